@@ -1,0 +1,45 @@
+# make demo   the main job on made-up scans, from nothing but python3 and make
+# make test   style, types and tests
+# Both create .venv first. On a GPU machine name another torch build when .venv is created:
+#   make env TORCH="torch==2.13.0 --index-url <the address pytorch.org shows for your driver>"
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+STAMP := .venv/.installed
+
+.PHONY: env demo test lint format clean
+
+env: $(STAMP)
+
+# Pinned versions come without their dependencies, torch with its own, so that TORCH alone decides
+# which torch there is; `pip check` then proves that the set is complete.
+$(STAMP): pyproject.toml requirements.lock Makefile
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "simcvd needs Python 3.11 to 3.13, and this is %s; try make PYTHON=python3.11" % sys.version)'
+	$(PYTHON) -m venv .venv
+	$(PIP) install --quiet --no-deps --requirement requirements.lock
+	$(PIP) install --quiet $(TORCH)
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	$(PIP) check
+	touch $@
+
+demo: env
+	$(BIN)/simcvd demo --out demo-out
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest --durations=10
+
+format: env
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# .venv stays: to build it anew, rm -r .venv
+clean:
+	rm -rf build dist demo-out .mypy_cache .ruff_cache .pytest_cache
+	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
