@@ -1,0 +1,62 @@
+"""What a run writes down: JSONL and CSV always, TensorBoard where it is installed."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, float]
+
+
+class RunLog:
+    """Rows of scalars by step, in ``log.jsonl`` and ``log.csv``.
+
+    On resume the rows after ``step`` are dropped, so that the log is that of one run.
+    """
+
+    def __init__(self, folder: Path, step: int = 0) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._jsonl, self._csv = folder / "log.jsonl", folder / "log.csv"
+        rows = [row for row in read_log(folder) if row["step"] <= step]
+        self._jsonl.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        self._write_csv(rows, "w")
+        self._board = _tensorboard(folder, step)
+
+    def write(self, row: Row) -> None:
+        """Append one row; every row has the same columns."""
+        with self._jsonl.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        self._write_csv([row], "a")
+        if self._board is not None:
+            for name, value in row.items():
+                self._board.add_scalar(name, value, int(row["step"]))
+
+    def close(self) -> None:
+        """Flush what TensorBoard holds back."""
+        if self._board is not None:
+            self._board.close()
+
+    def _write_csv(self, rows: list[Row], mode: str) -> None:
+        with self._csv.open(mode, newline="") as file:
+            for row in rows:
+                if file.tell() == 0:
+                    csv.writer(file).writerow(row)
+                csv.writer(file).writerow(row.values())
+
+
+def read_log(folder: Path) -> list[Row]:
+    """The rows of a run so far; a last line cut short by a crash is left out."""
+    path = folder / "log.jsonl"
+    lines = path.read_text().split("\n") if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def _tensorboard(folder: Path, step: int) -> Any:
+    if importlib.util.find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=step)  # type: ignore[no-untyped-call]

@@ -1,0 +1,266 @@
+"""The training loop, in the order things happen."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from simcvd.data.cache import Cache
+from simcvd.data.sampler import Patches, TwoStreams
+from simcvd.engine.checkpoint import load_latest, save_checkpoint
+from simcvd.engine.ema import update_averages
+from simcvd.engine.export import export_model
+from simcvd.engine.log import RunLog
+from simcvd.engine.optim import build_optimizers, set_learning_rates
+from simcvd.engine.precision import autocast, autocast_dtype
+from simcvd.engine.progress import ProgressLine
+from simcvd.engine.run import Run, open_folder, resolve
+from simcvd.engine.settings import NetworkConfig, TrainConfig
+from simcvd.methods.base import Method, find
+from simcvd.networks.vnet import VNet
+from simcvd.types import Batch, Progress, SimcvdError
+
+LOG_EVERY = 10
+CHECKPOINT_SECONDS = 60.0
+
+
+class Interrupted(SimcvdError):
+    """Training was asked to stop and can be resumed."""
+
+
+def train(
+    cache: Path,
+    out: Path,
+    *,
+    method: str = "simcvd",
+    labeled: int,
+    settings: Iterable[str] = (),
+    train: TrainConfig | None = None,
+    network: NetworkConfig | None = None,
+) -> Path:
+    """Train in ``out``, or go on there from the last checkpoint; returns the run's folder.
+
+    Args:
+        cache: a folder that ``simcvd prepare`` wrote.
+        out: the run's folder; the same call again resumes, bit-exactly on CPU.
+        method: a file name of ``simcvd/methods``.
+        labeled: how many training scans count as labelled, from the top of the list.
+        settings: ``group.field=value`` over ``method``, ``train`` and ``network``.
+
+    Raises:
+        SimcvdError: settings that do not fit the data or the folder; a term that is not finite.
+        Interrupted: on SIGTERM or SIGINT, after a checkpoint.
+    """
+    data = Cache(cache)
+    run = resolve(
+        data, method=method, labeled=labeled, settings=settings, train=train, network=network
+    )
+    fabric = _launch()
+    if fabric.is_global_zero:
+        open_folder(out, run, data)
+    fabric.barrier()
+    Trainer(fabric, run, data, out).fit()
+    if fabric.is_global_zero:
+        export_model(out, run, data)
+    fabric.barrier()
+    return out
+
+
+class Trainer:
+    """One run in one process."""
+
+    def __init__(self, fabric: Fabric, run: Run, cache: Cache, out: Path) -> None:
+        self.fabric, self.run, self.out = fabric, run, out
+        self.method = build_method(run)
+        self.optimizers = build_optimizers(self.method.players(), run.train)
+        self.patches = _patches(fabric, run, cache, self.method)
+        self.dtype = autocast_dtype(run.train.precision, fabric.device)
+        self.step, self.seconds = 0, 0.0
+        self.method.to(fabric.device, memory_format=torch.channels_last_3d)
+        self._restore()
+        wrapped = fabric.setup(self.method, *self.optimizers.values())
+        self.terms_of = wrapped[0] if isinstance(wrapped, tuple) else wrapped
+        self.averages = self.method.averages()
+
+    def fit(self) -> None:
+        """Train from where the run stands to its end."""
+        total = self.run.train.iterations
+        if self.step >= total:
+            return
+        stop = _StopRequest()
+        log = RunLog(self.out, self.step) if self.fabric.is_global_zero else None
+        progress = ProgressLine(self.step, total, enabled=self.fabric.is_global_zero)
+        saved = started = time.monotonic()
+        before = self.seconds
+        with stop, progress:
+            while self.step < total:
+                row = self.train_step()
+                self.seconds = before + time.monotonic() - started
+                if log and (self.step % LOG_EVERY == 0 or self.step == total):
+                    scalars = {name: float(value) for name, value in row.items()}
+                    log.write({"step": self.step, "seconds": round(self.seconds, 3), **scalars})
+                    progress.show(self.step, scalars)
+                if stop.asked(self.fabric):
+                    break
+                if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    self.save()
+                    saved = time.monotonic()
+        self.save()
+        if log:
+            log.close()
+        if self.step < total:
+            raise Interrupted(
+                f"stopped at step {self.step} of {total}, checkpoint written; "
+                "type the same command again to go on"
+            )
+
+    def train_step(self) -> dict[str, float | Tensor]:
+        """Draw, forward, backward, step, average. Returns what is logged."""
+        config, step = self.run.train, self.step
+        progress = Progress(step=step, total=config.iterations)
+        rate = set_learning_rates(self.optimizers, config, step)
+        # Every random number is a function of (seed, step, process): resuming needs no state.
+        torch.manual_seed(_mix(config.seed, step, self.fabric.global_rank))
+        batch = self.patches.batch(step)
+        with autocast(self.dtype, self.fabric.device):
+            terms: dict[str, Tensor] = self.terms_of(batch, progress)
+        _check_finite(terms, batch, step)
+        weights = self.method.weights(progress)
+        loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()  # Eq. (6)
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        update_averages(self.averages, step)
+        self.step += 1
+        return {
+            "learning_rate": rate,
+            "loss": loss.detach(),
+            **{f"term/{name}": term.detach() for name, term in terms.items()},
+            **{f"weight/{name}": weights[name] for name in terms},
+        }
+
+    def save(self) -> None:
+        """Write a checkpoint; every process holds the same state, so one of them writes."""
+        if self.fabric.is_global_zero:
+            state: dict[str, Any] = {
+                "seconds": self.seconds,
+                "method": self.method.state_dict(),
+                "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
+            }
+            save_checkpoint(self.out / "checkpoints", self.step, state)
+
+    def _restore(self) -> None:
+        state = load_latest(self.out / "checkpoints", self.fabric.device)
+        if state is None:
+            return
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.method.load_state_dict(state["method"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+
+
+def build_method(run: Run) -> Method:
+    """The run's method with its initial weights, which depend on the seed alone."""
+    torch.manual_seed(run.train.seed)
+    size = run.network
+
+    def build(*, distance: bool = False) -> nn.Module:
+        return VNet(
+            run.task.channels,
+            run.task.classes,
+            distance=distance,
+            widths=size.widths,
+            blocks=size.blocks,
+            strides=size.strides,
+            dropout=size.dropout,
+        )
+
+    return find(run.method)(run.config, run.task, build).train()  # type: ignore[call-arg]
+
+
+def _launch() -> Fabric:
+    """One process, or those that torchrun or Slurm started."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    nodes = int(os.environ.get("WORLD_SIZE", "1")) // processes
+    # A method may leave a head unused in some phase; plain DDP would wait for its gradients.
+    strategy = DDPStrategy(find_unused_parameters=True) if processes * nodes > 1 else "auto"
+    fabric = Fabric(devices=processes, num_nodes=nodes, strategy=strategy)
+    fabric.launch()
+    return fabric
+
+
+def _patches(fabric: Fabric, run: Run, cache: Cache, method: Method) -> Patches:
+    labeled = run.train.labeled_batch if method.uses_unlabeled else run.train.batch
+    if method.uses_unlabeled and not run.unlabeled and labeled < run.train.batch:
+        raise SimcvdError(
+            f"{run.method} needs unlabelled scans and the training list has none beyond the "
+            f"{len(run.labeled)} labelled; lower --labeled, or train --method supervised"
+        )
+    streams = TwoStreams(
+        labeled=run.labeled,
+        unlabeled=run.unlabeled,
+        batch=(labeled, run.train.batch - labeled),
+        seed=run.train.seed,
+        rank=fabric.global_rank,
+        world=fabric.world_size,
+    )
+    return Patches(cache, streams, run.task.patch, run.train.augmentation, fabric.device)
+
+
+def _check_finite(terms: dict[str, Tensor], batch: Batch, step: int) -> None:
+    """Stop before a bad number reaches the weights."""
+    finite = torch.stack([term.detach().isfinite() for term in terms.values()]).tolist()
+    bad = [name for name, good in zip(terms, finite, strict=True) if not good]
+    if bad:
+        raise SimcvdError(
+            f"step {step}: {' and '.join(bad)} not finite on the cases {', '.join(batch.cases)}. "
+            "The weights before this step are those of the last checkpoint. Look at these scans' "
+            "intensities with `simcvd prepare`, or lower train.lr"
+        )
+
+
+def _mix(seed: int, step: int, rank: int) -> int:
+    """Distinct 63-bit seeds for (seed, step, process), by odd multipliers."""
+    mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB)
+    mixed &= (1 << 64) - 1
+    mixed = ((mixed ^ (mixed >> 31)) * 0xD6E8FEB86659FD93) & ((1 << 64) - 1)
+    return (mixed ^ (mixed >> 32)) >> 1
+
+
+class _StopRequest:
+    """Remembers SIGTERM and SIGINT until the step is over."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> _StopRequest:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._handlers[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def asked(self, fabric: Fabric) -> bool:
+        """Whether any process was asked, so that all stop at the same step."""
+        if fabric.world_size == 1:
+            return self._asked
+        flag = torch.tensor(float(self._asked), device=fabric.device)
+        return bool(fabric.all_reduce(flag, reduce_op="sum") > 0)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self._asked = True

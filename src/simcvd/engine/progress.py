@@ -1,0 +1,61 @@
+"""One line that shows how a training goes."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from simcvd.engine.log import Row
+
+_PLAIN_SECONDS = 30.0  # between lines where there is no terminal
+
+
+class ProgressLine:
+    """A bar with loss terms, speed and time left; plain lines where output is not a terminal."""
+
+    def __init__(self, step: int, total: int, *, enabled: bool) -> None:
+        self._console = Console(quiet=not enabled)
+        self._first, self._total = step, total
+        self._started = self._printed = time.monotonic()
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[text]}"),
+            console=self._console,
+            disable=not (enabled and self._console.is_terminal),
+        )
+        self._task = self._bar.add_task("training", total=total, completed=step, text="")
+
+    def __enter__(self) -> ProgressLine:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def show(self, step: int, row: Row) -> None:
+        """Bring the line up to ``step``."""
+        now = time.monotonic()
+        pace = (now - self._started) / max(step - self._first, 1)
+        terms = " ".join(
+            f"{name.removeprefix('term/')} {value:.3f}"
+            for name, value in row.items()
+            if name.startswith("term/")
+        )
+        text = f"{terms} · {pace:.2f} s/step"
+        self._bar.update(self._task, completed=step, text=text)
+        last = step == self._total
+        if not self._console.is_terminal and (last or now - self._printed > _PLAIN_SECONDS):
+            minutes = pace * (self._total - step) / 60
+            self._console.print(f"step {step}/{self._total} · {text} · {minutes:.0f} min left")
+            self._printed = now

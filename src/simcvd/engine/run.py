@@ -1,0 +1,172 @@
+"""What a run is: its settings resolved against a cache, and the record of them on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from simcvd import __version__
+from simcvd.data.cache import Cache
+from simcvd.engine.settings import NetworkConfig, TrainConfig, differences, override
+from simcvd.methods.base import find
+from simcvd.types import IntTriple, SimcvdError, Task
+
+FORMAT = 1
+BENCHMARK_PATCH_MM = (70.0, 70.0, 50.0)  # 112 x 112 x 80 voxels of 0.625 mm
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """A method, its data and every setting, nothing left open.
+
+    labeled, unlabeled, holdout: case names. config: the method's own Config.
+    """
+
+    method: str
+    labeled: tuple[str, ...]
+    unlabeled: tuple[str, ...]
+    holdout: tuple[str, ...]
+    task: Task
+    config: Any
+    train: TrainConfig
+    network: NetworkConfig
+
+    def record(self) -> dict[str, Any]:
+        """As JSON: what must be the same for a run to be resumed."""
+        record: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return {"format": FORMAT, "simcvd": __version__, **record}
+
+
+def resolve(
+    cache: Cache,
+    *,
+    method: str,
+    labeled: int,
+    settings: Iterable[str] = (),
+    train: TrainConfig | None = None,
+    network: NetworkConfig | None = None,
+) -> Run:
+    """Fill in all defaults. ``settings`` are ``group.field=value`` with groups method, train, network."""
+    configs = {
+        "method": find(method).Config(),
+        "train": train or TrainConfig(),
+        "network": network or NetworkConfig(),
+    }
+    configs = override(configs, settings)
+    schedule: TrainConfig = configs["train"]
+    if schedule.patch is None:
+        patch = default_patch(cache, configs["network"])
+        schedule = dataclasses.replace(schedule, patch=patch)
+    assert schedule.patch is not None
+    names, rest, held = split(cache, labeled, schedule.holdout)
+    return Run(
+        method=method,
+        labeled=names,
+        unlabeled=rest,
+        holdout=held,
+        task=cache.task(schedule.patch),
+        config=configs["method"],
+        train=schedule,
+        network=configs["network"],
+    )
+
+
+def split(
+    cache: Cache, labeled: int, holdout: int
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Training cases that count as labelled, as unlabelled, and those held out.
+
+    The first ``labeled`` cases of the list that have a label; the last ``holdout`` that do.
+    """
+    have = [name for name in cache.train if cache.case(name).has_label]
+    if labeled < 1 or not have:
+        raise SimcvdError(
+            f"{len(have)} labelled scans in the training list and {labeled} asked for; "
+            "at least one is needed"
+        )
+    if labeled + holdout > len(have):
+        raise SimcvdError(
+            f"{labeled} labelled scans and {holdout} held out were asked for, but the training "
+            f"list has {len(have)} with a label; ask for fewer"
+        )
+    held = tuple(have[len(have) - holdout :])
+    names = tuple(have[:labeled])
+    rest = tuple(name for name in cache.train if name not in {*names, *held})
+    return names, rest, held
+
+
+def default_patch(cache: Cache, network: NetworkConfig) -> IntTriple:
+    """The benchmark's 70 x 70 x 50 mm, rounded up to what the network halves evenly.
+
+    No axis is longer than the median scan, rounded to the nearest such size.
+    """
+    sizes = torch.tensor([cache.case(name).shape for name in cache.train], dtype=torch.float32)
+    median = sizes.median(0).values.tolist()
+    patch = []
+    for axis in range(3):
+        step = 1
+        for stride in network.strides:
+            step *= stride[axis]
+        wanted = -(-BENCHMARK_PATCH_MM[axis] / cache.spacing[axis] // step) * step
+        reach = int(median[axis] / step + 0.5) * step
+        patch.append(max(min(int(wanted), reach), step))
+    return (patch[0], patch[1], patch[2])
+
+
+def open_folder(out: Path, run: Run, cache: Cache) -> None:
+    """Write ``config.json``, or check that the one there is of this very run."""
+    path = out / "config.json"
+    record = {"run": run.record(), "data": cache.data_hash}
+    if path.exists():
+        old = json.loads(path.read_text())
+        changed = differences({k: old.get(k) for k in record}, record)
+        if changed:
+            raise SimcvdError(
+                f"{out} holds a run with other settings:\n  "
+                + "\n  ".join(changed)
+                + "\nType the old settings to go on with it, or give another --out"
+            )
+        return
+    if out.exists() and any(out.iterdir()):
+        raise SimcvdError(f"{out} is not empty and holds no run; give another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({**record, "cache": str(cache.root), "made_with": _versions()}, indent=1)
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def read_config(out: Path) -> dict[str, Any]:
+    """The record of a run's folder."""
+    path = out / "config.json"
+    if not path.exists():
+        raise SimcvdError(f"{out} is no run: it has no config.json; give the --out of a training")
+    record: dict[str, Any] = json.loads(path.read_text())
+    return record
+
+
+def _versions() -> dict[str, str | int | None]:
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the source tree, where the package runs from one."""
+    command = ["git", "-C", os.path.dirname(__file__), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,1 @@
+"""Loss terms: tensors in, one scalar out, always computed in float32 outside autocast."""

@@ -1,0 +1,47 @@
+"""Supervised terms, Eq. (1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as nnf
+
+from simcvd.losses.precision import float32
+
+
+@float32
+def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
+    """Mean cross-entropy of ``logits`` ``[L, K, X, Y, Z]`` against ``label`` ``[L, X, Y, Z]``."""
+    return nnf.cross_entropy(logits, label)
+
+
+@float32
+def dice(probabilities: Tensor, label: Tensor, smooth: float = 1e-5) -> Tensor:
+    """Soft Dice loss, 1 - 2 |p y| / (|p|^2 + |y|^2), mean over the foreground classes.
+
+    Sums run over the whole batch, with squares in the denominator (Milletari et al. 2016, as
+    in Yu et al. 2019). ``probabilities`` ``[L, K, X, Y, Z]``, ``label`` ``[L, X, Y, Z]``.
+    """
+    losses = []
+    for k in range(1, probabilities.shape[1]):
+        p, y = probabilities[:, k], (label == k).to(probabilities.dtype)
+        overlap = 2.0 * torch.sum(p * y) + smooth
+        losses.append(1.0 - overlap / (torch.sum(p * p) + torch.sum(y) + smooth))
+    return torch.stack(losses).mean()
+
+
+@float32
+def segmentation(logits: Tensor, label: Tensor, cross_entropy_weight: float = 0.5) -> Tensor:
+    """Eq. (1), L_seg: half cross-entropy, half Dice by default.
+
+    ``logits`` ``[L, K, X, Y, Z]``, ``label`` ``[L, X, Y, Z]`` int64. The paper names L_seg
+    without a formula; this is the one of the work it cites (Yu et al. 2019).
+    """
+    dice_loss = dice(logits.softmax(1), label)
+    return cross_entropy_weight * cross_entropy(logits, label) + (1 - cross_entropy_weight) * dice_loss
+
+
+@float32
+def distance_regression(q_sdm: Tensor, y_sdm: Tensor) -> Tensor:
+    """Eq. (1), L_mse: mean squared error of the signed distance maps ``[L, F, X, Y, Z]``."""
+    return nnf.mse_loss(q_sdm, y_sdm)

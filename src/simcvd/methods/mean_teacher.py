@@ -1,0 +1,59 @@
+"""Mean Teacher (Tarvainen and Valpola, NeurIPS 2017)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from simcvd.losses.consistency import consistency
+from simcvd.losses.segmentation import segmentation
+from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
+from simcvd.schedules import gaussian_ramp
+from simcvd.transforms.intensity import draw_noise
+from simcvd.types import Batch, Progress, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """cross_entropy: share in L_seg. weight: of the consistency, ramped. ema: teacher's decay."""
+
+    cross_entropy: float = 0.5
+    weight: float = 0.1
+    ema: float = 0.99
+
+
+class MeanTeacher(Method):
+    """The student agrees with its own moving average on unlabelled scans under noise."""
+
+    Config = Config
+
+    def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
+        super().__init__()
+        self.config = config
+        self.network = build()
+        self.teacher = frozen_copy(self.network)
+
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """seg: L_seg on the labelled half. con: squared error of the class probabilities."""
+        unlabeled = batch.image[batch.labeled :]
+        logits = self.network(batch.image).logits
+        with torch.no_grad():
+            target = self.teacher(unlabeled + draw_noise(unlabeled)).logits
+        return {
+            "seg": segmentation(logits[: batch.labeled], batch.label, self.config.cross_entropy),
+            "con": consistency(_softmax(logits[batch.labeled :]), _softmax(target)),
+        }
+
+    def weights(self, progress: Progress) -> dict[str, float]:
+        """The consistency follows the Gaussian ramp."""
+        return {"seg": 1.0, "con": self.config.weight * gaussian_ramp(progress.fraction)}
+
+    def averages(self) -> list[Average]:
+        """The teacher follows the student."""
+        return [Average(self.teacher, self.network, self.config.ema)]
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    return logits.float().softmax(1)

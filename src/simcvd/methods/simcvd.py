@@ -1,0 +1,152 @@
+"""SimCVD (You et al., IEEE TMI 2022): the method this package is named after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from simcvd.losses.consistency import consistency
+from simcvd.losses.contrastive import boundary_contrast, pairwise_distillation
+from simcvd.losses.gather import gather_rows
+from simcvd.losses.segmentation import distance_regression, segmentation
+from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
+from simcvd.networks.projection import Pooling, ProjectionHead
+from simcvd.schedules import gaussian_ramp
+from simcvd.transforms.intensity import draw_noise
+from simcvd.types import Batch, Prediction, Progress, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The paper's values (Section IV-B); docs/methods/simcvd.md lists what it leaves open.
+
+    alpha, lambda_, beta, gamma: weights of Eqs. (1) and (6); 0 leaves the term out.
+    tau: temperature of Eq. (2). dropout, pool, pooling, hidden, out: the projection head.
+    boundary: the map added to the input, "distance", or "probability" for "w/o SDM".
+    consistency: what Eq. (5) compares, "both" maps or "probabilities".
+    ramp: "all" ramps lambda, beta and gamma, "gamma" only gamma.
+    head_pace: "full" trains the head at full weight while its gradient reaches the student
+        at the ramped weight; "ramped" ramps both.
+    """
+
+    cross_entropy: float = 0.5
+    alpha: float = 0.1
+    lambda_: float = 0.5
+    beta: float = 0.1
+    gamma: float = 0.1
+    tau: float = 0.5
+    ema: float = 0.999
+    dropout: float = 0.1
+    pool: int = 128
+    pooling: Pooling = "average"
+    hidden: int = 512
+    out: int = 128
+    boundary: Literal["distance", "probability"] = "distance"
+    consistency: Literal["both", "probabilities"] = "both"
+    ramp: Literal["all", "gamma"] = "all"
+    head_pace: Literal["ramped", "full"] = "ramped"
+
+
+class SimCVD(Method):
+    """Boundary-aware contrast and pair-wise distillation between a student and its average."""
+
+    Config = Config
+
+    def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
+        super().__init__()
+        self.config = config
+        self.network = build(distance=config.boundary == "distance")
+        self.head = ProjectionHead(
+            pool=config.pool,
+            dropout=config.dropout,
+            pooling=config.pooling,
+            hidden=config.hidden,
+            out=config.out,
+        )
+        self.teacher = frozen_copy(self.network)
+        self.teacher_head = frozen_copy(self.head)
+
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """The terms of Eqs. (1) to (5); those with no weight are not computed."""
+        config, labeled, unlabeled = self.config, batch.labeled, batch.image[batch.labeled :]
+        view = torch.cat([batch.image[:labeled], unlabeled + draw_noise(unlabeled)])
+        both = self.network(view)
+        known, student = _split(both, labeled)
+        with torch.no_grad():
+            teacher = self.teacher(unlabeled + draw_noise(unlabeled))
+
+        terms = {"seg": segmentation(known.logits, batch.label, config.cross_entropy)}
+        if config.alpha and known.distance is not None:
+            terms["sdm"] = distance_regression(known.distance, batch.distance)
+        if config.lambda_:
+            terms["contrast"] = self._contrast(unlabeled, student, teacher, progress)
+        if config.beta:
+            terms["pd"] = pairwise_distillation(student.features, teacher.features)
+        if config.gamma:
+            terms["con"] = self._consistency(student, teacher)
+        return terms
+
+    def weights(self, progress: Progress) -> dict[str, float]:
+        """Eq. (6); the unsupervised weights follow the Gaussian ramp Psi."""
+        config, psi = self.config, gaussian_ramp(progress.fraction)
+        ramp = psi if config.ramp == "all" else 1.0
+        weights = {
+            "seg": 1.0,
+            "sdm": config.alpha if config.boundary == "distance" else 0.0,
+            "contrast": config.lambda_ * (ramp if config.head_pace == "ramped" else 1.0),
+            "pd": config.beta * ramp,
+            "con": config.gamma * psi,
+        }
+        return {name: weight for name, weight in weights.items() if weight}
+
+    def averages(self) -> list[Average]:
+        """Teacher and teacher's head follow the student's."""
+        pairs = [(self.teacher, self.network), (self.teacher_head, self.head)]
+        return [Average(average, source, self.config.ema) for average, source in pairs]
+
+    def _contrast(
+        self, x: Tensor, student: Prediction, teacher: Prediction, progress: Progress
+    ) -> Tensor:
+        """Eq. (3), mean over the foreground classes."""
+        x = x.mean(1)
+        pace = gaussian_ramp(progress.fraction) if self.config.head_pace == "full" else 1.0
+        losses = []
+        for q_s, q_t in zip(self._boundary(student), self._boundary(teacher), strict=True):
+            h_s = self.head(x + _scale_gradient(q_s.float(), pace))
+            with torch.no_grad():
+                h_t = self.teacher_head(x + q_t.float())
+            (all_s, first), (all_t, _) = gather_rows(h_s), gather_rows(h_t)
+            losses.append(boundary_contrast(h_t, h_s, self.config.tau, all_t, all_s, first))
+        return torch.stack(losses).mean()
+
+    def _boundary(self, prediction: Prediction) -> tuple[Tensor, ...]:
+        """Per foreground class, the map ``[U, X, Y, Z]`` that makes the input boundary-aware."""
+        if self.config.boundary == "distance":
+            assert prediction.distance is not None
+            return prediction.distance.unbind(1)
+        return prediction.logits.float().softmax(1)[:, 1:].unbind(1)
+
+    def _consistency(self, student: Prediction, teacher: Prediction) -> Tensor:
+        """Eq. (5) on the probabilities and, if asked for, on the distance maps."""
+        loss = consistency(student.logits.float().softmax(1), teacher.logits.float().softmax(1))
+        if self.config.consistency == "both" and student.distance is not None:
+            assert teacher.distance is not None
+            loss = loss + consistency(student.distance, teacher.distance)
+        return loss
+
+
+def _split(p: Prediction, labeled: int) -> tuple[Prediction, Prediction]:
+    """The labelled and the unlabelled part of a prediction."""
+    distance = (None, None) if p.distance is None else (p.distance[:labeled], p.distance[labeled:])
+    return (
+        Prediction(logits=p.logits[:labeled], distance=distance[0], features=p.features[:labeled]),
+        Prediction(logits=p.logits[labeled:], distance=distance[1], features=p.features[labeled:]),
+    )
+
+
+def _scale_gradient(x: Tensor, factor: float) -> Tensor:
+    """``x`` itself, with its gradient multiplied by ``factor``."""
+    return x if factor == 1.0 else x * factor + x.detach() * (1.0 - factor)

@@ -1,0 +1,39 @@
+"""Supervised V-Net: the control that every method is held against (Tables I and II)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from simcvd.losses.segmentation import segmentation
+from simcvd.methods.base import Method, NetworkFactory
+from simcvd.types import Batch, Progress, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """cross_entropy: share of cross-entropy in L_seg, the rest is Dice."""
+
+    cross_entropy: float = 0.5
+
+
+class Supervised(Method):
+    """Labelled scans only; the whole batch is drawn from them."""
+
+    Config = Config
+    uses_unlabeled = False
+
+    def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
+        super().__init__()
+        self.config = config
+        self.network = build()
+
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """seg: L_seg of Eq. (1)."""
+        logits = self.network(batch.image[: batch.labeled]).logits
+        return {"seg": segmentation(logits, batch.label, self.config.cross_entropy)}
+
+    def weights(self, progress: Progress) -> dict[str, float]:
+        """L_seg counts fully throughout."""
+        return {"seg": 1.0}

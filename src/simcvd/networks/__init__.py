@@ -1,0 +1,1 @@
+"""Networks: ``[B, C, X, Y, Z]`` in, a :class:`simcvd.types.Prediction` out."""

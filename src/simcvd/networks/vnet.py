@@ -1,0 +1,104 @@
+"""The V-Net of the left-atrium benchmark (Milletari et al. 2016, as trained by Yu et al. 2019).
+
+No residuals inside a stage and additive skips between encoder and decoder, unlike the
+original V-Net and MONAI's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from torch import Tensor, nn
+
+from simcvd.types import IntTriple, Prediction, SimcvdError
+
+
+def _unit(convolution: nn.Module, channels: int) -> list[nn.Module]:
+    return [convolution, nn.BatchNorm3d(channels), nn.ReLU(inplace=True)]
+
+
+def _stage(layers: int, channels_in: int, channels_out: int) -> nn.Sequential:
+    """``layers`` times 3x3x3 convolution, batch norm, ReLU; the first one changes the width."""
+    modules: list[nn.Module] = []
+    for layer in range(layers):
+        width = channels_in if layer == 0 else channels_out
+        modules += _unit(nn.Conv3d(width, channels_out, 3, padding=1), channels_out)
+    return nn.Sequential(*modules)
+
+
+class VNet(nn.Module):
+    """Encoder-decoder with a class head and, if asked for, a signed-distance head.
+
+    Args:
+        channels: C, image channels.
+        classes: K, background included.
+        distance: add the distance head, a 1x1x1 convolution and tanh (paper, Section III-C).
+        widths: filters per stage, the last one being the bottleneck.
+        blocks: convolutions per stage; the decoder mirrors the encoder.
+        strides: down-sampling between stages, one triple fewer than ``widths``.
+        dropout: of whole channels, on the bottleneck and on the last map, while training.
+
+    The defaults have 9,448,866 parameters with one channel, two classes, no distance head.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        classes: int,
+        *,
+        distance: bool = False,
+        widths: Sequence[int] = (16, 32, 64, 128, 256),
+        blocks: Sequence[int] = (1, 2, 3, 3, 3),
+        strides: Sequence[IntTriple] = ((2, 2, 2),) * 4,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if not len(widths) == len(blocks) == len(strides) + 1:
+            raise SimcvdError(
+                f"VNet: {len(widths)} widths, {len(blocks)} blocks and {len(strides)} strides; "
+                "give as many blocks as widths and one stride fewer"
+            )
+        self.divisor: IntTriple = (
+            prod(s[0] for s in strides),
+            prod(s[1] for s in strides),
+            prod(s[2] for s in strides),
+        )
+        inputs = [channels, *widths[1:]]
+        self.encoder = nn.ModuleList(map(_stage, blocks, inputs, widths))
+        self.down = nn.ModuleList(
+            nn.Sequential(*_unit(nn.Conv3d(a, b, s, stride=s), b))
+            for a, b, s in zip(widths, widths[1:], strides, strict=False)
+        )
+        self.up = nn.ModuleList(
+            nn.Sequential(*_unit(nn.ConvTranspose3d(b, a, s, stride=s), a))
+            for a, b, s in zip(widths, widths[1:], strides, strict=False)
+        )
+        self.decoder = nn.ModuleList(map(_stage, blocks[:-1], widths[:-1], widths[:-1]))
+        self.dropout = nn.Dropout3d(dropout)
+        self.class_head = nn.Conv3d(widths[0], classes, 1)
+        self.distance_head = nn.Conv3d(widths[0], classes - 1, 1) if distance else None
+
+    def forward(self, x: Tensor) -> Prediction:
+        """``x``: ``[B, C, X, Y, Z]``, each size a multiple of ``divisor``."""
+        self._check_size(x)
+        skips = []
+        for stage, down in zip(self.encoder, self.down, strict=False):
+            x = stage(x)
+            skips.append(x)
+            x = down(x)
+        features = self.encoder[-1](x)
+        x = self.dropout(features)
+        for stage, up, skip in zip(reversed(self.decoder), reversed(self.up), reversed(skips), strict=True):
+            x = stage(up(x) + skip)
+        x = self.dropout(x)
+        distance = None if self.distance_head is None else self.distance_head(x).tanh()
+        return Prediction(logits=self.class_head(x), distance=distance, features=features)
+
+    def _check_size(self, x: Tensor) -> None:
+        size = tuple(x.shape[2:])
+        if any(n % d for n, d in zip(size, self.divisor, strict=True)):
+            raise SimcvdError(
+                f"VNet: a patch of {size} voxels cannot be halved evenly; "
+                f"each size must be a multiple of {self.divisor}"
+            )

@@ -1,0 +1,30 @@
+"""Schedules: plain functions of a run's progress, float in, float out."""
+
+from __future__ import annotations
+
+from math import exp
+
+
+def gaussian_ramp(fraction: float, peak: float = 1.0) -> float:
+    """Psi(t) = exp(-5 (1 - t / t_max)^2), up to 1 (paper, Section IV-B).
+
+    Args:
+        fraction: t / t_max of the run's own length, clipped to [0, 1].
+        peak: the fraction of the run at which the ramp reaches 1.
+    """
+    done = min(max(fraction / peak, 0.0), 1.0)
+    return exp(-5.0 * (1.0 - done) ** 2)
+
+
+def step_decay(step: int, every: int, factor: float = 0.1) -> float:
+    """Multiplier of the learning rate: times ``factor`` after each ``every`` steps."""
+    return factor ** (step // every)
+
+
+def warm_decay(step: int, decay: float) -> float:
+    """min(1 - 1 / (t + 1), decay): the EMA follows the student closely at first.
+
+    Yu et al. 2019. ``step`` counts from 0 and the average is taken after the update, so that
+    the first call copies the student.
+    """
+    return min(1.0 - 1.0 / (step + 1), decay)

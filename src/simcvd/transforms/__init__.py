@@ -1,0 +1,1 @@
+"""Augmentation: draw first, then apply, so that every view can be replayed."""

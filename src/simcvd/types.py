@@ -1,0 +1,101 @@
+"""Records that every part shares, and the axis legend of the whole project.
+
+====  =====================================================================
+B     patches in a batch, the labelled ones first
+L, U  labelled and unlabelled patches of a batch, B = L + U
+C     image channels
+K     classes, background first (class 0)
+F     foreground classes, F = K - 1
+X Y Z voxels along the three array axes (the paper's H, W, D); slices are
+      taken across Z
+N     slices, voxels or vectors that a loss treats as rows
+====  =====================================================================
+
+Arrays are indexed in voxels; an affine maps voxel indices to millimetres in
+RAS+ world coordinates, as NIfTI does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+IntTriple = tuple[int, int, int]
+Triple = tuple[float, float, float]
+
+
+class SimcvdError(Exception):
+    """A problem the user can mend: says what was found, where, and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """One scan in memory.
+
+    array: ``[C, X, Y, Z]`` for an image, ``[X, Y, Z]`` for a label map.
+    affine: ``[4, 4]`` float64, voxel index -> millimetres, RAS+.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What every method must know of the data: channels in, classes out, patch size in voxels."""
+
+    channels: int
+    classes: int
+    patch: IntTriple
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run stands: ``step`` of ``total`` iterations, step counted from 0."""
+
+    step: int
+    total: int
+
+    @property
+    def fraction(self) -> float:
+        """step / total, in [0, 1]."""
+        return self.step / self.total
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Patches of one iteration; the first ``len(label)`` of them are labelled.
+
+    image: ``[B, C, X, Y, Z]`` float32.
+    label: ``[L, X, Y, Z]`` int64, values 0..K-1.
+    distance: ``[L, F, X, Y, Z]`` float32 signed distance maps in [-1, 1], inside negative.
+    cases: the B case names, for messages.
+    """
+
+    image: Tensor
+    label: Tensor
+    distance: Tensor
+    cases: tuple[str, ...]
+
+    @property
+    def labeled(self) -> int:
+        """L, the number of labelled patches."""
+        return len(self.label)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a network returns for ``[B, C, X, Y, Z]``.
+
+    logits: ``[B, K, X, Y, Z]``.
+    distance: ``[B, F, X, Y, Z]`` in [-1, 1], or None without a distance head.
+    features: ``[B, E, X', Y', Z']``, the deepest encoder map.
+    """
+
+    logits: Tensor
+    distance: Tensor | None
+    features: Tensor
