@@ -1,0 +1,235 @@
+"""The prepared data set on disk: a manifest, and one folder of memory-mapped arrays a case.
+
+::
+
+    CACHE/manifest.json               what `Manifest` holds; written last
+    CACHE/cases/<name>/image.npy      [C, X, Y, Z] float16
+    CACHE/cases/<name>/label.npy      [X, Y, Z] uint8, only of labelled scans
+    CACHE/cases/<name>/distance.npy   [F, X, Y, Z] float16, only of labelled scans
+    CACHE/cases/<name>/case.json      sources and their hashes, geometry, recipe
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simcvd.data.preprocess import Preprocessing
+from simcvd.types import IntTriple, SimcvdError, Triple
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseEntry:
+    """One case in the manifest. hash: of its recipe and source files."""
+
+    hash: str
+    shape: IntTriple
+    spacing: Triple
+    has_label: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a cache holds.
+
+    class_names, label_values: by class index 0..K-1; the values are those of the user's files.
+    spacing: mm, of the network's grid (the median over cases if each keeps its own).
+    train, test: case names in the order of the lists. cases: every name of either list.
+    data_hash: changes with any image, label, list or setting; not with paths or dates.
+    """
+
+    format: int
+    source_kind: str
+    source: str
+    channel_names: tuple[str, ...]
+    class_names: dict[int, str]
+    label_values: dict[int, int]
+    preprocessing: Preprocessing
+    spacing: Triple
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    cases: dict[str, CaseEntry]
+    data_hash: str
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary that `from_json` reads back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Manifest:
+        """The inverse of `to_json`, strictly: a name too many or too few raises TypeError."""
+        if set(values) != {f.name for f in fields(cls)}:
+            raise TypeError(f"names are {', '.join(sorted(values))}")
+        tuples = ("channel_names", "spacing", "train", "test")
+        changed: dict[str, Any] = {name: tuple(values[name]) for name in tuples}
+        changed["class_names"] = {int(k): v for k, v in values["class_names"].items()}
+        changed["label_values"] = {int(k): v for k, v in values["label_values"].items()}
+        changed["preprocessing"] = Preprocessing.from_json(values["preprocessing"])
+        changed["cases"] = {
+            name: CaseEntry(**{k: tuple(v) if isinstance(v, list) else v for k, v in e.items()})
+            for name, e in values["cases"].items()
+        }
+        return cls(**{**values, **changed})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskInfo:
+    """What a task is made of: channels C, classes K, their names, spacing in mm."""
+
+    channels: int
+    classes: int
+    class_names: dict[int, str]
+    spacing: Triple
+
+
+@dataclass(frozen=True)
+class Case:
+    """One prepared scan. A file is opened when its property is read, and not before."""
+
+    name: str
+    folder: Path
+    has_label: bool
+    shape: IntTriple
+
+    @property
+    def image(self) -> np.memmap[Any, Any]:
+        """``[C, X, Y, Z]`` float16, memory-mapped."""
+        return _mapped(self.folder / "image.npy")
+
+    @property
+    def label(self) -> np.memmap[Any, Any]:
+        """``[X, Y, Z]`` uint8, memory-mapped. Raises SimcvdError for an unlabelled scan."""
+        self._need_label()
+        return _mapped(self.folder / "label.npy")
+
+    @property
+    def distance(self) -> np.memmap[Any, Any]:
+        """``[F, X, Y, Z]`` float16 signed distance maps. Raises SimcvdError without a label."""
+        self._need_label()
+        return _mapped(self.folder / "distance.npy")
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Sources with their hashes, source_shape, source_affine, shape, affine, spacing, ..."""
+        return read_json(self.folder / "case.json")
+
+    def _need_label(self) -> None:
+        if not self.has_label:
+            raise SimcvdError(f"scan '{self.name}' has no label in {self.folder.parent.parent}.")
+
+
+class Cache:
+    """A prepared data set, opened for reading.
+
+    Raises SimcvdError if `root` holds no manifest, or one of another version.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        self.manifest = _read_manifest(self.root)
+
+    def __repr__(self) -> str:
+        return f"Cache({str(self.root)!r}, train={len(self.train)}, test={len(self.test)})"
+
+    @property
+    def train(self) -> tuple[str, ...]:
+        """Names of the training scans, labelled or not, in the order of the list."""
+        return self.manifest.train
+
+    @property
+    def test(self) -> tuple[str, ...]:
+        """Names of the test scans."""
+        return self.manifest.test
+
+    @property
+    def task_info(self) -> TaskInfo:
+        """Channels, classes, class names and spacing."""
+        m = self.manifest
+        return TaskInfo(
+            channels=len(m.channel_names),
+            classes=len(m.class_names),
+            class_names=m.class_names,
+            spacing=m.spacing,
+        )
+
+    def labeled(self, n: int) -> tuple[str, ...]:
+        """The first `n` training scans that have a label. Raises SimcvdError if there are fewer."""
+        names = [name for name in self.train if self.manifest.cases[name].has_label]
+        if n > len(names) or n < 1:
+            raise SimcvdError(
+                f"{n} labelled training scans were asked for, but {self.root} has {len(names)} "
+                f"(of {len(self.train)} training scans). Ask for 1 to {len(names)}."
+                if names
+                else f"{self.root}: none of the {len(self.train)} training scans has a label. "
+                "Label at least one and run `simcvd prepare` again."
+            )
+        return tuple(names[:n])
+
+    def case(self, name: str) -> Case:
+        """The case called `name`. Raises SimcvdError if there is none, or its folder is gone."""
+        entry = self.manifest.cases.get(name)
+        if entry is None:
+            raise SimcvdError(f"{self.root}: there is no scan '{name}' in the manifest.")
+        folder = self.root / "cases" / name
+        if read_json(folder / "case.json").get("hash") != entry.hash:
+            raise SimcvdError(
+                f"{folder}: changed since the manifest was written. Run `simcvd prepare` again."
+            )
+        return Case(name, folder, entry.has_label, entry.shape)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises SimcvdError if the file is missing or broken."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SimcvdError(
+            f"{path}: missing or broken ({error}). Run `simcvd prepare` again."
+        ) from error
+    return content
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object to a temporary file, then rename it into place."""
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read_manifest(root: Path) -> Manifest:
+    path = root / "manifest.json"
+    if not path.is_file():
+        raise SimcvdError(
+            f"{root}: is no prepared data set (it has no manifest.json). "
+            "Make one with `simcvd prepare SOURCE --out CACHE`."
+        )
+    content = read_json(path)
+    if content.get("format") != FORMAT:
+        raise SimcvdError(
+            f"{path}: has format {content.get('format')}, this version of simcvd reads {FORMAT}. "
+            "Run `simcvd prepare` again into a new folder."
+        )
+    try:
+        return Manifest.from_json(content)
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise SimcvdError(f"{path}: is not a manifest ({error}). Prepare again.") from error
+
+
+def _mapped(path: Path) -> np.memmap[Any, Any]:
+    try:
+        array: np.memmap[Any, Any] = np.load(path, mmap_mode="c")
+    except (OSError, ValueError) as error:
+        raise SimcvdError(
+            f"{path}: cannot be opened ({error}). Run `simcvd prepare` again."
+        ) from error
+    return array

@@ -1,0 +1,276 @@
+"""One case of the cache: whether it is up to date, and how it is made."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simcvd.data.cache import FORMAT, read_json, write_json
+from simcvd.data.io import describe_affine, read_image, read_label, spacing_of
+from simcvd.data.preprocess import Preprocessing, canonical, label_to_network, to_network
+from simcvd.data.sources import SourceCase
+from simcvd.distance import signed_distance
+from simcvd.types import SimcvdError, Volume
+
+# EFBIG is what a quota on file size gives.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Image and label may differ by rounding of their headers, not by more of a voxel than this.
+GEOMETRY_TOLERANCE = 0.1
+FLOAT16_MAX = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One case to be made. label_values: the value in the file of class 0, 1, ... K-1."""
+
+    case: SourceCase
+    preprocessing: Preprocessing
+    channels: int
+    label_values: tuple[int, ...]
+    folder: Path
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """All settings the result depends on. Labels play no part in an unlabelled scan's."""
+        labels = list(self.label_values) if self.case.label else None
+        return {
+            "format": FORMAT,
+            "preprocessing": self.preprocessing.to_json(),
+            "channels": self.channels,
+            "label_values": labels,
+        }
+
+
+def current(folder: Path, job: Job) -> dict[str, Any] | None:
+    """The case.json of `folder` if it was made by this recipe from these files, else None.
+
+    Files of known path, size and time are taken for unchanged; others are hashed.
+    """
+    try:
+        info = read_json(folder / "case.json")
+        sizes = {name: (folder / name).stat().st_size for name in info["files"]}
+        known = info["sources"]
+        sources = source_records(job.case, known)
+        if sizes != info["files"] or info["hash"] != case_hash(job.recipe, sources):
+            return None
+        if sources != known:
+            info["sources"] = sources
+            write_json(folder / "case.json", info)
+    except (SimcvdError, OSError, KeyError, TypeError):
+        return None
+    return info
+
+
+def source_records(case: SourceCase, known: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Path, size, time and SHA-256 of every file of a case, reusing the hashes in `known`."""
+    old = [*(known or {}).get("images", []), (known or {}).get("label") or {}]
+    hashes = {(r["path"], r["size"], r["mtime_ns"]): r["sha256"] for r in old if r}
+    images = [path for image in case.images for path in (image, *_detached(image))]
+    return {
+        "images": [_record(path, hashes) for path in images],
+        "label": _record(case.label, hashes) if case.label else None,
+    }
+
+
+def case_hash(recipe: dict[str, Any], sources: dict[str, Any]) -> str:
+    """SHA-256 of a recipe and the contents of the files; not of their paths or dates."""
+    label = sources["label"]["sha256"] if sources["label"] else None
+    return json_hash([recipe, [record["sha256"] for record in sources["images"]], label])
+
+
+def json_hash(content: Any) -> str:
+    """SHA-256 of a value's JSON, keys sorted."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _record(path: Path, hashes: dict[tuple[str, int, int], str]) -> dict[str, Any]:
+    stat = path.stat()
+    key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+    if key not in hashes:
+        with path.open("rb") as file:
+            hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"path": key[0], "size": key[1], "mtime_ns": key[2], "sha256": hashes[key]}
+
+
+def _detached(header: Path) -> list[Path]:
+    """The voxel file that a ``.mhd`` or ``.nhdr`` header names."""
+    if header.suffix.lower() not in (".mhd", ".nhdr"):
+        return []
+    text = header.read_text(errors="replace")
+    names = re.findall(r"(?im)^(?:ElementDataFile\s*=|data ?file:)\s*(.+?)\s*$", text)
+    return [p for p in (header.parent / name for name in names) if p.is_file()]
+
+
+def label_values_of(path: Path) -> list[int]:
+    """The distinct values of a label file; none if it cannot be read, which the case reports."""
+    try:
+        return [int(value) for value in np.unique(read_label(path).array)]
+    except SimcvdError:
+        return []
+
+
+def prepare_case(job: Job) -> list[str]:
+    """Make the case's folder, whole or not at all. Returns the problems of its files.
+
+    Raises SimcvdError if the disk is full.
+    """
+    problems: list[str] = []
+    image, label = None, None
+    with _collected(problems):
+        image = read_channels(job.case.images, job.channels)
+    if job.case.label:
+        with _collected(problems):
+            label = read_label(job.case.label)
+    if image and label:
+        problems += _geometry_problems(job.case, image, label)
+    if label and job.case.label:
+        problems += _value_problems(job.case.label, label, job.label_values)
+    if image is None or problems:
+        return problems
+    with _collected(problems):
+        _write_case(job, image, label)
+    return problems
+
+
+@contextmanager
+def _collected(problems: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except DiskFull:
+        raise
+    except SimcvdError as error:
+        problems.append(str(error))
+
+
+class DiskFull(SimcvdError):
+    """No room for the cache: stops all of `prepare`, unlike the problems of one case."""
+
+
+def read_channels(paths: tuple[Path, ...], channels: int) -> Volume:
+    """One scan ``[C, X, Y, Z]`` from one file, or from one file a channel."""
+    if len(paths) == 1:
+        return read_image(paths[0], channels=channels)
+    volumes = [read_image(path) for path in paths]
+    for path, volume in zip(paths[1:], volumes[1:], strict=True):
+        if difference := _difference(volumes[0], volume):
+            raise SimcvdError(f"{path}: its grid is not that of {paths[0]}. {difference}")
+    return Volume(array=np.concatenate([v.array for v in volumes]), affine=volumes[0].affine)
+
+
+def _geometry_problems(case: SourceCase, image: Volume, label: Volume) -> list[str]:
+    difference = _difference(image, label)
+    if difference is None:
+        return []
+    return [
+        f"{case.label}: the label's grid is not that of its scan {case.images[0]}. {difference} "
+        "Draw or resample the label on the scan's own grid."
+    ]
+
+
+def _difference(image: Volume, label: Volume) -> str | None:
+    """None if both grids cover the same voxels of the world, in whatever order they keep them."""
+    a, b = canonical(image), canonical(label)
+    shapes = a.array.shape[-3:], b.array.shape[-3:]
+    corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)], float)
+    corners[:, :3] *= np.array(shapes[0]) - 1
+    shift = np.abs((corners @ (a.affine - b.affine).T)[:, :3]).max()
+    if shapes[0] == shapes[1] and shift <= GEOMETRY_TOLERANCE * min(spacing_of(a.affine)):
+        return None
+    described = [f"{v.array.shape[-3:]}, {describe_affine(v.affine)}" for v in (image, label)]
+    return f"First: {described[0]}. Second: {described[1]}."
+
+
+def _value_problems(path: Path, label: Volume, values: tuple[int, ...]) -> list[str]:
+    found, counts = np.unique(label.array, return_counts=True)
+    strange = [
+        f"{value} ({count} voxels)"
+        for value, count in zip(found, counts, strict=True)
+        if value not in values
+    ]
+    if not strange:
+        return []
+    return [
+        f"{path}: holds label values that are not declared: {', '.join(strange[:5])}. Declared "
+        f"are {', '.join(map(str, values))}. Declare them, or correct the label map."
+    ]
+
+
+def _write_case(job: Job, image: Volume, label: Volume | None) -> None:
+    prepared = to_network(image, job.preprocessing)
+    arrays = {"image.npy": _float16(job.case.images[0], prepared.array)}
+    if label is not None:
+        classes = _classes(label_to_network(label, job.preprocessing), job.label_values)
+        arrays["label.npy"] = classes
+        arrays["distance.npy"] = signed_distance(classes, len(job.label_values)).astype(np.float16)
+    sources = source_records(job.case)
+    info = {
+        "format": FORMAT,
+        "name": job.case.name,
+        "hash": case_hash(job.recipe, sources),
+        "recipe": job.recipe,
+        "sources": sources,
+        "source_shape": image.array.shape[1:],
+        "source_affine": image.affine.tolist(),
+        "shape": prepared.array.shape[1:],
+        "affine": prepared.affine.tolist(),
+        "spacing": spacing_of(prepared.affine),
+        "label_found": None if label is None else np.unique(label.array).tolist(),
+    }
+    _write_folder(job.folder, arrays, info)
+
+
+def _float16(path: Path, array: np.ndarray) -> np.ndarray:
+    largest = float(np.abs(array).max())
+    if largest > FLOAT16_MAX:
+        raise SimcvdError(
+            f"{path}: holds values up to {largest:g}; without normalisation the cache keeps up "
+            f"to {FLOAT16_MAX:g}. Prepare with normalization 'zscore' or 'ct'."
+        )
+    return array.astype(np.float16)
+
+
+def _classes(label: Volume, values: tuple[int, ...]) -> np.ndarray:
+    """Values of the file to class indices 0..K-1; `values` is sorted and holds them all."""
+    return np.searchsorted(values, label.array).astype(np.uint8)
+
+
+def _write_folder(folder: Path, arrays: dict[str, np.ndarray], info: dict[str, Any]) -> None:
+    """Write into a temporary folder, then rename: the folder exists only when it is whole."""
+    temporary = folder.with_name(f".tmp-{folder.name}")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        for name, array in arrays.items():
+            _save(temporary / name, array)
+        sizes = {name: (temporary / name).stat().st_size for name in arrays}
+        write_json(temporary / "case.json", {**info, "files": sizes})
+        os.replace(temporary, folder)
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise DiskFull(
+                f"{folder}: the disk is full ({error.strerror}). What was prepared before is "
+                "whole and is kept. Free space and run the same command again."
+            ) from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    """As numpy.save, but with plain writes: numpy's own hide that the disk is full."""
+    array = np.ascontiguousarray(array)
+    with path.open("wb") as file:
+        header = np.lib.format.header_data_from_array_1_0(array)
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(array.data.cast("B"))

@@ -1,0 +1,330 @@
+"""`simcvd prepare`: from a folder of scans to a cache, doing only what changed.
+
+New cases are renamed into place one by one. Cases that replace others wait beside
+them until all are made; then the folders are exchanged and the manifest is written.
+So at any moment, a full disk or a kill included, the manifest on disk describes whole
+cases, and the next run goes on from what is there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simcvd.data.cache import FORMAT, Cache, CaseEntry, Manifest, write_json
+from simcvd.data.cases import (
+    DISK_FULL,
+    DiskFull,
+    Job,
+    current,
+    json_hash,
+    label_values_of,
+    prepare_case,
+    read_json,
+)
+from simcvd.data.preprocess import Preprocessing
+from simcvd.data.sources import CT_WINDOW, Source, recognise
+from simcvd.types import SimcvdError, Triple
+
+Info = dict[str, Any]
+MAX_CLASSES = 255
+
+
+def prepare(
+    source: Path | str,
+    out: Path | str,
+    *,
+    labels: Path | str | None = None,
+    spacing: tuple[float, ...] | None = None,
+    normalization: str | None = None,
+    window: tuple[float, float] | None = None,
+    jobs: int | None = None,
+    quiet: bool = False,
+) -> Cache:
+    """Recognise the scans in `source`, prepare them into the cache `out`, and open it.
+
+    labels: folder of label maps when `source` is a plain folder of scans.
+    spacing: one or three mm values to resample to; None keeps each scan's own.
+    normalization: "none", "zscore" or "ct"; None takes the source's default.
+    window: (low, high) in Hounsfield units for "ct".
+    jobs: processes; None takes as many as there are processors.
+    Raises SimcvdError with every problem found in any case, or when the disk is full.
+    """
+    source, out = Path(source), Path(out)
+    found = recognise(source, Path(labels) if labels else None)
+    settings = _settings(found.preprocessing, spacing, normalization, window)
+    found = replace(found, preprocessing=settings)
+    say = _speaker(quiet)
+    say(_announcement(source, found))
+    with _opened(out):
+        manifest = _prepare(source, found, out, jobs, quiet)
+    for note in [*found.notes, *_remarks(manifest)]:
+        say(f"note: {note}")
+    return Cache(out)
+
+
+def _prepare(source: Path, found: Source, out: Path, jobs: int | None, quiet: bool) -> Manifest:
+    classes = _classes(found, out, jobs)
+    work = [_job(found, name, classes, out) for name in (*found.train, *found.test)
+            if name in found.cases]
+    infos: dict[str, Info] = {}
+    todo = []
+    for job in work:
+        staged = _staged(job.folder)
+        info = current(job.folder, job) or current(staged, job)
+        if info:
+            infos[job.case.name] = info
+        else:
+            todo.append(replace(job, folder=staged) if job.folder.exists() else job)
+    problems = list(found.problems)
+    for result in _in_parallel(prepare_case, todo, jobs, "preparing", quiet):
+        problems += result
+    if problems:
+        raise SimcvdError(_listed(source, problems))
+    for job in todo:
+        infos[job.case.name] = read_json(job.folder / "case.json")
+    manifest = _manifest(source, found, classes, infos)
+    _publish(out, manifest)
+    return manifest
+
+
+def _settings(
+    default: Preprocessing,
+    spacing: tuple[float, ...] | None,
+    normalization: str | None,
+    window: tuple[float, float] | None,
+) -> Preprocessing:
+    if normalization is None:
+        normalization = "ct" if window else default.normalization
+    if normalization == "ct" and window is None:
+        window = CT_WINDOW
+    return Preprocessing(
+        spacing=_three(spacing), normalization=normalization, window=window  # type: ignore[arg-type]
+    )
+
+
+def _three(spacing: tuple[float, ...] | None) -> Triple | None:
+    if spacing is None:
+        return None
+    values = tuple(float(value) for value in spacing)
+    if len(values) == 1:
+        return values[0], values[0], values[0]
+    if len(values) != 3:
+        raise SimcvdError(f"spacing needs one or three values in mm, but got {len(values)}.")
+    return values[0], values[1], values[2]
+
+
+def _announcement(source: Path, found: Source) -> str:
+    labeled = sum(case.label is not None for case in found.cases.values())
+    p = found.preprocessing
+    grid = f"resampled to {p.spacing} mm" if p.spacing else "at its own resolution"
+    window = f" with window {p.window}" if p.window else ""
+    return (
+        f"{source}: {found.description}.\n{len(found.train)} training and {len(found.test)} test "
+        f"scans, {labeled} of {len(found.cases)} with a label; {grid}, "
+        f"normalisation '{p.normalization}'{window}."
+    )
+
+
+def _remarks(manifest: Manifest) -> list[str]:
+    remarks = []
+    spacings = np.array([entry.spacing for entry in manifest.cases.values()])
+    if (np.ptp(spacings, axis=0) > 0.01 * spacings.min(axis=0)).any():
+        remarks.append(
+            f"voxel sizes differ between scans, from {tuple(spacings.min(axis=0).round(3))} to "
+            f"{tuple(spacings.max(axis=0).round(3))} mm; give --spacing to make them one"
+        )
+    if missing := [name for name in manifest.test if not manifest.cases[name].has_label]:
+        remarks.append(f"{len(missing)} test scans have no label and cannot be scored")
+    return remarks
+
+
+def _classes(found: Source, out: Path, jobs: int | None) -> dict[int, str]:
+    """{value: name}: those declared, else those found in the labels with 0 as background."""
+    if found.labels is not None:
+        return found.labels
+    labeled = [case for case in found.cases.values() if case.label]
+    values = {0}
+    unknown = []
+    for case in labeled:
+        known = _known_values(case.label, out / "cases" / case.name) if case.label else None
+        if known is None:
+            unknown.append(case.label)
+        else:
+            values.update(known)
+    for result in _in_parallel(label_values_of, unknown, jobs, "reading labels", quiet=True):
+        values.update(result)
+    return _named(sorted(values), len(labeled))
+
+
+def _named(values: list[int], labeled: int) -> dict[int, str]:
+    if values[0] < 0 or len(values) > MAX_CLASSES:
+        raise SimcvdError(
+            f"the labels hold {len(values)} values, from {values[0]} to {values[-1]}; label maps "
+            f"have 2 to {MAX_CLASSES} values, none below 0. Are these label maps?"
+        )
+    if len(values) < 2:
+        raise SimcvdError(
+            f"{labeled} label files were found, and no foreground in them, so there is nothing "
+            "to learn. Label at least one scan."
+        )
+    return {value: f"class {value}" if value else "background" for value in values}
+
+
+def _known_values(label: Path, folder: Path) -> list[int] | None:
+    """The values noted when this very label file was prepared last, else None."""
+    try:
+        info = read_json(folder / "case.json")
+        stat = label.stat()
+        record = info["sources"]["label"]
+        same = (record["path"], record["size"], record["mtime_ns"]) == (
+            str(label.resolve()), stat.st_size, stat.st_mtime_ns,
+        )
+        return list(info["label_found"]) if same else None
+    except (SimcvdError, OSError, KeyError, TypeError):
+        return None
+
+
+def _job(found: Source, name: str, classes: dict[int, str], out: Path) -> Job:
+    return Job(
+        case=found.cases[name],
+        preprocessing=found.preprocessing,
+        channels=len(found.channel_names),
+        label_values=tuple(sorted(classes)),
+        folder=out / "cases" / name,
+    )
+
+
+def _staged(folder: Path) -> Path:
+    return folder.with_name(f".new-{folder.name}")
+
+
+def _in_parallel(
+    function: Callable[[Any], Any], items: list[Any], jobs: int | None, what: str, quiet: bool
+) -> Iterator[Any]:
+    """Results of `function` over `items` as they come, with a progress bar."""
+    if not items:
+        return
+    import joblib
+    from rich.console import Console
+    from rich.progress import track
+
+    processes = min(jobs or joblib.cpu_count(), len(items))
+    parallel = joblib.Parallel(n_jobs=processes, return_as="generator_unordered")
+    results = parallel(joblib.delayed(function)(item) for item in items)
+    yield from track(
+        results,
+        total=len(items),
+        description=what,
+        disable=quiet,
+        transient=True,
+        console=Console(stderr=True),
+    )
+
+
+def _manifest(
+    source: Path, found: Source, classes: dict[int, str], infos: dict[str, Info]
+) -> Manifest:
+    names = (*found.train, *found.test)
+    entries = {
+        name: CaseEntry(
+            hash=infos[name]["hash"],
+            shape=tuple(infos[name]["shape"]),
+            spacing=tuple(infos[name]["spacing"]),
+            has_label=infos[name]["sources"]["label"] is not None,
+        )
+        for name in names
+    }
+    x, y, z = np.median([entry.spacing for entry in entries.values()], axis=0).tolist()
+    manifest = Manifest(
+        format=FORMAT,
+        source_kind=found.kind,
+        source=str(source.resolve()),
+        channel_names=found.channel_names,
+        class_names=dict(enumerate(classes[value] for value in sorted(classes))),
+        label_values=dict(enumerate(sorted(classes))),
+        preprocessing=found.preprocessing,
+        spacing=found.preprocessing.spacing or (x, y, z),
+        train=found.train,
+        test=found.test,
+        cases=entries,
+        data_hash="",
+    )
+    content = {k: v for k, v in manifest.to_json().items() if k != "source"}
+    return replace(manifest, data_hash=json_hash(content))
+
+
+def _publish(out: Path, manifest: Manifest) -> None:
+    """Exchange the folders that were waiting and write the manifest, which comes last."""
+    draft = out / ".manifest.json"
+    with _disk(out):
+        write_json(draft, manifest.to_json())  # a full disk shows here, before anything moves
+    cases = out / "cases"
+    for name in manifest.cases:
+        staged = _staged(cases / name)
+        if staged.is_dir() and read_json(staged / "case.json")["hash"] == manifest.cases[name].hash:
+            if (cases / name).exists():
+                os.replace(cases / name, cases / f".old-{name}")
+            os.replace(staged, cases / name)
+    os.replace(draft, out / "manifest.json")
+    for folder in cases.iterdir():
+        if folder.name not in manifest.cases:
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def _opened(out: Path) -> Iterator[None]:
+    """Hold the cache alone, without the leftovers of a run that was killed."""
+    cases = out / "cases"
+    if out.is_dir() and any(out.iterdir()) and not cases.is_dir():
+        raise SimcvdError(f"{out}: holds other files and is no cache. Give an empty folder.")
+    with _disk(out):
+        cases.mkdir(parents=True, exist_ok=True)
+        lock = (out / ".lock").open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SimcvdError(f"{out}: another `simcvd prepare` is writing here.") from error
+        _clean(cases)
+        try:
+            yield
+        finally:
+            _clean(cases)
+
+
+def _clean(cases: Path) -> None:
+    for pattern in (".tmp-*", ".old-*"):
+        for folder in cases.glob(pattern):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _disk(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        kind = DiskFull if error.errno in DISK_FULL else SimcvdError
+        raise kind(f"{out}: cannot be written ({error}). Free space or choose another.") from error
+
+
+def _listed(source: Path, problems: list[str]) -> str:
+    unique = sorted(set(problems))
+    count = "1 problem" if len(unique) == 1 else f"{len(unique)} problems"
+    lines = "\n".join(f"  - {problem}" for problem in unique)
+    return f"{source}: {count} to mend before training (sound scans stay prepared):\n{lines}"
+
+
+def _speaker(quiet: bool) -> Callable[[str], None]:
+    from rich.console import Console
+
+    console = Console(stderr=True, quiet=quiet, soft_wrap=True)
+    return lambda text: console.print(text, markup=False, highlight=False)
