@@ -1,0 +1,284 @@
+"""Sliding-window prediction with exact strides and bounded memory.
+
+A scan is covered by overlapping windows and the class probabilities of the windows are
+averaged voxel by voxel. The sums of a voxel are finished, handed out and forgotten as soon
+as no later window touches it: windows run along columns, columns make rows, rows make slabs,
+and only what the next row and the next slab overlap is kept. So memory grows with a
+cross-section of the scan, not with the scan times its classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from simcvd.inference.windows import Grid, Group
+from simcvd.types import IntTriple, SimcvdError
+
+Slices = tuple[slice, slice, slice]
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """How a scan is cut into windows and how these are run.
+
+    patch, stride: voxels along X, Y, Z. classes: K.
+    windows_per_batch: None takes 1 on a CPU (larger batches were slower there) and 8 on a GPU.
+    autocast: precision of the network, None for float32; softmax is always float32.
+    """
+
+    patch: IntTriple
+    stride: IntTriple
+    classes: int
+    windows_per_batch: int | None = None
+    device: torch.device | str = "cpu"
+    autocast: torch.dtype | None = None
+
+    @property
+    def batch(self) -> int:
+        """Windows that go through the network together."""
+        if self.windows_per_batch is not None:
+            return self.windows_per_batch
+        return 1 if torch.device(self.device).type == "cpu" else 8
+
+
+def _padding(shape: IntTriple, patch: IntTriple) -> list[tuple[int, int]]:
+    """Voxels to add before and after each axis so that one patch fits."""
+    missing = [max(p - n, 0) for n, p in zip(shape, patch, strict=True)]
+    return [(m // 2, m - m // 2) for m in missing]
+
+
+def _pad(image: Tensor, padding: list[tuple[int, int]]) -> Tensor:
+    """``image`` with zeros around it, itself if there is nothing to add."""
+    flat = [n for axis in reversed(padding) for n in axis]
+    return functional.pad(image, flat) if any(flat) else image
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; afterwards every module is again in the mode it was in."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _run(network: nn.Module, patches: Tensor, how: Windows) -> Tensor:
+    """Class probabilities ``[B, K, X, Y, Z]`` float32 of ``patches`` ``[B, C, X, Y, Z]``."""
+    device = torch.device(how.device)
+    patches = patches.to(device, torch.float32)
+    with torch.inference_mode():
+        with torch.autocast(device.type, dtype=how.autocast, enabled=how.autocast is not None):
+            logits: Tensor = network(patches).logits
+        if logits.shape[1] != how.classes:
+            raise SimcvdError(
+                f"the network gives {logits.shape[1]} classes but {how.classes} were declared; "
+                "use the class count the network was built with"
+            )
+        return logits.float().softmax(dim=1)
+
+
+def _window_probabilities(
+    network: nn.Module, image: Tensor, grid: Grid, how: Windows, advance: Advance | None
+) -> Iterator[Tensor]:
+    """``[K, *patch]`` of every window in the order of `Grid.walk`, batched across rows."""
+    px, py, pz = grid.patch
+    walk = grid.walk()
+    while starts := list(islice(walk, how.batch)):
+        patches = [image[:, x : x + px, y : y + py, z : z + pz] for x, y, z in starts]
+        yield from _run(network, torch.stack(patches), how)
+        if advance is not None:
+            advance(len(starts))
+
+
+def _coverage(grid: Grid, device: torch.device | str) -> list[Tensor]:
+    """Windows over each index of each axis; their product over axes is the voxel's count."""
+    axes = []
+    for size, patch, starts in zip(grid.shape, grid.patch, grid.starts, strict=True):
+        count = torch.zeros(size, device=device)
+        for start in starts:
+            count[start : start + patch] += 1
+        axes.append(count)
+    return axes
+
+
+def _rows(
+    grid: Grid, slab: Group, windows: Iterator[Tensor], classes: int
+) -> Iterator[tuple[Group, Tensor]]:
+    """Finished sums ``[K, slab, row, column]`` of each row of one slab.
+
+    The sums are finished with respect to this slab only; the next slab may add to them.
+    """
+    a, b, c = grid.order
+    pa, pb, pc = (grid.patch[axis] for axis in grid.order)
+    waiting: Tensor | None = None
+    for row in grid.groups[b]:
+        size = (classes, slab.stop - slab.start, row.stop - row.start, grid.shape[c])
+        sums: Tensor | None = None
+        for at in grid.walk_row(slab, row):
+            window = next(windows).permute(0, a + 1, b + 1, c + 1)
+            if sums is None:
+                sums = torch.zeros(size, device=window.device)
+                if waiting is not None:
+                    sums[:, :, : waiting.shape[2]] = waiting
+            i, j, k = at[a] - slab.start, at[b] - row.start, at[c]
+            sums[:, i : i + pa, j : j + pb, k : k + pc] += window
+        assert sums is not None, "a row holds at least one window"
+        yield row, sums[:, :, : row.done - row.start]
+        waiting = sums[:, :, row.done - row.start :]
+
+
+def _finished_sums(
+    grid: Grid, windows: Iterator[Tensor], how: Windows
+) -> Iterator[tuple[Slices, Tensor]]:
+    """Sums no later window touches, ``[K, slab, row, column]``, with their place in that order."""
+    slabs, b, c = grid.groups[grid.order[0]], grid.order[1], grid.order[2]
+    overlap = max(slab.stop - slab.done for slab in slabs)
+    size = (how.classes, overlap, grid.shape[b], grid.shape[c])
+    waiting = torch.zeros(size, device=how.device)
+    shared = 0
+    for slab in slabs:
+        done = slab.done - slab.start
+        for row, sums in _rows(grid, slab, windows, how.classes):
+            here = waiting[:, :, row.start : row.done]
+            sums[:, :shared] += here[:, :shared]
+            here[:, : slab.stop - slab.done] = sums[:, done:]
+            place = slice(slab.start, slab.done), slice(row.start, row.done), slice(0, size[-1])
+            yield place, sums[:, :done]
+        shared = slab.stop - slab.done
+
+
+def _mean(sums: Tensor, place: Slices, coverage: list[Tensor]) -> Tensor:
+    """``sums`` divided by the number of windows over each voxel, in place."""
+    a, b, c = (count[part] for count, part in zip(coverage, place, strict=True))
+    mean = sums.div_(a[:, None, None] * b[:, None] * c)
+    if not torch.isfinite(mean.sum()):
+        raise SimcvdError(
+            "the network gave probabilities that are not finite numbers; look for NaN or extreme "
+            "values in the scan, or use a model whose training stayed finite"
+        )
+    return mean
+
+
+def finished_blocks(
+    network: nn.Module, image: Tensor, how: Windows, advance: Advance | None = None
+) -> Iterator[tuple[Slices, Tensor]]:
+    """Mean class probabilities of a scan, block by block as they are finished.
+
+    Args:
+        network: returns a `Prediction`; on ``how.device``.
+        image: ``[C, X, Y, Z]`` on any device; windows are moved to ``how.device``.
+        advance: called with the number of windows after each batch.
+
+    Yields the block's place in the scan and ``[K, *place]`` float32 on ``how.device``, valid
+    until the next block. The blocks tile the scan; a scan smaller than the patch is padded
+    with zeros and cut back.
+    """
+    padding = _padding((image.shape[1], image.shape[2], image.shape[3]), how.patch)
+    padded = _pad(image, padding)
+    grid = Grid((padded.shape[1], padded.shape[2], padded.shape[3]), how.patch, how.stride)
+    coverage = [_coverage(grid, how.device)[axis] for axis in grid.order]
+    with _evaluating(network):
+        windows = _window_probabilities(network, padded, grid, how, advance)
+        for place, sums in _finished_sums(grid, windows, how):
+            block = _mean(sums, place, coverage)
+            back = [grid.order.index(axis) for axis in range(3)]
+            block = block.permute(0, *(axis + 1 for axis in back))
+            yield from _cut_back([place[axis] for axis in back], block, padding, image)
+
+
+def _cut_back(
+    place: list[slice], block: Tensor, padding: list[tuple[int, int]], image: Tensor
+) -> Iterator[tuple[Slices, Tensor]]:
+    """The block without padded voxels, placed in the unpadded scan; nothing if none is left."""
+    kept, inside = [], []
+    for part, (before, _), size in zip(place, padding, image.shape[1:], strict=True):
+        start, stop = max(part.start - before, 0), min(part.stop - before, size)
+        if start >= stop:
+            return
+        kept.append(slice(start, stop))
+        inside.append(slice(start + before - part.start, stop + before - part.start))
+    yield (kept[0], kept[1], kept[2]), block[(slice(None), *inside)]
+
+
+def predict_probabilities(
+    network: nn.Module,
+    image: Tensor,
+    *,
+    patch: IntTriple,
+    stride: IntTriple,
+    classes: int,
+    windows_per_batch: int | None = None,
+    device: torch.device | str = "cpu",
+    autocast: torch.dtype | None = None,
+    advance: Advance | None = None,
+) -> Tensor:
+    """Mean over windows of the class probabilities, ``[K, X, Y, Z]`` float32 on the CPU.
+
+    Arguments as in `Windows` and `finished_blocks`. Raises SimcvdError if the network's class
+    count differs from ``classes`` or its output is not finite.
+    """
+    how = Windows(
+        patch=patch, stride=stride, classes=classes, windows_per_batch=windows_per_batch,
+        device=device, autocast=autocast,
+    )  # fmt: skip
+    out = torch.empty(classes, *image.shape[1:])
+    for place, block in finished_blocks(network, image, how, advance):
+        out[(slice(None), *place)] = block
+    return out
+
+
+def most_probable(probabilities: Tensor) -> Tensor:
+    """Index of the largest of ``[K, ...]``, ``[...]``; of equals the first, on every device."""
+    best = probabilities[0].clone()
+    labels = torch.zeros(best.shape, dtype=torch.int32, device=best.device)
+    for index in range(1, len(probabilities)):
+        labels[probabilities[index] > best] = index
+        torch.maximum(best, probabilities[index], out=best)
+    return labels
+
+
+def predict_labels(
+    network: nn.Module,
+    image: Tensor,
+    *,
+    patch: IntTriple,
+    stride: IntTriple,
+    classes: int,
+    windows_per_batch: int | None = None,
+    device: torch.device | str = "cpu",
+    autocast: torch.dtype | None = None,
+    advance: Advance | None = None,
+) -> Tensor:
+    """Most probable class of every voxel, ``[X, Y, Z]`` uint8 (int32 above 256 classes).
+
+    Equals ``most_probable(predict_probabilities(...))`` bit for bit, without ever holding
+    the probabilities of the whole scan. Arguments and errors as there.
+    """
+    how = Windows(
+        patch=patch, stride=stride, classes=classes, windows_per_batch=windows_per_batch,
+        device=device, autocast=autocast,
+    )  # fmt: skip
+    dtype = torch.uint8 if classes <= 256 else torch.int32
+    out = torch.empty(tuple(image.shape[1:]), dtype=dtype)
+    for place, block in finished_blocks(network, image, how, advance):
+        out[place] = most_probable(block).to("cpu", dtype)
+    return out
+
+
+def memory_needed(shape: IntTriple, how: Windows) -> int:
+    """Bytes that summing up the windows takes, on top of the image, the network and the output."""
+    padding = _padding(shape, how.patch)
+    padded = [n + sum(add) for n, add in zip(shape, padding, strict=True)]
+    grid = Grid((padded[0], padded[1], padded[2]), how.patch, how.stride)
+    return 4 * how.classes * grid.kept_voxels(grid.order)
