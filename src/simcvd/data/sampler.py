@@ -15,7 +15,7 @@ from torch import Tensor
 
 from simcvd.data.cache import Cache, Case
 from simcvd.transforms.spatial import Augmentation, Geometry, apply_geometry, draw_geometry
-from simcvd.types import Batch, IntTriple, SimcvdError
+from simcvd.types import Batch, IntTriple
 
 _LABELED, _UNLABELED, _GEOMETRY = range(3)  # independent random streams of one seed
 
@@ -71,7 +71,7 @@ class Patches:
     ) -> None:
         self.streams, self.patch, self.augmentation = streams, patch, augmentation
         self.device = device
-        self._task = cache.task(patch)
+        self._task = cache.task_info
         used = dict.fromkeys([*streams.labeled, *(streams.unlabeled if streams.batch[1] else ())])
         cases = {name: cache.case(name) for name in used}
         self._images = {name: self._hold(case.image) for name, case in cases.items()}
@@ -112,8 +112,6 @@ class Patches:
         )
 
     def _supervision(self, case: Case) -> tuple[Tensor, Tensor]:
-        if not case.has_label:
-            raise SimcvdError(f"{case.name} is to be trained on as labelled but has no label")
         return self._hold(case.label), self._hold(case.distance)
 
     def _hold(self, array: np.ndarray) -> Tensor:

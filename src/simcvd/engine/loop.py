@@ -19,7 +19,7 @@ from simcvd.data.cache import Cache
 from simcvd.data.sampler import Patches, TwoStreams
 from simcvd.engine.checkpoint import load_latest, save_checkpoint
 from simcvd.engine.ema import update_averages
-from simcvd.engine.export import export_model
+# EXPORT
 from simcvd.engine.log import RunLog
 from simcvd.engine.optim import build_optimizers, set_learning_rates
 from simcvd.engine.precision import autocast, autocast_dtype
@@ -65,7 +65,7 @@ def train(
     run = resolve(
         data, method=method, labeled=labeled, settings=settings, train=train, network=network
     )
-    fabric = _launch()
+    fabric = launch()
     if fabric.is_global_zero:
         open_folder(out, run, data)
     fabric.barrier()
@@ -190,7 +190,7 @@ def build_method(run: Run) -> Method:
     return find(run.method)(run.config, run.task, build).train()  # type: ignore[call-arg]
 
 
-def _launch() -> Fabric:
+def launch() -> Fabric:
     """One process, or those that torchrun or Slurm started."""
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     nodes = int(os.environ.get("WORLD_SIZE", "1")) // processes

@@ -66,13 +66,14 @@ def resolve(
         patch = default_patch(cache, configs["network"])
         schedule = dataclasses.replace(schedule, patch=patch)
     assert schedule.patch is not None
+    info = cache.task_info
     names, rest, held = split(cache, labeled, schedule.holdout)
     return Run(
         method=method,
         labeled=names,
         unlabeled=rest,
         holdout=held,
-        task=cache.task(schedule.patch),
+        task=Task(channels=info.channels, classes=info.classes, patch=schedule.patch),
         config=configs["method"],
         train=schedule,
         network=configs["network"],
@@ -86,19 +87,10 @@ def split(
 
     The first ``labeled`` cases of the list that have a label; the last ``holdout`` that do.
     """
-    have = [name for name in cache.train if cache.case(name).has_label]
-    if labeled < 1 or not have:
-        raise SimcvdError(
-            f"{len(have)} labelled scans in the training list and {labeled} asked for; "
-            "at least one is needed"
-        )
-    if labeled + holdout > len(have):
-        raise SimcvdError(
-            f"{labeled} labelled scans and {holdout} held out were asked for, but the training "
-            f"list has {len(have)} with a label; ask for fewer"
-        )
-    held = tuple(have[len(have) - holdout :])
-    names = tuple(have[:labeled])
+    names = cache.labeled(labeled)
+    cache.labeled(labeled + holdout)  # refuses more than there are
+    have = tuple(name for name in cache.train if cache.manifest.cases[name].has_label)
+    held = have[len(have) - holdout :]
     rest = tuple(name for name in cache.train if name not in {*names, *held})
     return names, rest, held
 
@@ -108,14 +100,14 @@ def default_patch(cache: Cache, network: NetworkConfig) -> IntTriple:
 
     No axis is longer than the median scan, rounded to the nearest such size.
     """
-    sizes = torch.tensor([cache.case(name).shape for name in cache.train], dtype=torch.float32)
+    sizes = torch.tensor([cache.manifest.cases[name].shape for name in cache.train], dtype=torch.float32)
     median = sizes.median(0).values.tolist()
     patch = []
     for axis in range(3):
         step = 1
         for stride in network.strides:
             step *= stride[axis]
-        wanted = -(-BENCHMARK_PATCH_MM[axis] / cache.spacing[axis] // step) * step
+        wanted = -(-BENCHMARK_PATCH_MM[axis] / cache.manifest.spacing[axis] // step) * step
         reach = int(median[axis] / step + 0.5) * step
         patch.append(max(min(int(wanted), reach), step))
     return (patch[0], patch[1], patch[2])
@@ -124,7 +116,7 @@ def default_patch(cache: Cache, network: NetworkConfig) -> IntTriple:
 def open_folder(out: Path, run: Run, cache: Cache) -> None:
     """Write ``config.json``, or check that the one there is of this very run."""
     path = out / "config.json"
-    record = {"run": run.record(), "data": cache.data_hash}
+    record = {"run": run.record(), "data": cache.manifest.data_hash}
     if path.exists():
         old = json.loads(path.read_text())
         changed = differences({k: old.get(k) for k in record}, record)

@@ -1,0 +1,156 @@
+"""What every method must keep to. Runs over all that are found; a new one needs no edit here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from simcvd.data.cache import Cache
+from simcvd.engine.ema import update_averages
+from simcvd.engine.loop import Trainer, build_method
+from simcvd.engine.run import Run, resolve
+from simcvd.methods.base import Method, names
+from simcvd.types import Batch, Progress
+
+from tests.small import LABELED, NETWORK, TRAIN
+
+TOTAL = 100
+STEPS = (0, 50, 99)
+
+
+@pytest.fixture(params=names())
+def run(request: pytest.FixtureRequest, small_cache: Cache) -> Run:
+    return resolve(
+        small_cache, method=request.param, labeled=LABELED, train=TRAIN, network=NETWORK
+    )
+
+
+@pytest.fixture
+def method(run: Run) -> Method:
+    return build_method(run)
+
+
+@pytest.fixture
+def batch(run: Run, method: Method) -> Batch:
+    """Two easy patches, the foreground brighter; the unlabelled ones look alike."""
+    torch.manual_seed(1)
+    size, labeled = run.task.patch, 2 if method.uses_unlabeled else 4
+    label = torch.zeros(4, *size, dtype=torch.int64)
+    label[:, 4:10, 4:12, 2:6] = 1
+    label[:, 6:9, 6:10, 3:5] = 2
+    image = label[:, None].float() + 0.3 * torch.randn(4, 1, *size)
+    distance = torch.stack([0.5 - (label == k).float() for k in (1, 2)], 1)
+    return Batch(
+        image=image,
+        label=label[:labeled],
+        distance=distance[:labeled],
+        cases=tuple("abcd"),
+    )
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_term_has_a_weight(method: Method, batch: Batch, step: int) -> None:
+    progress = Progress(step=step, total=TOTAL)
+    terms, weights = method(batch, progress), method.weights(progress)
+    assert terms.keys() == weights.keys()
+    assert all(term.shape == () and term.isfinite() for term in terms.values())
+    assert all(weight >= 0 for weight in weights.values())
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_term_trains_exactly_one_player(method: Method, batch: Batch, step: int) -> None:
+    players = method.players()
+    for name, term in method(batch, Progress(step=step, total=TOTAL)).items():
+        trained = [
+            player
+            for player, parameters in players.items()
+            if any(g is not None and g.any() for g in _gradients(term, parameters))
+        ]
+        assert len(trained) == 1, f"{name} trains {trained}"
+
+
+def test_every_trained_parameter_belongs_to_one_player(method: Method) -> None:
+    owned = [id(p) for parameters in method.players().values() for p in parameters]
+    assert sorted(owned) == sorted(id(p) for p in method.parameters() if p.requires_grad)
+
+
+def test_averages_take_no_gradient_and_follow_their_source(method: Method) -> None:
+    for average, source, _ in method.averages():
+        assert not any(p.requires_grad for p in average.parameters())
+        with torch.no_grad():
+            for p in source.parameters():
+                p.add_(1.0)
+    update_averages(method.averages(), step=1)  # half-way at the second step
+    for average, source, _ in method.averages():
+        for a, s in zip(average.parameters(), source.parameters(), strict=True):
+            torch.testing.assert_close(a, s - 0.5)
+
+
+def test_the_first_term_falls(method: Method, batch: Batch) -> None:
+    optimizers = [torch.optim.SGD(p, lr=0.05, momentum=0.9) for p in method.players().values()]
+    progress, losses = Progress(step=0, total=TOTAL), []
+    for _ in range(25):
+        terms, weights = method(batch, progress), method.weights(progress)
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        torch.stack([weights[name] * term for name, term in terms.items()]).sum().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        losses.append(next(iter(terms.values())).item())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_resuming_gives_the_same_bits(run: Run, small_cache: Cache, tmp_path: Path) -> None:
+    whole = _trainer(run, small_cache, tmp_path / "whole")
+    for _ in range(4):
+        whole.train_step()
+    first = _trainer(run, small_cache, tmp_path / "stopped")
+    for _ in range(2):
+        first.train_step()
+    first.save()
+    second = _trainer(run, small_cache, tmp_path / "stopped")
+    assert second.step == 2
+    for _ in range(2):
+        second.train_step()
+    assert _same(whole.method.state_dict(), second.method.state_dict())
+    for name, optimizer in whole.optimizers.items():
+        assert _same(optimizer.state_dict(), second.optimizers[name].state_dict())
+
+
+def test_two_processes_end_with_equal_parameters(small_cache: Cache, tmp_path: Path) -> None:
+    """One torchrun of two processes goes through all methods; see two_processes.py."""
+    script = Path(__file__).with_name("two_processes.py")
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        + [str(script), str(small_cache.root), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert sorted(line for line in done.stdout.split() if line in names()) == names()
+
+
+def _gradients(term: torch.Tensor, parameters: list[torch.nn.Parameter]) -> tuple:
+    if not term.requires_grad:
+        return ()
+    return torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
+
+
+def _trainer(run: Run, cache: Cache, out: Path) -> Trainer:
+    from lightning.fabric import Fabric
+
+    return Trainer(Fabric(accelerator="cpu", devices=1), run, cache, out)
+
+
+def _same(a: object, b: object) -> bool:
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
+    if isinstance(a, list):
+        return isinstance(b, list) and len(a) == len(b) and all(map(_same, a, b))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b  # type: ignore[arg-type]

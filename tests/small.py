@@ -1,0 +1,46 @@
+"""A prepared cache so small that a step of training takes milliseconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from simcvd.data.cache import Cache
+from simcvd.data.prepare import prepare
+from simcvd.engine.settings import NetworkConfig, TrainConfig
+
+CASES, LABELED, TEST = 6, 3, 2
+NETWORK = NetworkConfig(widths=(4, 8, 8), blocks=(1, 1, 1), strides=((2, 2, 2),) * 2)
+TRAIN = TrainConfig(iterations=6, patch=(16, 16, 8), lr=0.01)
+
+
+def write_scans(folder: Path, *, labels: int = CASES) -> Path:
+    """Bright balls (class 1) with a brighter core (class 2) in noise, as two plain folders.
+
+    ``labels``: how many of the training scans get a label file.
+    """
+    rng = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(*map(np.arange, (20, 18, 12)), indexing="ij"))
+    names = [f"case{i}" for i in range(CASES + TEST)]
+    for i, name in enumerate(names):
+        centre = rng.uniform(6, 12, 3).reshape(3, 1, 1, 1)
+        radius = np.sqrt(((grid - centre) ** 2).sum(0))
+        label = (radius < 5).astype(np.uint8) + (radius < 2.5)
+        image = 2.0 * label + rng.normal(0, 0.5, label.shape)
+        _write(folder / "images" / f"{name}.nii.gz", image.astype(np.float32))
+        if i < labels or i >= CASES:
+            _write(folder / "labels" / f"{name}.nii.gz", label.astype(np.uint8))
+    (folder / "train.list").write_text("\n".join(names[:CASES]) + "\n")
+    (folder / "test.list").write_text("\n".join(names[CASES:]) + "\n")
+    return folder
+
+
+def make_cache(folder: Path, *, labels: int = CASES) -> Cache:
+    """The scans of :func:`write_scans`, prepared."""
+    return prepare(write_scans(folder / "scans", labels=labels), folder / "cache", jobs=1)
+
+
+def _write(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(array, np.diag([1.0, 1.0, 2.0, 1.0])), path)
