@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+
 from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
 from simcvd.engine.settings import NetworkConfig, TrainConfig

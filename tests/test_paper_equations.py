@@ -6,6 +6,7 @@ from math import exp, log
 
 import pytest
 import torch
+
 from simcvd.losses.consistency import consistency
 from simcvd.losses.contrastive import boundary_contrast, info_nce, pairwise_distillation
 from simcvd.losses.segmentation import cross_entropy, dice, distance_regression, segmentation

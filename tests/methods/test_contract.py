@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.small import LABELED, NETWORK, TRAIN
+
 from simcvd.data.cache import Cache
 from simcvd.engine.ema import update_averages
 from simcvd.engine.loop import Trainer, build_method
@@ -16,17 +18,13 @@ from simcvd.engine.run import Run, resolve
 from simcvd.methods.base import Method, names
 from simcvd.types import Batch, Progress
 
-from tests.small import LABELED, NETWORK, TRAIN
-
 TOTAL = 100
 STEPS = (0, 50, 99)
 
 
 @pytest.fixture(params=names())
 def run(request: pytest.FixtureRequest, small_cache: Cache) -> Run:
-    return resolve(
-        small_cache, method=request.param, labeled=LABELED, train=TRAIN, network=NETWORK
-    )
+    return resolve(small_cache, method=request.param, labeled=LABELED, train=TRAIN, network=NETWORK)
 
 
 @pytest.fixture

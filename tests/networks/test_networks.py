@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from simcvd.networks.projection import ProjectionHead
 from simcvd.networks.vnet import VNet
 from simcvd.types import SimcvdError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+
 from simcvd.transforms.intensity import draw_noise
 from simcvd.transforms.spatial import Augmentation, Geometry, apply_geometry, draw_geometry
 

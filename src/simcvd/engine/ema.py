@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+from torch import Tensor
 
 from simcvd.methods.base import Average
 from simcvd.schedules import warm_decay
@@ -18,5 +19,6 @@ def update_averages(averages: Iterable[Average], step: int) -> None:
     """
     for average, source, decay in averages:
         weight = 1.0 - warm_decay(step, decay)
-        targets, sources = list(average.parameters()), list(source.parameters())
+        targets: list[Tensor] = list(average.parameters())
+        sources: list[Tensor] = list(source.parameters())
         torch._foreach_lerp_(targets, sources, weight)

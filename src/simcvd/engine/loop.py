@@ -13,25 +13,26 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies import DDPStrategy
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from simcvd.data.cache import Cache
 from simcvd.data.sampler import Patches, TwoStreams
 from simcvd.engine.checkpoint import load_latest, save_checkpoint
 from simcvd.engine.ema import update_averages
-# EXPORT
+from simcvd.engine.export import export_model
 from simcvd.engine.log import RunLog
 from simcvd.engine.optim import build_optimizers, set_learning_rates
-from simcvd.engine.precision import autocast, autocast_dtype
 from simcvd.engine.progress import ProgressLine
 from simcvd.engine.run import Run, open_folder, resolve
 from simcvd.engine.settings import NetworkConfig, TrainConfig
 from simcvd.methods.base import Method, find
+from simcvd.networks.autocast import autocast, autocast_dtype
 from simcvd.networks.vnet import VNet
 from simcvd.types import Batch, Progress, SimcvdError
 
 LOG_EVERY = 10
-CHECKPOINT_SECONDS = 60.0
+# Between checkpoints; tests shorten it.
+CHECKPOINT_SECONDS = float(os.environ.get("SIMCVD_CHECKPOINT_SECONDS", "60"))
 
 
 class Interrupted(SimcvdError):
@@ -86,7 +87,7 @@ class Trainer:
         self.patches = _patches(fabric, run, cache, self.method)
         self.dtype = autocast_dtype(run.train.precision, fabric.device)
         self.step, self.seconds = 0, 0.0
-        self.method.to(fabric.device, memory_format=torch.channels_last_3d)
+        self.method.to(fabric.device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self._restore()
         wrapped = fabric.setup(self.method, *self.optimizers.values())
         self.terms_of = wrapped[0] if isinstance(wrapped, tuple) else wrapped
@@ -130,7 +131,7 @@ class Trainer:
         progress = Progress(step=step, total=config.iterations)
         rate = set_learning_rates(self.optimizers, config, step)
         # Every random number is a function of (seed, step, process): resuming needs no state.
-        torch.manual_seed(_mix(config.seed, step, self.fabric.global_rank))
+        torch.manual_seed(mix(config.seed, step, self.fabric.global_rank))
         batch = self.patches.batch(step)
         with autocast(self.dtype, self.fabric.device):
             terms: dict[str, Tensor] = self.terms_of(batch, progress)
@@ -187,7 +188,7 @@ def build_method(run: Run) -> Method:
             dropout=size.dropout,
         )
 
-    return find(run.method)(run.config, run.task, build).train()  # type: ignore[call-arg]
+    return find(run.method)(run.config, run.task, build).train()
 
 
 def launch() -> Fabric:
@@ -231,9 +232,9 @@ def _check_finite(terms: dict[str, Tensor], batch: Batch, step: int) -> None:
         )
 
 
-def _mix(seed: int, step: int, rank: int) -> int:
+def mix(seed: int, step: int, rank: int) -> int:
     """Distinct 63-bit seeds for (seed, step, process), by odd multipliers."""
-    mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB)
+    mixed = seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB
     mixed &= (1 << 64) - 1
     mixed = ((mixed ^ (mixed >> 31)) * 0xD6E8FEB86659FD93) & ((1 << 64) - 1)
     return (mixed ^ (mixed >> 32)) >> 1
@@ -260,7 +261,8 @@ class _StopRequest:
         if fabric.world_size == 1:
             return self._asked
         flag = torch.tensor(float(self._asked), device=fabric.device)
-        return bool(fabric.all_reduce(flag, reduce_op="sum") > 0)
+        distributed.all_reduce(flag)
+        return bool(flag > 0)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self._asked = True

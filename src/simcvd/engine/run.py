@@ -16,7 +16,7 @@ import torch
 from simcvd import __version__
 from simcvd.data.cache import Cache
 from simcvd.engine.settings import NetworkConfig, TrainConfig, differences, override
-from simcvd.methods.base import find
+from simcvd.methods.base import default_config
 from simcvd.types import IntTriple, SimcvdError, Task
 
 FORMAT = 1
@@ -54,9 +54,12 @@ def resolve(
     train: TrainConfig | None = None,
     network: NetworkConfig | None = None,
 ) -> Run:
-    """Fill in all defaults. ``settings`` are ``group.field=value`` with groups method, train, network."""
+    """Fill in all defaults.
+
+    ``settings`` are ``group.field=value``; the groups are method, train and network.
+    """
     configs = {
-        "method": find(method).Config(),
+        "method": default_config(method),
         "train": train or TrainConfig(),
         "network": network or NetworkConfig(),
     }
@@ -100,7 +103,9 @@ def default_patch(cache: Cache, network: NetworkConfig) -> IntTriple:
 
     No axis is longer than the median scan, rounded to the nearest such size.
     """
-    sizes = torch.tensor([cache.manifest.cases[name].shape for name in cache.train], dtype=torch.float32)
+    sizes = torch.tensor(
+        [cache.manifest.cases[name].shape for name in cache.train], dtype=torch.float32
+    )
     median = sizes.median(0).values.tolist()
     patch = []
     for axis in range(3):

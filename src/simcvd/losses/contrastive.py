@@ -25,7 +25,12 @@ def info_nce(h: Tensor, others: Tensor, tau: float, positives: Tensor | None = N
 
 @float32
 def boundary_contrast(
-    h_t: Tensor, h_s: Tensor, tau: float, all_t: Tensor | None = None, all_s: Tensor | None = None, first: int = 0
+    h_t: Tensor,
+    h_s: Tensor,
+    tau: float,
+    all_t: Tensor | None = None,
+    all_s: Tensor | None = None,
+    first: int = 0,
 ) -> Tensor:
     """Eq. (3), L_contrast: Eq. (2) from teacher to student and back, mean over the slices.
 

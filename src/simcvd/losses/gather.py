@@ -14,7 +14,7 @@ def gather_rows(rows: Tensor) -> tuple[Tensor, int]:
     if not (distributed.is_available() and distributed.is_initialized()):
         return rows, 0
     first = distributed.get_rank() * len(rows)
-    return torch.cat(_Gather.apply(rows)), first
+    return torch.cat(_Gather.apply(rows)), first  # type: ignore[no-untyped-call]
 
 
 class _Gather(torch.autograd.Function):

@@ -38,7 +38,9 @@ def segmentation(logits: Tensor, label: Tensor, cross_entropy_weight: float = 0.
     without a formula; this is the one of the work it cites (Yu et al. 2019).
     """
     dice_loss = dice(logits.softmax(1), label)
-    return cross_entropy_weight * cross_entropy(logits, label) + (1 - cross_entropy_weight) * dice_loss
+    return (
+        cross_entropy_weight * cross_entropy(logits, label) + (1 - cross_entropy_weight) * dice_loss
+    )
 
 
 @float32

@@ -11,13 +11,12 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
-from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import ClassVar, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from torch import Tensor, nn
 
-from simcvd.types import Batch, Progress, SimcvdError, Task
+from simcvd.types import Batch, Progress, SimcvdError
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -41,12 +40,11 @@ class Average(NamedTuple):
 class Method(nn.Module):
     """The networks and loss terms of one way of learning; the engine owns everything else.
 
-    A subclass is final: methods share functions, not ancestors. It defines ``Config`` (a
-    frozen dataclass with the paper's defaults), takes ``(config, task, build)`` and keeps the
-    network that is tested in ``self.network``.
+    A subclass is final: methods share functions, not ancestors. It takes ``(config, task,
+    build)``, where ``config`` is the ``Config`` of its file, a frozen dataclass with the
+    paper's defaults, and keeps the network that is tested in ``self.network``.
     """
 
-    Config: ClassVar[type]
     uses_unlabeled: ClassVar[bool] = True
     network: nn.Module
 
@@ -86,7 +84,7 @@ def names() -> list[str]:
 def find(name: str) -> type[Method]:
     """The method of ``methods/<name>.py``; an unknown name is refused with the near misses."""
     if name.isidentifier() and importlib.util.find_spec(f"simcvd.methods.{name}"):
-        defined = list(_defined(name))
+        defined = _defined(name)
         if len(defined) == 1:
             return defined[0]
     known = names()
@@ -94,7 +92,12 @@ def find(name: str) -> type[Method]:
     raise SimcvdError(f"there is no method {name!r}; did you mean {', '.join(near)}?")
 
 
-def _defined(name: str) -> Iterable[type[Method]]:
+def default_config(name: str) -> Any:
+    """The ``Config`` of a method's file with nothing changed."""
+    return importlib.import_module(find(name).__module__).Config()
+
+
+def _defined(name: str) -> list[type[Method]]:
     module = importlib.import_module(f"simcvd.methods.{name}")
     return [
         cls

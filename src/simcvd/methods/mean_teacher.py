@@ -27,8 +27,6 @@ class Config:
 class MeanTeacher(Method):
     """The student agrees with its own moving average on unlabelled scans under noise."""
 
-    Config = Config
-
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
         super().__init__()
         self.config = config

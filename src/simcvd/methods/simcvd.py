@@ -53,8 +53,6 @@ class Config:
 class SimCVD(Method):
     """Boundary-aware contrast and pair-wise distillation between a student and its average."""
 
-    Config = Config
-
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
         super().__init__()
         self.config = config

@@ -21,7 +21,6 @@ class Config:
 class Supervised(Method):
     """Labelled scans only; the whole batch is drawn from them."""
 
-    Config = Config
     uses_unlabeled = False
 
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:

@@ -33,7 +33,9 @@ class ProjectionHead(nn.Module):
     ) -> None:
         super().__init__()
         self.dropout = nn.AlphaDropout(dropout)
-        self.pool = nn.AdaptiveAvgPool2d(pool) if pooling == "average" else nn.AdaptiveMaxPool2d(pool)
+        self.pool = (
+            nn.AdaptiveAvgPool2d(pool) if pooling == "average" else nn.AdaptiveMaxPool2d(pool)
+        )
         self.mlp = nn.Sequential(
             nn.Linear(pool * pool, hidden),
             nn.ReLU(inplace=True),

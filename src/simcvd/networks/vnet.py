@@ -89,7 +89,9 @@ class VNet(nn.Module):
             x = down(x)
         features = self.encoder[-1](x)
         x = self.dropout(features)
-        for stage, up, skip in zip(reversed(self.decoder), reversed(self.up), reversed(skips), strict=True):
+        for stage, up, skip in zip(
+            reversed(self.decoder), reversed(self.up), reversed(skips), strict=True
+        ):
             x = stage(up(x) + skip)
         x = self.dropout(x)
         distance = None if self.distance_head is None else self.distance_head(x).tanh()

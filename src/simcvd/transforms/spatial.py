@@ -44,8 +44,7 @@ def draw_geometry(
     elif augmentation == "fixed" and rng.integers(2):
         flips = (0,)
     x, y, z = (
-        _draw_start(rng, n, size)
-        for n, size in zip(shape, _source_size(patch, turns), strict=True)
+        _draw_start(rng, n, size) for n, size in zip(shape, _source_size(patch, turns), strict=True)
     )
     return Geometry(start=(x, y, z), turns=turns, flips=flips)
 
@@ -75,10 +74,11 @@ def _crop(volume: Tensor, start: IntTriple, size: IntTriple, fill: float) -> Ten
     shape = volume.shape[-3:]
     low = [max(s, 0) for s in start]
     high = [min(s + n, limit) for s, n, limit in zip(start, size, shape, strict=True)]
-    inside = volume[(..., *map(slice, low, high))]
+    x, y, z = map(slice, low, high)
+    inside = volume[..., x, y, z]
     if inside.shape[-3:] == tuple(size):
         return inside
     out = volume.new_full((*volume.shape[:-3], *size), fill)
-    place = [slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True)]
-    out[(..., *place)] = inside
+    x, y, z = (slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
+    out[..., x, y, z] = inside
     return out

@@ -1,0 +1,132 @@
+"""The command line. Only typer is imported until a command runs, so that help answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="simcvd",
+    help="Semi-supervised segmentation of 3D medical scans.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="e.g. method.tau=0.3; may be repeated."),
+]
+Stride = Annotated[
+    tuple[int, int, int] | None,
+    typer.Option(help="Voxels between windows; by default half a patch. 18 18 4 for LA."),
+]
+
+
+@app.command()
+def prepare(
+    source: Annotated[Path, typer.Argument(help="Folder of scans, in any layout of the docs.")],
+    out: Annotated[Path, typer.Option(help="Folder of the prepared cache.")],
+    labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
+    spacing: Annotated[
+        str | None, typer.Option(help="Voxel size in mm: one number, or three with commas.")
+    ] = None,
+    normalization: Annotated[str | None, typer.Option(help="none, zscore or ct.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
+) -> None:
+    """Read, check and resample the scans once, and compute the signed distance maps."""
+    from simcvd.data.prepare import prepare as run
+
+    sizes = tuple(map(float, spacing.split(","))) if spacing else None
+    cache = run(source, out, labels=labels, spacing=sizes, normalization=normalization, jobs=jobs)
+    have = sum(entry.has_label for entry in cache.manifest.cases.values())
+    print(
+        f"{out}: {len(cache.train)} training and {len(cache.test)} test scans, {have} with a label"
+    )
+
+
+@app.command()
+def train(
+    cache: Annotated[Path, typer.Argument(help="What `simcvd prepare` wrote.")],
+    labeled: Annotated[int, typer.Option(help="Scans that count as labelled, from the top.")],
+    out: Annotated[Path, typer.Option(help="The run's folder; the same command resumes.")],
+    method: Annotated[str, typer.Option(help="One of src/simcvd/methods.")] = "simcvd",
+    iterations: Annotated[int | None, typer.Option(help="By default the paper's 6000.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of every random stream; by default 0.")] = None,
+    settings: Settings = None,
+) -> None:
+    """Train a method; typing the same command again goes on where it stopped."""
+    from simcvd.engine.loop import train as run
+
+    named = {"iterations": iterations, "seed": seed}
+    flags = [f"train.{name}={value}" for name, value in named.items() if value is not None]
+    run(cache, out, method=method, labeled=labeled, settings=[*flags, *(settings or [])])
+    print(f"trained: {out}\nnext: simcvd evaluate {out}")
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A finished run.")],
+    scans: Annotated[list[Path], typer.Argument(help="Files or folders of scans.")],
+    out: Annotated[Path, typer.Option(help="Folder for the segmentations.")],
+    stride: Stride = None,
+) -> None:
+    """Segment scans; every result lies in its scan's own grid."""
+    from simcvd.inference.predict import predict_files
+
+    written = predict_files(model, scans, out, stride=stride)
+    print(f"{len(written)} segmentations in {out}")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A finished run, or a folder of predictions.")],
+    reference: Annotated[
+        Path | None, typer.Argument(help="Folder of reference label maps, for a folder.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where tables go; by default RUN.")] = None,
+    split: Annotated[str, typer.Option(help="test, or holdout to choose settings.")] = "test",
+    stride: Stride = None,
+) -> None:
+    """Score a run on its test split, or one folder of label maps against another."""
+    if reference is None:
+        from simcvd.engine.score_run import score_run
+
+        folder = score_run(run, split=split, stride=stride, out=out)
+    else:
+        from simcvd.engine.evaluate import evaluate_folders, write_report
+
+        folder = out or run
+        write_report(evaluate_folders(run, reference), folder)
+    print((folder / "metrics.md").read_text())
+    print(f"per case and per class: {folder / 'metrics.csv'}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")],
+    quick: Annotated[bool, typer.Option(help="The smallest demo, under a minute.")] = False,
+) -> None:
+    """Phantom scans, a supervised control and SimCVD, scores and one page that shows them."""
+    from simcvd.demo import run_demo
+
+    run_demo(out, quick=quick)
+
+
+def main() -> None:
+    """Entry point: a problem the user can mend is one message, not a traceback."""
+    from simcvd.types import SimcvdError
+
+    try:
+        app()
+    except SimcvdError as error:
+        print(f"simcvd: {error}", file=sys.stderr)
+        sys.exit(130 if type(error).__name__ == "Interrupted" else 1)
+
+
+if __name__ == "__main__":
+    main()

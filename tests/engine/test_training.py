@@ -1,0 +1,242 @@
+"""Training from the outside: the same command resumes, and what cannot work is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.small import LABELED, NETWORK, TRAIN, make_cache
+
+from simcvd.data.cache import Cache
+from simcvd.engine import loop
+from simcvd.engine.checkpoint import load_latest, save_checkpoint
+from simcvd.engine.log import read_log
+from simcvd.engine.loop import train
+from simcvd.types import SimcvdError
+
+CPU = torch.device("cpu")
+FLAGS = [
+    f"network.widths={NETWORK.widths}",
+    f"network.blocks={NETWORK.blocks}",
+    f"network.strides={NETWORK.strides}",
+    f"train.patch={TRAIN.patch}",
+    "method.pool=8",
+    "method.hidden=16",
+]
+
+
+def _command(cache: Path, out: Path, iterations: int) -> list[str]:
+    flags = [part for flag in FLAGS for part in ("--set", flag)]
+    return [
+        *(str(Path(sys.executable).with_name("simcvd")), "train", str(cache)),
+        *("--method", "simcvd", "--labeled", str(LABELED), "--out", str(out)),
+        *("--iterations", str(iterations), *flags),
+    ]
+
+
+def _weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(out / "model.safetensors")
+
+
+def _assert_same(a: Path, b: Path) -> None:
+    first, second = _weights(a), _weights(b)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_killed_and_typed_again_ends_with_the_same_bits(small_cache: Cache, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    iterations = 120
+    train(
+        small_cache.root,
+        whole,
+        labeled=LABELED,
+        settings=[*FLAGS, f"train.iterations={iterations}"],
+    )
+    environment = {**os.environ, "SIMCVD_CHECKPOINT_SECONDS": "0.2"}
+    process = subprocess.Popen(_command(small_cache.root, killed, iterations), env=environment)
+    _wait_for(lambda: (load_latest(killed / "checkpoints", CPU) or {"step": 0})["step"] > 5)
+    process.kill()
+    process.wait()
+    assert not (killed / "model.safetensors").exists()
+    subprocess.run(_command(small_cache.root, killed, iterations), check=True)
+    _assert_same(whole, killed)
+    terms = [name for name in read_log(whole)[0] if name.startswith("term/")]
+    assert [[row[t] for t in terms] for row in read_log(whole)] == [
+        [row[t] for t in terms] for row in read_log(killed)
+    ]
+
+
+def test_asked_to_stop_it_saves_and_says_how_to_go_on(small_cache: Cache, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        _command(small_cache.root, tmp_path / "run", 100_000), stderr=subprocess.PIPE, text=True
+    )
+    _wait_for(lambda: len(read_log(tmp_path / "run")) > 1)
+    process.send_signal(signal.SIGTERM)
+    message = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "type the same command again" in message
+    saved = load_latest(tmp_path / "run" / "checkpoints", CPU)
+    assert saved is not None
+    assert f"stopped at step {saved['step']}" in message
+
+
+def test_labels_of_unlabelled_scans_change_nothing(small_cache: Cache, tmp_path: Path) -> None:
+    fewer = make_cache(tmp_path / "fewer", labels=LABELED)
+    assert sum(e.has_label for e in fewer.manifest.cases.values()) < len(fewer.manifest.cases)
+    for name, cache in {"all": small_cache, "few": fewer}.items():
+        train(cache.root, tmp_path / name, labeled=LABELED, settings=[*FLAGS, "train.iterations=4"])
+    _assert_same(tmp_path / "all", tmp_path / "few")
+
+
+def test_labels_of_unlabelled_scans_are_never_opened(small_cache: Cache, tmp_path: Path) -> None:
+    copy = tmp_path / "cache"
+    shutil.copytree(small_cache.root, copy)
+    for name in small_cache.train[LABELED:]:
+        (copy / "cases" / name / "label.npy").unlink()
+        (copy / "cases" / name / "distance.npy").unlink()
+    train(copy, tmp_path / "run", labeled=LABELED, settings=[*FLAGS, "train.iterations=4"])
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_changed_settings_are_refused_with_the_difference(
+    small_cache: Cache, tmp_path: Path
+) -> None:
+    settings = [*FLAGS, "train.iterations=2"]
+    train(small_cache.root, tmp_path / "run", labeled=LABELED, settings=settings)
+    with pytest.raises(SimcvdError, match=r"config\.tau: 0\.5 -> 0\.3"):
+        train(
+            small_cache.root,
+            tmp_path / "run",
+            labeled=LABELED,
+            settings=[*settings, "method.tau=0.3"],
+        )
+
+
+def test_a_run_of_another_version_is_refused(small_cache: Cache, tmp_path: Path) -> None:
+    settings = [*FLAGS, "train.iterations=2"]
+    train(small_cache.root, tmp_path / "run", labeled=LABELED, settings=settings)
+    path = tmp_path / "run" / "config.json"
+    record = json.loads(path.read_text())
+    record["run"]["simcvd"] = "0.0.1"
+    path.write_text(json.dumps(record))
+    with pytest.raises(SimcvdError, match=r"simcvd: '0\.0\.1' -> "):
+        train(small_cache.root, tmp_path / "run", labeled=LABELED, settings=settings)
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(
+    small_cache: Cache, tmp_path: Path
+) -> None:
+    (tmp_path / "thesis.tex").write_text("dear reader")
+    with pytest.raises(SimcvdError, match="not empty and holds no run"):
+        train(small_cache.root, tmp_path, labeled=LABELED, settings=FLAGS)
+
+
+@pytest.mark.parametrize(
+    ("labeled", "settings", "message"),
+    [
+        (99, [], "99 labelled training scans were asked for.*6"),
+        (0, [], "Ask for 1 to 6"),
+        (3, ["train.holdout=4"], "7 labelled training scans were asked for"),
+        (3, ["method.tua=0.3"], "no 'method.tua'.*method.tau"),
+        (3, ["method.tau=warm"], "expected float"),
+        (3, ["method.boundary=edge"], "one of distance, probability"),
+        (3, ["train.patch=(16,16)"], "tuple"),
+        (3, ["method.tau"], "name=value"),
+        (3, ["train.lr=-1"], r"train\.lr is -1.*positive"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(
+    small_cache: Cache, tmp_path: Path, labeled: int, settings: list[str], message: str
+) -> None:
+    with pytest.raises(SimcvdError, match=message):
+        train(small_cache.root, tmp_path / "run", labeled=labeled, settings=settings)
+
+
+def test_an_unknown_method_names_the_near_misses(small_cache: Cache, tmp_path: Path) -> None:
+    with pytest.raises(SimcvdError, match="did you mean mean_teacher"):
+        train(small_cache.root, tmp_path / "run", method="mean_techer", labeled=3)
+
+
+def test_without_unlabelled_scans_a_semi_supervised_method_says_so(
+    small_cache: Cache, tmp_path: Path
+) -> None:
+    with pytest.raises(SimcvdError, match="needs unlabelled scans"):
+        train(small_cache.root, tmp_path / "run", labeled=6, settings=FLAGS)
+
+
+def test_a_term_that_is_not_finite_is_named_with_its_cases(
+    small_cache: Cache, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    shutil.copytree(small_cache.root, cache)
+    for name in small_cache.train[LABELED:]:
+        path = cache / "cases" / name / "image.npy"
+        np.save(path, np.full_like(np.load(path), np.nan))
+    with pytest.raises(SimcvdError, match="step 0: seg.*not finite on the cases case"):
+        train(cache, tmp_path / "run", labeled=LABELED, settings=FLAGS)
+
+
+def test_the_last_two_checkpoints_are_kept_and_a_broken_one_is_passed_over(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        save_checkpoint(tmp_path, step, {"seconds": 0.0})
+    assert len(list(tmp_path.iterdir())) == 2
+    newest = tmp_path / "step_00000003.pt"
+    newest.write_bytes(newest.read_bytes()[:50])
+    assert load_latest(tmp_path, CPU)["step"] == 2  # type: ignore[index]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_leaves_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path, 1, {"seconds": 0.0})
+    original = Path.open
+
+    def full(self: Path, mode: str = "r", *rest: object, **named: object) -> object:
+        target = Path("/dev/full") if self.suffix == ".partial" else self
+        return original(target, mode, *rest, **named)  # type: ignore[arg-type,call-overload]
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(SimcvdError, match="type the same command again"):
+        save_checkpoint(tmp_path, 2, {"weights": torch.zeros(1000, 1000)})
+    monkeypatch.undo()
+    assert load_latest(tmp_path, CPU)["step"] == 1  # type: ignore[index]
+
+
+def test_supervised_training_learns(small_cache: Cache, tmp_path: Path) -> None:
+    """Bright balls are easy: 60 small steps bring Dice and cross-entropy far down."""
+    settings = [f for f in FLAGS if not f.startswith("method")]
+    train(
+        small_cache.root,
+        tmp_path / "run",
+        method="supervised",
+        labeled=LABELED,
+        settings=[*settings, "train.iterations=60"],
+    )
+    losses = [row["term/seg"] for row in read_log(tmp_path / "run")]
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_every_random_number_follows_from_seed_step_and_process() -> None:
+    seeds = {
+        loop.mix(seed, step, rank) for seed in range(8) for step in range(500) for rank in range(4)
+    }
+    assert len(seeds) == 8 * 500 * 4
+
+
+def _wait_for(done: object, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "the training did not get that far in time"
+        time.sleep(0.05)
