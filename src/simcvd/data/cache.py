@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -72,10 +73,7 @@ class Manifest:
         changed["class_names"] = {int(k): v for k, v in values["class_names"].items()}
         changed["label_values"] = {int(k): v for k, v in values["label_values"].items()}
         changed["preprocessing"] = Preprocessing.from_json(values["preprocessing"])
-        changed["cases"] = {
-            name: CaseEntry(**{k: tuple(v) if isinstance(v, list) else v for k, v in e.items()})
-            for name, e in values["cases"].items()
-        }
+        changed["cases"] = {name: _entry(e) for name, e in values["cases"].items()}
         return cls(**{**values, **changed})
 
 
@@ -203,7 +201,13 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _entry(values: dict[str, Any]) -> CaseEntry:
+    lists = {name: tuple(values[name]) for name in ("shape", "spacing")}
+    return CaseEntry(**{**values, **lists})
 
 
 def _read_manifest(root: Path) -> Manifest:

@@ -18,8 +18,8 @@ import numpy as np
 
 from simcvd.data.cache import FORMAT, read_json, write_json
 from simcvd.data.io import describe_affine, read_image, read_label, spacing_of
+from simcvd.data.listing import SourceCase
 from simcvd.data.preprocess import Preprocessing, canonical, label_to_network, to_network
-from simcvd.data.sources import SourceCase
 from simcvd.distance import signed_distance
 from simcvd.types import SimcvdError, Volume
 
@@ -112,12 +112,12 @@ def _detached(header: Path) -> list[Path]:
     return [p for p in (header.parent / name for name in names) if p.is_file()]
 
 
-def label_values_of(path: Path) -> list[int]:
-    """The distinct values of a label file; none if it cannot be read, which the case reports."""
+def label_values_of(path: Path) -> list[int] | str:
+    """The distinct values of a label file, or why it cannot be read."""
     try:
         return [int(value) for value in np.unique(read_label(path).array)]
-    except SimcvdError:
-        return []
+    except SimcvdError as error:
+        return str(error)
 
 
 def prepare_case(job: Job) -> list[str]:
@@ -147,14 +147,23 @@ def prepare_case(job: Job) -> list[str]:
 def _collected(problems: list[str]) -> Iterator[None]:
     try:
         yield
-    except DiskFull:
+    except CannotWrite:
         raise
     except SimcvdError as error:
         problems.append(str(error))
 
 
-class DiskFull(SimcvdError):
-    """No room for the cache: stops all of `prepare`, unlike the problems of one case."""
+class CannotWrite(SimcvdError):
+    """The cache cannot be written: stops all of `prepare`, unlike the problems of one case."""
+
+    @classmethod
+    def because(cls, place: Path, error: OSError) -> CannotWrite:
+        """The message for a system error met while writing at `place`."""
+        what = "the disk is full" if error.errno in DISK_FULL else "cannot be written"
+        return cls(
+            f"{place}: {what} ({error.strerror or error}). What was prepared before is whole and "
+            "is kept. Make room or mend the folder's rights, and run the same command again."
+        )
 
 
 def read_channels(paths: tuple[Path, ...], channels: int) -> Volume:
@@ -255,14 +264,10 @@ def _write_folder(folder: Path, arrays: dict[str, np.ndarray], info: dict[str, A
             _save(temporary / name, array)
         sizes = {name: (temporary / name).stat().st_size for name in arrays}
         write_json(temporary / "case.json", {**info, "files": sizes})
+        shutil.rmtree(folder, ignore_errors=True)  # one that waited, made by other settings
         os.replace(temporary, folder)
     except OSError as error:
-        if error.errno in DISK_FULL:
-            raise DiskFull(
-                f"{folder}: the disk is full ({error.strerror}). What was prepared before is "
-                "whole and is kept. Free space and run the same command again."
-            ) from error
-        raise
+        raise CannotWrite.because(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

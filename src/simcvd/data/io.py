@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -113,11 +114,12 @@ def write_label(
 
     path = Path(path)
     array = array.astype(_smallest_type(array))
-    header = None
+    header: Any = None
     if like is not None and suffix_of(like) in NIFTI:
         header = nibabel.Nifti1Image.from_filename(str(like)).header.copy()
         header.set_data_dtype(array.dtype)
         header.set_slope_inter(1, 0)
+        header["cal_min"] = header["cal_max"] = 0  # the scan's display window hides labels
     image = nibabel.Nifti1Image(array, affine, header)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
@@ -127,13 +129,15 @@ def write_label(
     except OSError as error:
         raise SimcvdError(f"cannot write {path}: {error}. Free space or choose another.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _smallest_type(array: np.ndarray) -> np.dtype[Any]:
     low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
-    types = [np.dtype(t) for t in (np.uint8, np.int16, np.int32)]
-    return next(t for t in types if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
+    if low >= 0 and high <= 255:
+        return np.dtype(np.uint8)
+    return np.dtype(np.int16) if max(-low - 1, high) < 2**15 else np.dtype(np.int32)
 
 
 def _read(path: Path, what: str) -> tuple[np.ndarray, np.ndarray]:

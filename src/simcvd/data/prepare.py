@@ -15,27 +15,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from simcvd.data.cache import FORMAT, Cache, CaseEntry, Manifest, write_json
+from simcvd.data.cache import FORMAT, Cache, CaseEntry, Manifest, read_json, write_json
 from simcvd.data.cases import (
-    DISK_FULL,
-    DiskFull,
+    CannotWrite,
     Job,
     current,
     json_hash,
-    label_values_of,
     prepare_case,
-    read_json,
 )
-from simcvd.data.preprocess import Preprocessing
-from simcvd.data.sources import CT_WINDOW, Source, recognise
+from simcvd.data.classes import find_classes
+from simcvd.data.decathlon import CT_WINDOW
+from simcvd.data.listing import Source
+from simcvd.data.parallel import in_parallel
+from simcvd.data.preprocess import Normalization, Preprocessing
+from simcvd.data.sources import recognise
 from simcvd.types import SimcvdError, Triple
 
 Info = dict[str, Any]
-MAX_CLASSES = 255
 
 
 def prepare(
@@ -72,9 +72,12 @@ def prepare(
 
 
 def _prepare(source: Path, found: Source, out: Path, jobs: int | None, quiet: bool) -> Manifest:
-    classes = _classes(found, out, jobs)
-    work = [_job(found, name, classes, out) for name in (*found.train, *found.test)
-            if name in found.cases]
+    try:
+        classes = find_classes(found, out, jobs)
+    except SimcvdError as error:
+        raise SimcvdError(_listed(source, [*found.problems, str(error)])) from error
+    names = dict.fromkeys((*found.train, *found.test))
+    work = [_job(found, name, classes, out) for name in names if name in found.cases]
     infos: dict[str, Info] = {}
     todo = []
     for job in work:
@@ -85,7 +88,7 @@ def _prepare(source: Path, found: Source, out: Path, jobs: int | None, quiet: bo
         else:
             todo.append(replace(job, folder=staged) if job.folder.exists() else job)
     problems = list(found.problems)
-    for result in _in_parallel(prepare_case, todo, jobs, "preparing", quiet):
+    for result in in_parallel(prepare_case, todo, jobs, "preparing", quiet):
         problems += result
     if problems:
         raise SimcvdError(_listed(source, problems))
@@ -106,9 +109,9 @@ def _settings(
         normalization = "ct" if window else default.normalization
     if normalization == "ct" and window is None:
         window = CT_WINDOW
-    return Preprocessing(
-        spacing=_three(spacing), normalization=normalization, window=window  # type: ignore[arg-type]
-    )
+    # Preprocessing itself refuses a name it does not know.
+    chosen = cast(Normalization, normalization)
+    return Preprocessing(spacing=_three(spacing), normalization=chosen, window=window)
 
 
 def _three(spacing: tuple[float, ...] | None) -> Triple | None:
@@ -147,52 +150,6 @@ def _remarks(manifest: Manifest) -> list[str]:
     return remarks
 
 
-def _classes(found: Source, out: Path, jobs: int | None) -> dict[int, str]:
-    """{value: name}: those declared, else those found in the labels with 0 as background."""
-    if found.labels is not None:
-        return found.labels
-    labeled = [case for case in found.cases.values() if case.label]
-    values = {0}
-    unknown = []
-    for case in labeled:
-        known = _known_values(case.label, out / "cases" / case.name) if case.label else None
-        if known is None:
-            unknown.append(case.label)
-        else:
-            values.update(known)
-    for result in _in_parallel(label_values_of, unknown, jobs, "reading labels", quiet=True):
-        values.update(result)
-    return _named(sorted(values), len(labeled))
-
-
-def _named(values: list[int], labeled: int) -> dict[int, str]:
-    if values[0] < 0 or len(values) > MAX_CLASSES:
-        raise SimcvdError(
-            f"the labels hold {len(values)} values, from {values[0]} to {values[-1]}; label maps "
-            f"have 2 to {MAX_CLASSES} values, none below 0. Are these label maps?"
-        )
-    if len(values) < 2:
-        raise SimcvdError(
-            f"{labeled} label files were found, and no foreground in them, so there is nothing "
-            "to learn. Label at least one scan."
-        )
-    return {value: f"class {value}" if value else "background" for value in values}
-
-
-def _known_values(label: Path, folder: Path) -> list[int] | None:
-    """The values noted when this very label file was prepared last, else None."""
-    try:
-        info = read_json(folder / "case.json")
-        stat = label.stat()
-        record = info["sources"]["label"]
-        same = (record["path"], record["size"], record["mtime_ns"]) == (
-            str(label.resolve()), stat.st_size, stat.st_mtime_ns,
-        )
-        return list(info["label_found"]) if same else None
-    except (SimcvdError, OSError, KeyError, TypeError):
-        return None
-
-
 def _job(found: Source, name: str, classes: dict[int, str], out: Path) -> Job:
     return Job(
         case=found.cases[name],
@@ -205,29 +162,6 @@ def _job(found: Source, name: str, classes: dict[int, str], out: Path) -> Job:
 
 def _staged(folder: Path) -> Path:
     return folder.with_name(f".new-{folder.name}")
-
-
-def _in_parallel(
-    function: Callable[[Any], Any], items: list[Any], jobs: int | None, what: str, quiet: bool
-) -> Iterator[Any]:
-    """Results of `function` over `items` as they come, with a progress bar."""
-    if not items:
-        return
-    import joblib
-    from rich.console import Console
-    from rich.progress import track
-
-    processes = min(jobs or joblib.cpu_count(), len(items))
-    parallel = joblib.Parallel(n_jobs=processes, return_as="generator_unordered")
-    results = parallel(joblib.delayed(function)(item) for item in items)
-    yield from track(
-        results,
-        total=len(items),
-        description=what,
-        disable=quiet,
-        transient=True,
-        console=Console(stderr=True),
-    )
 
 
 def _manifest(
@@ -312,8 +246,7 @@ def _disk(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kind = DiskFull if error.errno in DISK_FULL else SimcvdError
-        raise kind(f"{out}: cannot be written ({error}). Free space or choose another.") from error
+        raise CannotWrite.because(out, error) from error
 
 
 def _listed(source: Path, problems: list[str]) -> str:

@@ -52,7 +52,10 @@ class Preprocessing:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Preprocessing:
         """The inverse of `to_json`; lists become tuples, unknown names raise TypeError."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        fixed: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**fixed)
 
 
 def to_network(volume: Volume, p: Preprocessing) -> Volume:
@@ -125,7 +128,8 @@ def _normalised(channel: np.ndarray, p: Preprocessing) -> np.ndarray:
     mean = channel.mean(dtype=np.float64)
     std = channel.std(dtype=np.float64)
     # A constant scan has nothing to scale; it becomes zero everywhere.
-    return ((channel - mean) / (std if std > 0 else 1.0)).astype(np.float32)
+    scaled: np.ndarray = (channel - mean) / (std if std > 0 else 1.0)
+    return scaled.astype(np.float32)
 
 
 def _network_grid(
