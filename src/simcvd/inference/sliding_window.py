@@ -9,10 +9,11 @@ cross-section of the scan, not with the scan times its classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from simcvd.types import IntTriple, SimcvdError
 
 Slices = tuple[slice, slice, slice]
 Advance = Callable[[int], None]
+BATCH_VOXELS = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,8 @@ class Windows:
     """How a scan is cut into windows and how these are run.
 
     patch, stride: voxels along X, Y, Z. classes: K.
-    windows_per_batch: None takes 1 on a CPU (larger batches were slower there) and 8 on a GPU.
+    windows_per_batch: None takes as many as make up a million voxels on a CPU, where more gave
+    no more speed, and eight times that on a GPU; at least one.
     autocast: precision of the network, None for float32; softmax is always float32.
     """
 
@@ -41,12 +44,19 @@ class Windows:
     device: torch.device | str = "cpu"
     autocast: torch.dtype | None = None
 
+    def __post_init__(self) -> None:
+        if not 2 <= self.classes <= 256:
+            raise SimcvdError(f"{self.classes} classes; labels are bytes, so give 2 to 256 of them")
+        if self.windows_per_batch is not None and self.windows_per_batch < 1:
+            raise SimcvdError(f"{self.windows_per_batch} windows a batch; give 1 or more")
+
     @property
     def batch(self) -> int:
         """Windows that go through the network together."""
         if self.windows_per_batch is not None:
             return self.windows_per_batch
-        return 1 if torch.device(self.device).type == "cpu" else 8
+        budget = BATCH_VOXELS * (1 if torch.device(self.device).type == "cpu" else 8)
+        return max(1, budget // prod(self.patch))
 
 
 def _padding(shape: IntTriple, patch: IntTriple) -> list[tuple[int, int]]:
@@ -99,17 +109,6 @@ def _window_probabilities(
         yield from _run(network, torch.stack(patches), how)
         if advance is not None:
             advance(len(starts))
-
-
-def _coverage(grid: Grid, device: torch.device | str) -> list[Tensor]:
-    """Windows over each index of each axis; their product over axes is the voxel's count."""
-    axes = []
-    for size, patch, starts in zip(grid.shape, grid.patch, grid.starts, strict=True):
-        count = torch.zeros(size, device=device)
-        for start in starts:
-            count[start : start + patch] += 1
-        axes.append(count)
-    return axes
 
 
 def _rows(
@@ -186,8 +185,8 @@ def finished_blocks(
     """
     padding = _padding((image.shape[1], image.shape[2], image.shape[3]), how.patch)
     padded = _pad(image, padding)
-    grid = Grid((padded.shape[1], padded.shape[2], padded.shape[3]), how.patch, how.stride)
-    coverage = [_coverage(grid, how.device)[axis] for axis in grid.order]
+    grid = grid_of((image.shape[1], image.shape[2], image.shape[3]), how)
+    coverage = [torch.tensor(grid.coverage(axis), device=how.device) for axis in grid.order]
     with _evaluating(network):
         windows = _window_probabilities(network, padded, grid, how, advance)
         for place, sums in _finished_sums(grid, windows, how):
@@ -239,9 +238,9 @@ def predict_probabilities(
 
 
 def most_probable(probabilities: Tensor) -> Tensor:
-    """Index of the largest of ``[K, ...]``, ``[...]``; of equals the first, on every device."""
+    """Index of the largest of ``[K, ...]``, as ``[...]`` uint8; of equals always the first."""
     best = probabilities[0].clone()
-    labels = torch.zeros(best.shape, dtype=torch.int32, device=best.device)
+    labels = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
     for index in range(1, len(probabilities)):
         labels[probabilities[index] > best] = index
         torch.maximum(best, probabilities[index], out=best)
@@ -260,7 +259,7 @@ def predict_labels(
     autocast: torch.dtype | None = None,
     advance: Advance | None = None,
 ) -> Tensor:
-    """Most probable class of every voxel, ``[X, Y, Z]`` uint8 (int32 above 256 classes).
+    """Most probable class of every voxel, ``[X, Y, Z]`` uint8.
 
     Equals ``most_probable(predict_probabilities(...))`` bit for bit, without ever holding
     the probabilities of the whole scan. Arguments and errors as there.
@@ -269,16 +268,25 @@ def predict_labels(
         patch=patch, stride=stride, classes=classes, windows_per_batch=windows_per_batch,
         device=device, autocast=autocast,
     )  # fmt: skip
-    dtype = torch.uint8 if classes <= 256 else torch.int32
-    out = torch.empty(tuple(image.shape[1:]), dtype=dtype)
-    for place, block in finished_blocks(network, image, how, advance):
-        out[place] = most_probable(block).to("cpu", dtype)
+    blocks = finished_blocks(network, image, how, advance)
+    return labels_of(blocks, (image.shape[1], image.shape[2], image.shape[3]))
+
+
+def labels_of(blocks: Iterable[tuple[Slices, Tensor]], shape: IntTriple) -> Tensor:
+    """Most probable class ``[X, Y, Z]`` uint8 of the blocks that tile a scan of ``shape``."""
+    out = torch.empty(shape, dtype=torch.uint8)
+    for place, block in blocks:
+        out[place] = most_probable(block).cpu()
     return out
+
+
+def grid_of(shape: IntTriple, how: Windows) -> Grid:
+    """The windows over a scan of ``shape``, padded to the patch where it is smaller."""
+    x, y, z = (max(n, p) for n, p in zip(shape, how.patch, strict=True))
+    return Grid((x, y, z), how.patch, how.stride)
 
 
 def memory_needed(shape: IntTriple, how: Windows) -> int:
     """Bytes that summing up the windows takes, on top of the image, the network and the output."""
-    padding = _padding(shape, how.patch)
-    padded = [n + sum(add) for n, add in zip(shape, padding, strict=True)]
-    grid = Grid((padded[0], padded[1], padded[2]), how.patch, how.stride)
-    return 4 * how.classes * grid.kept_voxels(grid.order)
+    grid = grid_of(shape, how)
+    return 4 * how.classes * (grid.kept_voxels(grid.order) + how.batch * prod(how.patch))

@@ -98,6 +98,14 @@ class Grid:
         """How many windows there are."""
         return prod(map(len, self.starts))
 
+    def coverage(self, axis: int) -> list[int]:
+        """Windows over each index of ``axis``; the product over axes is a voxel's count."""
+        count = [0] * self.shape[axis]
+        for start in self.starts[axis]:
+            for index in range(start, start + self.patch[axis]):
+                count[index] += 1
+        return count
+
     @cached_property
     def order(self) -> IntTriple:
         """Axes as slab, row and column: windows run fastest along the columns.

@@ -1,0 +1,222 @@
+"""A trained model on disk: weights as safetensors, everything else as JSON; never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from simcvd.data.preprocess import Preprocessing
+from simcvd.networks.vnet import VNet
+from simcvd.types import IntTriple, SimcvdError
+
+FORMAT = 1
+WEIGHTS = "model.safetensors"
+DESCRIPTION = "model.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """What is needed besides the weights to predict with a network.
+
+    network: arguments of `VNet`. class_names, label_values: for class 0..K-1 its name and its
+    value in the user's label files. preprocessing: what the scans underwent. patch, stride:
+    voxels of the sliding window. method: what it was trained with. trained_on: anything that
+    tells the data apart, such as the cache's hash.
+    """
+
+    network: dict[str, Any]
+    class_names: dict[int, str]
+    label_values: dict[int, int]
+    preprocessing: Preprocessing
+    patch: IntTriple
+    stride: IntTriple
+    method: str
+    trained_on: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        wanted = list(range(self.classes))
+        for name in ("class_names", "label_values"):
+            if sorted(getattr(self, name)) != wanted:
+                raise SimcvdError(
+                    f"model: {name} has the classes {sorted(getattr(self, name))}, but the network "
+                    f"has {self.classes}; give every class from 0 to {self.classes - 1}"
+                )
+
+    @property
+    def channels(self) -> int:
+        """C, image channels."""
+        return int(self.network["channels"])
+
+    @property
+    def classes(self) -> int:
+        """K, background included."""
+        return int(self.network["classes"])
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of plain values that `from_json` reads back."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["preprocessing"] = self.preprocessing.to_json()
+        plain: dict[str, Any] = json.loads(json.dumps(values))
+        return plain
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> ModelSpec:
+        """The inverse of `to_json`; unknown and missing fields are refused by name."""
+        _check_names("model", values, {field.name for field in fields(cls)})
+        given = values["preprocessing"]
+        _check_names("model: preprocessing", given, {field.name for field in fields(Preprocessing)})
+        return cls(
+            network={name: _as_tuple(value) for name, value in values["network"].items()},
+            class_names={int(index): str(n) for index, n in values["class_names"].items()},
+            label_values={int(index): int(v) for index, v in values["label_values"].items()},
+            preprocessing=Preprocessing.from_json(given),
+            patch=_triple("patch", values["patch"]),
+            stride=_triple("stride", values["stride"]),
+            method=str(values["method"]),
+            trained_on=dict(values["trained_on"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A network ready to predict, in evaluation mode, and what belongs to it."""
+
+    network: nn.Module
+    spec: ModelSpec
+
+
+def save_model(folder: Path, network: nn.Module, spec: ModelSpec) -> None:
+    """Write ``model.safetensors`` and then ``model.json``, each whole or not at all.
+
+    ``model.json`` comes last and holds the hash of the weights: a folder without it, or with
+    one that belongs to other weights, is never taken for a finished model.
+    """
+    from safetensors.torch import save
+
+    state = {
+        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
+    }
+    weights = save(state)
+    content = {"format": FORMAT, "weights_sha256": hashlib.sha256(weights).hexdigest()}
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / WEIGHTS, weights)
+    _write(folder / DESCRIPTION, json.dumps({**content, **spec.to_json()}, indent=1).encode())
+
+
+def load_model(path: Path | str, *, device: torch.device | str = "cpu") -> Model:
+    """The model in a run's folder (or any folder holding the two files).
+
+    The network is in evaluation mode with channels-last weights, which a CPU convolves faster.
+    Raises SimcvdError if no finished model is there or if its files are not what was written.
+    """
+    folder = Path(path)
+    content = _read_description(folder)
+    digest = content.pop("weights_sha256", None)
+    try:
+        spec = ModelSpec.from_json(content)
+        network = VNet(**spec.network)
+        network.load_state_dict(_read_weights(folder / WEIGHTS, digest))
+    except SimcvdError as error:
+        raise SimcvdError(f"{folder}: {error}") from error
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+        raise SimcvdError(
+            f"{folder / DESCRIPTION}: does not describe a model this version can build ({error}); "
+            "copy the model again, or use the version of simcvd it was made with"
+        ) from error
+    moved = network.eval().requires_grad_(False).to(device)
+    moved = moved.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return Model(network=moved, spec=spec)
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise SimcvdError(_nothing_finished(folder))
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SimcvdError(f"{path}: cannot be read ({error}); copy the model again") from error
+    found = content.pop("format", None) if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise SimcvdError(
+            f"{path}: has format {found!r}, this version reads {FORMAT}; use the version of simcvd "
+            "the model was made with"
+        )
+    return dict(content)
+
+
+def _nothing_finished(folder: Path) -> str:
+    if not folder.is_dir():
+        return f"{folder}: there is no such folder; give the --out of a finished training"
+    if (folder / "config.json").exists():
+        return (
+            f"{folder}: its training has not finished, so it has no model yet; "
+            "type the same `simcvd train` command again to go on with it"
+        )
+    return f"{folder}: holds no model ({DESCRIPTION}); give the --out of a finished training"
+
+
+def _read_weights(path: Path, digest: str | None) -> Mapping[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise SimcvdError(
+                f"{WEIGHTS} is not the file that {DESCRIPTION} describes (damaged, or from another "
+                "model); copy both files again from their origin"
+            )
+        return load(data)
+    except (OSError, SafetensorError) as error:
+        raise SimcvdError(f"{WEIGHTS} cannot be read ({error}); copy the model again") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write to a temporary file beside ``path``, to the disk, then rename it into place."""
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise SimcvdError(
+            f"cannot write {path}: {error}; free some space or choose another folder"
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _check_names(what: str, values: Any, wanted: set[str]) -> None:
+    if not isinstance(values, dict):
+        raise SimcvdError(f"{what}: found {type(values).__name__} where named fields are needed")
+    unknown, missing = sorted(set(values) - wanted), sorted(wanted - set(values))
+    found = [f"unknown {', '.join(unknown)}"] * bool(unknown)
+    found += [f"missing {', '.join(missing)}"] * bool(missing)
+    if found:
+        raise SimcvdError(
+            f"{what}: {'; '.join(found)}. The model was made by another version of simcvd, "
+            "or edited; use that version, or restore the file"
+        )
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+
+
+def _triple(what: str, value: Any) -> IntTriple:
+    if not (isinstance(value, list) and len(value) == 3 and all(type(n) is int for n in value)):
+        raise SimcvdError(f"model: {what} is {value!r}, but three whole numbers are needed")
+    return (value[0], value[1], value[2])
