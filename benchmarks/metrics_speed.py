@@ -83,7 +83,9 @@ def compare_hd95(prediction: np.ndarray, reference: np.ndarray) -> None:
     for name, (run, repeats) in rows.items():
         took, value = seconds(run, repeats)
         slowest = slowest or took
-        print(f"  {name:25s} {took:9.3f} s  value {value:7.4f}  {slowest / took:6.1f} x", flush=True)
+        print(
+            f"  {name:25s} {took:9.3f} s  value {value:7.4f}  {slowest / took:6.1f} x", flush=True
+        )
 
 
 def compare_all(prediction: np.ndarray, reference: np.ndarray, name: str) -> None:

@@ -1,0 +1,258 @@
+"""Scores of two folders of label maps, and the files a report is written as."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simcvd.data.cases import GEOMETRY_TOLERANCE
+from simcvd.data.io import describe_affine, read_label, spacing_of, stem_of
+from simcvd.data.listing import doubled, few, scans
+from simcvd.data.parallel import in_parallel
+from simcvd.data.preprocess import canonical
+from simcvd.engine.scores import (
+    ABSENT,
+    LEVEL,
+    METRICS,
+    RESAMPLES,
+    Mean,
+    Score,
+    Summary,
+    absent_score,
+    score_case,
+    summarise,
+)
+from simcvd.types import SimcvdError, Volume
+
+__all__ = ["Report", "Score", "evaluate_folders", "score_case", "summarise", "write_report"]
+
+# Title, and the convention in words, of every metric; distances also carry their unit.
+CONVENTIONS = {
+    "dice": ("Dice", "2 |P and R| / (|P| + |R|), MedPy dc"),
+    "jaccard": ("Jaccard", "|P and R| / |P or R|, MedPy jc"),
+    "hd95_pooled": ("95HD, pooled", "95th percentile of both directions in one list, MedPy hd95"),
+    "hd95_directed_max": ("95HD, max of directed", "larger of the two directions', MONAI"),
+    "asd_prediction_to_reference": ("ASD, P to R only", "blind to what P leaves out, MedPy asd"),
+    "assd": ("symmetric ASD", "mean of both directions in one list, MedPy assd, MONAI"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Scores, and what a reader must know of them.
+
+    notes: sentences that stand above the tables. info: what was scored, written to the JSON.
+    """
+
+    scores: Sequence[Score]
+    notes: tuple[str, ...] = ()
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+def evaluate_folders(
+    predictions: Path | str,
+    references: Path | str,
+    *,
+    class_names: Mapping[int, str] | None = None,
+    jobs: int | None = None,
+    quiet: bool = False,
+) -> Report:
+    """Score every label map that has the same name, its ending apart, in both folders.
+
+    NIfTI, NRRD and MHA in any mixture. class_names: label value -> name; by default every value
+    found in any file, 0 apart. Names in one folder only are not scored but reported in the notes.
+    Raises SimcvdError for no common name, two files of one name, an unreadable file, a pair of
+    different geometry, of which it prints both, and label maps that are all background.
+    """
+    found, wanted = _by_name(Path(predictions)), _by_name(Path(references))
+    common = sorted(found.keys() & wanted.keys())
+    if not common:
+        raise SimcvdError(
+            f"No file in {predictions} ({few(sorted(found))}) has the name of one in {references} "
+            f"({few(sorted(wanted))}). Name each prediction as its reference."
+        )
+    pairs = [(name, found[name], wanted[name], class_names) for name in common]
+    scored = list(in_parallel(_score_pair, pairs, jobs, "Scoring", quiet))
+    if not any(scored):
+        raise SimcvdError(
+            f"All {len(common)} pairs of {predictions} and {references} hold nothing but "
+            "background, label 0: there is nothing to score. Look at the label maps."
+        )
+    notes = (
+        *_unmatched("predictions without a reference", found.keys() - wanted.keys()),
+        *_unmatched("references without a prediction", wanted.keys() - found.keys()),
+    )
+    info = {"predictions": str(predictions), "references": str(references)}
+    return Report(scores=_with_absent(scored), notes=notes, info=info)
+
+
+def write_report(report: Report, out: Path | str) -> None:
+    """Write ``metrics.csv``, ``metrics.json`` and ``metrics.md`` into the folder ``out``.
+
+    Each is written under another name and then renamed, so that none is ever half a file. Raises
+    SimcvdError when the disk is full or the folder cannot be written.
+    """
+    out, summaries = Path(out), summarise(report.scores)
+    _write(out / "metrics.csv", _csv(report.scores))
+    _write(out / "metrics.json", _json(report, summaries))
+    _write(out / "metrics.md", _markdown(report, summaries))
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    files = scans(folder)
+    if not files:
+        raise SimcvdError(f"{folder}: holds no label map. Give a folder of NIfTI, NRRD or MHA.")
+    if problems := doubled(files):
+        raise SimcvdError(" ".join(problems))
+    return {stem_of(path): path for path in files}
+
+
+def _score_pair(pair: tuple[str, Path, Path, Mapping[int, str] | None]) -> list[Score]:
+    """Scores of one pair of files; without class names, of the classes found in either."""
+    name, predicted, wanted, class_names = pair
+    prediction, reference = canonical(read_label(predicted)), canonical(read_label(wanted))
+    _check_geometry(predicted, prediction, wanted, reference)
+    if class_names is None:
+        values = np.union1d(np.unique(prediction.array), np.unique(reference.array))
+        class_names = {int(value): f"label {value}" for value in values if value != 0}
+    spacing = spacing_of(reference.affine)
+    return score_case(prediction.array, reference.array, class_names, spacing, name)
+
+
+def _check_geometry(predicted: Path, prediction: Volume, wanted: Path, reference: Volume) -> None:
+    """Refuse two grids that do not cover the same voxels of the world, whatever their axis order.
+
+    Both volumes are canonical; the corner furthest off decides.
+    """
+    shapes = prediction.array.shape, reference.array.shape
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shapes[1]) - 1)
+    shift = (prediction.affine - reference.affine) @ np.c_[corners, np.ones(8)].T
+    tolerance = GEOMETRY_TOLERANCE * min(spacing_of(reference.affine))
+    if shapes[0] != shapes[1] or np.abs(shift[:3]).max() > tolerance:
+        raise SimcvdError(
+            f"A prediction and its reference lie on different grids. {predicted}: {shapes[0]}, "
+            f"{describe_affine(prediction.affine)}. {wanted}: {shapes[1]}, "
+            f"{describe_affine(reference.affine)}. Resample the prediction to the reference."
+        )
+
+
+def _with_absent(scored: Sequence[Sequence[Score]]) -> list[Score]:
+    """All scores by case and class; a class that other cases have is absent, not overlooked."""
+    classes = sorted({(score.label, score.name) for case in scored for score in case})
+    table = {(score.case, score.label): score for case in scored for score in case}
+    names = sorted({score.case for case in scored for score in case})
+    return [
+        table.get((case, label)) or absent_score(case, label, name)
+        for case in names
+        for label, name in classes
+    ]
+
+
+def _unmatched(what: str, names: set[str]) -> tuple[str, ...]:
+    return (f"Not scored: {len(names)} {what}: {few(sorted(names))}.",) if names else ()
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise SimcvdError(f"cannot write {path}: {error}. Free space or choose another.") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _csv(scores: Sequence[Score]) -> str:
+    """A row per case and class; an undefined value is an empty cell, ``miss`` says why."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["case", "label", "class", "miss", *METRICS])
+    for score in scores:
+        values = (score.values[metric] for metric in METRICS)
+        cells = ("" if math.isnan(value) else f"{value:.6g}" for value in values)
+        table.writerow([score.case, score.label, score.name, score.miss, *cells])
+    return text.getvalue()
+
+
+def _json(report: Report, summaries: Sequence[Summary]) -> str:
+    """The whole report; an undefined number is null, which is JSON, and NaN is not."""
+    interval = {"level": LEVEL, "resamples": RESAMPLES, "method": "percentile, over cases"}
+    content = {
+        "info": dict(report.info),
+        "notes": list(report.notes),
+        "interval": interval,
+        "summary": [asdict(summary) for summary in summaries],
+        "scores": [asdict(score) for score in report.scores],
+    }
+    return json.dumps(_without_nan(content), indent=1) + "\n"
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _markdown(report: Report, summaries: Sequence[Summary]) -> str:
+    cases = len({score.case for score in report.scores})
+    lines = [
+        "# Scores",
+        "",
+        f"{cases} cases. P: prediction, R: reference. The interval is a {LEVEL} % percentile "
+        f"bootstrap interval over cases ({RESAMPLES} resamples); it does not contain the spread "
+        "over training seeds. Over a miss no distance is defined: it counts as 0 in Dice and "
+        "Jaccard, and stands beside the mean distance of the rest.",
+        *(f"\n**{note}**" for note in report.notes),
+    ]
+    for summary in summaries:
+        lines += ["", *_section(summary)]
+    return "\n".join([*lines, *_misses(report.scores)]) + "\n"
+
+
+def _section(summary: Summary) -> list[str]:
+    """One class: how many were missed, then a row per metric."""
+    return [
+        f"## {summary.name}",
+        "",
+        f"{summary.cases} looked at, {summary.missed} missed, {summary.absent} absent.",
+        "",
+        f"| metric | mean | {LEVEL} % interval | mean over | convention |",
+        "|---|---|---|---|---|",
+        *(_row(name, summary.means[name], summary.missed) for name in METRICS),
+    ]
+
+
+def _row(metric: str, mean: Mean, missed: int) -> str:
+    key, _, unit = metric.rpartition("_") if metric not in CONVENTIONS else (metric, "", "%")
+    title, convention = CONVENTIONS[key]
+    scale = 100 if unit == "%" else 1
+    numbers = [_number(value * scale) for value in (mean.mean, mean.low, mean.high)]
+    over = f"{mean.count}" + (f", {missed} missed" if missed and unit != "%" else "")
+    convention = convention.replace("|", "\\|")
+    interval = f"{numbers[1]} to {numbers[2]}"
+    return f"| {title} [{unit}] | {numbers[0]} | {interval} | {over} | {convention} |"
+
+
+def _number(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.2f}"
+
+
+def _misses(scores: Sequence[Score]) -> list[str]:
+    """Every miss by name."""
+    rows = [f"| {s.case} | {s.name} | {s.miss} |" for s in scores if s.miss not in ("", ABSENT)]
+    return ["", "## Misses", "", "| case | class | miss |", "|---|---|---|", *rows] if rows else []
