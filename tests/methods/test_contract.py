@@ -123,8 +123,10 @@ def test_two_processes_end_with_equal_parameters(small_cache: Cache, tmp_path: P
     """One torchrun of two processes goes through all methods; see two_processes.py."""
     script = Path(__file__).with_name("two_processes.py")
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-        + [str(script), str(small_cache.root), str(tmp_path)],
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
+            *(str(script), str(small_cache.root), str(tmp_path)),
+        ],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

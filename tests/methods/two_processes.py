@@ -10,15 +10,16 @@ import sys
 from pathlib import Path
 
 import torch
+from torch import distributed
+
 from simcvd.data.cache import Cache
 from simcvd.engine.loop import Trainer, launch
 from simcvd.engine.run import resolve
 from simcvd.methods.base import names
-from torch import distributed
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.small import LABELED, NETWORK, TRAIN  # noqa: E402
+from tests.small import LABELED, NETWORK, TRAIN
 
 
 def main(cache: Path, out: Path) -> None:

@@ -19,12 +19,12 @@ from simcvd.data.cache import Cache
 from simcvd.data.sampler import Patches, TwoStreams
 from simcvd.engine.checkpoint import load_latest, save_checkpoint
 from simcvd.engine.ema import update_averages
-from simcvd.engine.export import export_model
 from simcvd.engine.log import RunLog
 from simcvd.engine.optim import build_optimizers, set_learning_rates
 from simcvd.engine.progress import ProgressLine
-from simcvd.engine.run import Run, open_folder, resolve
+from simcvd.engine.run import Run, model_spec, network_arguments, open_folder, resolve
 from simcvd.engine.settings import NetworkConfig, TrainConfig
+from simcvd.inference.model import save_model
 from simcvd.methods.base import Method, find
 from simcvd.networks.autocast import autocast, autocast_dtype
 from simcvd.networks.vnet import VNet
@@ -70,9 +70,12 @@ def train(
     if fabric.is_global_zero:
         open_folder(out, run, data)
     fabric.barrier()
-    Trainer(fabric, run, data, out).fit()
+    trainer = Trainer(fabric, run, data, out)
+    trainer.fit()
     if fabric.is_global_zero:
-        export_model(out, run, data)
+        network = trainer.method.network
+        distance = getattr(network, "distance_head", None) is not None
+        save_model(out, network, model_spec(run, data, distance=distance))
     fabric.barrier()
     return out
 
@@ -175,18 +178,9 @@ class Trainer:
 def build_method(run: Run) -> Method:
     """The run's method with its initial weights, which depend on the seed alone."""
     torch.manual_seed(run.train.seed)
-    size = run.network
 
     def build(*, distance: bool = False) -> nn.Module:
-        return VNet(
-            run.task.channels,
-            run.task.classes,
-            distance=distance,
-            widths=size.widths,
-            blocks=size.blocks,
-            strides=size.strides,
-            dropout=size.dropout,
-        )
+        return VNet(**network_arguments(run), distance=distance)
 
     return find(run.method)(run.config, run.task, build).train()
 

@@ -16,6 +16,7 @@ import torch
 from simcvd import __version__
 from simcvd.data.cache import Cache
 from simcvd.engine.settings import NetworkConfig, TrainConfig, differences, override
+from simcvd.inference.model import ModelSpec
 from simcvd.methods.base import default_config
 from simcvd.types import IntTriple, SimcvdError, Task
 
@@ -116,6 +117,28 @@ def default_patch(cache: Cache, network: NetworkConfig) -> IntTriple:
         reach = int(median[axis] / step + 0.5) * step
         patch.append(max(min(int(wanted), reach), step))
     return (patch[0], patch[1], patch[2])
+
+
+def network_arguments(run: Run) -> dict[str, Any]:
+    """What :class:`simcvd.networks.vnet.VNet` is built with, but for the distance head."""
+    size = dataclasses.asdict(run.network)
+    return {"channels": run.task.channels, "classes": run.task.classes, **size}
+
+
+def model_spec(run: Run, cache: Cache, *, distance: bool) -> ModelSpec:
+    """What travels with the trained network, to predict with it."""
+    manifest = cache.manifest
+    x, y, z = run.task.patch
+    return ModelSpec(
+        network={**network_arguments(run), "distance": distance},
+        class_names=manifest.class_names,
+        label_values=manifest.label_values,
+        preprocessing=manifest.preprocessing,
+        patch=run.task.patch,
+        stride=(max(x // 2, 1), max(y // 2, 1), max(z // 2, 1)),
+        method=run.method,
+        trained_on={"data": manifest.data_hash, "labeled": len(run.labeled)},
+    )
 
 
 def open_folder(out: Path, run: Run, cache: Cache) -> None:
