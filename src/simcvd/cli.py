@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -33,16 +33,26 @@ def prepare(
     out: Annotated[Path, typer.Option(help="Folder of the prepared cache.")],
     labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
     spacing: Annotated[
-        str | None, typer.Option(help="Voxel size in mm: one number, or three with commas.")
+        str | None, typer.Option(metavar="MM [MM MM]", help="Voxel size: one number or three.")
     ] = None,
     normalization: Annotated[str | None, typer.Option(help="none, zscore or ct.")] = None,
+    window: Annotated[
+        tuple[float, float] | None, typer.Option(help="Hounsfield units kept by ct.")
+    ] = None,
     jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
 ) -> None:
     """Read, check and resample the scans once, and compute the signed distance maps."""
     from simcvd.data.prepare import prepare as run
 
-    sizes = tuple(map(float, spacing.split(","))) if spacing else None
-    cache = run(source, out, labels=labels, spacing=sizes, normalization=normalization, jobs=jobs)
+    cache = run(
+        source,
+        out,
+        labels=labels,
+        spacing=_numbers("--spacing", spacing) if spacing else None,
+        normalization=normalization,
+        window=window,
+        jobs=jobs,
+    )
     have = sum(entry.has_label for entry in cache.manifest.cases.values())
     print(
         f"{out}: {len(cache.train)} training and {len(cache.test)} test scans, {have} with a label"
@@ -89,7 +99,7 @@ def evaluate(
         Path | None, typer.Argument(help="Folder of reference label maps, for a folder.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where tables go; by default RUN.")] = None,
-    split: Annotated[str, typer.Option(help="test, or holdout to choose settings.")] = "test",
+    split: Annotated[Literal["test", "holdout"], typer.Option(help="test, or holdout to choose settings.")] = "test",
     stride: Stride = None,
 ) -> None:
     """Score a run on its test split, or one folder of label maps against another."""
@@ -121,11 +131,33 @@ def main() -> None:
     """Entry point: a problem the user can mend is one message, not a traceback."""
     from simcvd.types import SimcvdError
 
+    sys.argv[1:] = _joined(sys.argv[1:])
     try:
         app()
     except SimcvdError as error:
         print(f"simcvd: {error}", file=sys.stderr)
         sys.exit(130 if type(error).__name__ == "Interrupted" else 1)
+
+
+def _joined(arguments: list[str]) -> list[str]:
+    """``--spacing 1 1 2`` as ``--spacing 1,1,2``: typer's options take a fixed count only."""
+    joined: list[str] = []
+    for argument in arguments:
+        after = len(joined) > 1 and joined[-2] == "--spacing"
+        if after and argument.replace(".", "", 1).isdigit():
+            joined[-1] += "," + argument
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    from simcvd.types import SimcvdError
+
+    try:
+        return tuple(map(float, text.split(",")))
+    except ValueError as error:
+        raise SimcvdError(f"{option} {text}: write one number, or three") from error
 
 
 if __name__ == "__main__":

@@ -73,9 +73,9 @@ def train(
     trainer = Trainer(fabric, run, data, out)
     trainer.fit()
     if fabric.is_global_zero:
-        network = trainer.method.network
-        distance = getattr(network, "distance_head", None) is not None
-        save_model(out, network, model_spec(run, data, distance=distance))
+        trained = trainer.method.network
+        distance = getattr(trained, "distance_head", None) is not None
+        save_model(out, trained, model_spec(run, data, distance=distance))
     fabric.barrier()
     return out
 
