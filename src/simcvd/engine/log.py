@@ -22,14 +22,18 @@ class RunLog:
         self._jsonl, self._csv = folder / "log.jsonl", folder / "log.csv"
         rows = [row for row in read_log(folder) if row["step"] <= step]
         self._jsonl.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        self._columns: list[str] = []
         self._write_csv(rows, "w")
         self._board = _tensorboard(folder, step)
 
     def write(self, row: Row) -> None:
-        """Append one row; every row has the same columns."""
+        """Append one row. A column that is new, as a method's next phase brings, is blank above."""
         with self._jsonl.open("a") as file:
             file.write(json.dumps(row) + "\n")
-        self._write_csv([row], "a")
+        if set(row) <= set(self._columns):
+            self._write_csv([row], "a")
+        else:
+            self._write_csv(read_log(self._jsonl.parent), "w")
         if self._board is not None:
             for name, value in row.items():
                 self._board.add_scalar(name, value, int(row["step"]))
@@ -40,11 +44,13 @@ class RunLog:
             self._board.close()
 
     def _write_csv(self, rows: list[Row], mode: str) -> None:
+        if mode == "w":
+            self._columns = list(dict.fromkeys(name for row in rows for name in row))
         with self._csv.open(mode, newline="") as file:
-            for row in rows:
-                if file.tell() == 0:
-                    csv.writer(file).writerow(row)
-                csv.writer(file).writerow(row.values())
+            table = csv.DictWriter(file, self._columns, restval="")
+            if mode == "w":
+                table.writeheader()
+            table.writerows(rows)
 
 
 def read_log(folder: Path) -> list[Row]:

@@ -1,0 +1,47 @@
+"""Rows of a run on disk."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from simcvd.engine.log import RunLog, read_log
+
+
+def _table(folder: Path) -> list[list[str]]:
+    with (folder / "log.csv").open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_rows_are_the_same_in_both_files(tmp_path: Path) -> None:
+    log = RunLog(tmp_path)
+    log.write({"step": 10, "loss": 0.5})
+    log.write({"step": 20, "loss": 0.25})
+    log.close()
+    assert read_log(tmp_path) == [{"step": 10, "loss": 0.5}, {"step": 20, "loss": 0.25}]
+    assert _table(tmp_path) == [["step", "loss"], ["10", "0.5"], ["20", "0.25"]]
+
+
+def test_a_new_phase_brings_new_columns(tmp_path: Path) -> None:
+    log = RunLog(tmp_path)
+    log.write({"step": 10, "term/global": 3.0})
+    log.write({"step": 20, "term/seg": 1.0})
+    log.close()
+    assert _table(tmp_path) == [
+        ["step", "term/global", "term/seg"],
+        ["10", "3.0", ""],
+        ["20", "", "1.0"],
+    ]
+
+
+def test_resuming_drops_what_came_after_the_checkpoint(tmp_path: Path) -> None:
+    log = RunLog(tmp_path)
+    for step in (10, 20, 30):
+        log.write({"step": step, "loss": 1.0 / step})
+    log.close()
+    (tmp_path / "log.jsonl").open("a").write('{"step": 40, "lo')  # cut short by a crash
+    log = RunLog(tmp_path, step=25)
+    log.write({"step": 30, "loss": 7.0})
+    log.close()
+    assert [row["step"] for row in read_log(tmp_path)] == [10, 20, 30]
+    assert _table(tmp_path)[-1] == ["30", "7.0"]
