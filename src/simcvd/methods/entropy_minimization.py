@@ -1,0 +1,42 @@
+"""Entropy minimisation, the direct form of ADVENT (Vu et al., CVPR 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from simcvd.losses.entropy import mean_entropy
+from simcvd.losses.segmentation import segmentation
+from simcvd.methods.base import Method, NetworkFactory
+from simcvd.schedules import gaussian_ramp
+from simcvd.types import Batch, Progress, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """cross_entropy: share in L_seg. weight: of the entropy, ramped."""
+
+    cross_entropy: float = 0.5
+    weight: float = 0.1
+
+
+class EntropyMinimization(Method):
+    """Predictions are made certain on all patches, labelled or not."""
+
+    def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
+        super().__init__()
+        self.config = config
+        self.network = build()
+
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """seg: L_seg on the labelled half. entropy: mean over all voxels, as a share of log K."""
+        logits = self.network(batch.image).logits
+        return {
+            "seg": segmentation(logits[: batch.labeled], batch.label, self.config.cross_entropy),
+            "entropy": mean_entropy(logits),
+        }
+
+    def weights(self, progress: Progress) -> dict[str, float]:
+        """The entropy follows the Gaussian ramp."""
+        return {"seg": 1.0, "entropy": self.config.weight * gaussian_ramp(progress.fraction)}
