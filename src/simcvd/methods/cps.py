@@ -1,0 +1,48 @@
+"""Cross pseudo supervision (Chen et al., CVPR 2021)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from simcvd.losses.segmentation import cross_entropy, segmentation
+from simcvd.methods.base import Method, NetworkFactory
+from simcvd.schedules import gaussian_ramp
+from simcvd.types import Batch, Progress, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """cross_entropy: share in L_seg. weight: of the cross supervision, ramped."""
+
+    cross_entropy: float = 0.5
+    weight: float = 0.1
+
+
+class CrossPseudoSupervision(Method):
+    """Two networks of different initial weights teach each other; the first is tested."""
+
+    def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
+        super().__init__()
+        self.config = config
+        self.network = build()
+        self.second = build()
+
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """seg, seg_second: L_seg of each network. cross: each against the other's hard labels."""
+        share, labeled = self.config.cross_entropy, batch.labeled
+        first = self.network(batch.image).logits
+        second = self.second(batch.image).logits
+        u_first, u_second = first[labeled:], second[labeled:]
+        return {
+            "seg": segmentation(first[:labeled], batch.label, share),
+            "seg_second": segmentation(second[:labeled], batch.label, share),
+            "cross": cross_entropy(u_first, u_second.argmax(1))
+            + cross_entropy(u_second, u_first.argmax(1)),
+        }
+
+    def weights(self, progress: Progress) -> dict[str, float]:
+        """Both networks learn the labels fully; the cross supervision follows the ramp."""
+        ramp = gaussian_ramp(progress.fraction)
+        return {"seg": 1.0, "seg_second": 1.0, "cross": self.config.weight * ramp}
