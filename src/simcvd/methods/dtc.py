@@ -1,0 +1,51 @@
+"""DTC: dual-task consistency (Luo et al., AAAI 2021)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from simcvd.losses.dual_task import dual_task_consistency
+from simcvd.losses.segmentation import distance_regression, segmentation
+from simcvd.methods.base import Method, NetworkFactory
+from simcvd.schedules import gaussian_ramp
+from simcvd.types import Batch, Progress, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """cross_entropy: share in L_seg. distance: weight of the distance maps on labelled patches.
+
+    weight: of the consistency, ramped. steepness: of the step from distance to probability.
+    """
+
+    cross_entropy: float = 0.5
+    distance: float = 0.3
+    weight: float = 1.0
+    steepness: float = 1500.0
+
+
+class DualTaskConsistency(Method):
+    """The class head and the distance head agree on all patches, labelled or not."""
+
+    def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
+        super().__init__()
+        self.config = config
+        self.network = build(distance=True)
+
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """seg: L_seg. sdm: squared error of the maps. con: the two heads against each other."""
+        labeled, config = batch.labeled, self.config
+        prediction = self.network(batch.image)
+        logits, maps = prediction.logits, prediction.distance
+        return {
+            "seg": segmentation(logits[:labeled], batch.label, config.cross_entropy),
+            "sdm": distance_regression(maps[:labeled], batch.distance),
+            "con": dual_task_consistency(logits.float().softmax(1), maps, config.steepness),
+        }
+
+    def weights(self, progress: Progress) -> dict[str, float]:
+        """The consistency follows the Gaussian ramp."""
+        ramp = gaussian_ramp(progress.fraction)
+        return {"seg": 1.0, "sdm": self.config.distance, "con": self.config.weight * ramp}
