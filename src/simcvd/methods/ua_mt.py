@@ -1,0 +1,69 @@
+"""UA-MT: uncertainty-aware mean teacher (Yu et al., MICCAI 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log
+
+import torch
+from torch import Tensor
+
+from simcvd.losses.entropy import certain_consistency, entropy
+from simcvd.losses.segmentation import segmentation
+from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
+from simcvd.schedules import gaussian_ramp
+from simcvd.transforms.intensity import draw_noise
+from simcvd.types import Batch, Progress, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """cross_entropy: share in L_seg. weight: of the consistency, ramped. ema: teacher's decay.
+
+    passes: of the teacher, whose spread is its uncertainty. certain: the threshold begins at
+    this share of the highest entropy and is ramped to all of it.
+    """
+
+    cross_entropy: float = 0.5
+    weight: float = 0.1
+    ema: float = 0.99
+    passes: int = 8
+    certain: float = 0.75
+
+
+class UncertaintyAwareMeanTeacher(Method):
+    """The student agrees with its moving average where that one is sure of itself."""
+
+    def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
+        super().__init__()
+        self.config = config
+        self.most = log(task.classes)
+        self.network = build()
+        self.teacher = frozen_copy(self.network)
+
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """seg: L_seg on the labelled half. con: squared error on the voxels that are certain."""
+        config, unlabeled = self.config, batch.image[batch.labeled :]
+        logits = self.network(batch.image).logits
+        with torch.no_grad():
+            target = self._noisy(unlabeled)
+            mean = torch.stack([self._noisy(unlabeled) for _ in range(config.passes)]).mean(0)
+        share = config.certain + (1 - config.certain) * gaussian_ramp(progress.fraction)
+        student = logits[batch.labeled :].float().softmax(1)
+        return {
+            "seg": segmentation(logits[: batch.labeled], batch.label, config.cross_entropy),
+            "con": certain_consistency(student, target, entropy(mean), share * self.most),
+        }
+
+    def weights(self, progress: Progress) -> dict[str, float]:
+        """The consistency follows the Gaussian ramp."""
+        return {"seg": 1.0, "con": self.config.weight * gaussian_ramp(progress.fraction)}
+
+    def averages(self) -> list[Average]:
+        """The teacher follows the student."""
+        return [Average(self.teacher, self.network, self.config.ema)]
+
+    def _noisy(self, x: Tensor) -> Tensor:
+        """The teacher's probabilities under fresh noise and dropout."""
+        probabilities: Tensor = self.teacher(x + draw_noise(x)).logits.float().softmax(1)
+        return probabilities
