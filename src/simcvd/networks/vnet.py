@@ -64,6 +64,7 @@ class VNet(nn.Module):
             prod(s[1] for s in strides),
             prod(s[2] for s in strides),
         )
+        self.widths = tuple(widths)
         inputs = [channels, *widths[1:]]
         self.encoder = nn.ModuleList(map(_stage, blocks, inputs, widths))
         self.down = nn.ModuleList(
@@ -81,21 +82,30 @@ class VNet(nn.Module):
 
     def forward(self, x: Tensor) -> Prediction:
         """``x``: ``[B, C, X, Y, Z]``, each size a multiple of ``divisor``."""
-        self._check_size(x)
-        skips = []
-        for stage, down in zip(self.encoder, self.down, strict=False):
-            x = stage(x)
-            skips.append(x)
-            x = down(x)
-        features = self.encoder[-1](x)
-        x = self.dropout(features)
-        for stage, up, skip in zip(
-            reversed(self.decoder), reversed(self.up), reversed(skips), strict=True
-        ):
-            x = stage(up(x) + skip)
-        x = self.dropout(x)
+        maps = self.encode(x)
+        x = self.dropout(self.decode(maps))
         distance = None if self.distance_head is None else self.distance_head(x).tanh()
-        return Prediction(logits=self.class_head(x), distance=distance, features=features)
+        return Prediction(logits=self.class_head(x), distance=distance, features=maps[-1])
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """The map of each encoder stage, the finest first; see ``forward`` for ``x``."""
+        self._check_size(x)
+        maps = []
+        for stage, down in zip(self.encoder, self.down, strict=False):
+            maps.append(stage(x))
+            x = down(maps[-1])
+        return [*maps, self.encoder[-1](x)]
+
+    def decode(self, maps: list[Tensor], stages: int | None = None) -> Tensor:
+        """From the maps of ``encode``, the map after the first ``stages`` decoder stages, or all.
+
+        After ``n`` stages it has ``widths[-1 - n]`` channels.
+        """
+        x = self.dropout(maps[-1])
+        coarse_first = list(zip(self.decoder, self.up, maps, strict=False))[::-1]
+        for stage, up, skip in coarse_first[:stages]:
+            x = stage(up(x) + skip)
+        return x
 
     def _check_size(self, x: Tensor) -> None:
         size = tuple(x.shape[2:])

@@ -1,0 +1,118 @@
+"""Global and local contrast, then fine-tuning (Chaitanya et al., NeurIPS 2020); our 3D port."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as nnf
+
+from simcvd.losses.regions import partition_contrast, region_contrast
+from simcvd.losses.segmentation import segmentation
+from simcvd.methods.base import Method, NetworkFactory
+from simcvd.networks.vnet import VNet
+from simcvd.transforms.intensity import draw_contrast, draw_noise
+from simcvd.types import Batch, Progress, Task
+
+SIDE = 3  # of a region, in voxels of the decoder's map along X and Y
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """cross_entropy: share in L_seg. tau: temperature of both contrasts.
+
+    global_share, local_share: of the run's iterations; the rest is fine-tuning.
+    partitions: of a patch along Z. regions, negatives: drawn in a map, and for each region.
+    stages: of the decoder, trained by the local contrast; no more than there are.
+    """
+
+    cross_entropy: float = 0.5
+    tau: float = 0.1
+    global_share: float = 0.15
+    local_share: float = 0.15
+    partitions: int = 4
+    regions: int = 13
+    negatives: int = 5
+    stages: int = 3
+
+
+class GlobalLocalContrast(Method):
+    """Encoder by a global contrast, decoder by a local one, then all of it by the labels."""
+
+    network: VNet
+
+    def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
+        super().__init__()
+        self.config = config
+        self.network = network = cast(VNet, build())
+        self.stages = min(config.stages, len(network.decoder))
+        deep, width = network.widths[-1], network.widths[-1 - self.stages]
+        self.global_head = nn.Sequential(nn.Linear(deep, 1024), nn.ReLU(), nn.Linear(1024, 128))
+        self.local_head = nn.Sequential(
+            nn.Conv3d(width, width, 1), nn.ReLU(), nn.Conv3d(width, width, 1)
+        )
+
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """The one term of the phase: global, local or seg."""
+        (phase,) = self.weights(progress)
+        if phase == "global":
+            return {"global": self._global(batch.image)}
+        if phase == "local":
+            return {"local": self._local(batch.image)}
+        logits = self.network(batch.image[: batch.labeled]).logits
+        return {"seg": segmentation(logits, batch.label, self.config.cross_entropy)}
+
+    def weights(self, progress: Progress) -> dict[str, float]:
+        """One phase at a time."""
+        config, done = self.config, progress.fraction
+        if done < config.global_share:
+            return {"global": 1.0}
+        return {"local": 1.0} if done < config.global_share + config.local_share else {"seg": 1.0}
+
+    def _global(self, image: Tensor) -> Tensor:
+        count, step = self.config.partitions, self.network.divisor[2]
+        views = [cut_partitions(_view(image), count, step) for _ in range(2)]
+        vectors = self.global_head(self.network.encode(torch.cat(views))[-1].mean((2, 3, 4)))
+        return partition_contrast(vectors.unflatten(0, (-1, count)), self.config.tau)
+
+    def _local(self, image: Tensor) -> Tensor:
+        views = torch.cat([_view(image), _view(image)])
+        with torch.no_grad():  # the encoder stays as the global contrast left it
+            maps = self.network.encode(views)
+        regions = pool_regions(self.local_head(self.network.decode(maps, self.stages)))
+        places = torch.randperm(regions.shape[1], device=image.device)[: self.config.regions]
+        first, second = regions[:, places].chunk(2)
+        others = draw_others(len(places), self.config.negatives, image.device)
+        return region_contrast(first, second, others, self.config.tau)
+
+
+def cut_partitions(x: Tensor, count: int, step: int) -> Tensor:
+    """``[B, C, X, Y, Z]`` -> ``[B * count, C, X, Y, W]``: equal parts along Z, in order.
+
+    W is the length of a part rounded up to a multiple of ``step``, its last slice repeated.
+    """
+    bounds = [i * x.shape[-1] // count for i in range(count + 1)]
+    width = -(-max(b - a for a, b in pairwise(bounds)) // step) * step
+    slices = torch.arange(width, device=x.device)
+    parts = [x[..., (a + slices).clamp(max=b - 1)] for a, b in pairwise(bounds)]
+    return torch.stack(parts, 1).flatten(0, 1)
+
+
+def pool_regions(x: Tensor) -> Tensor:
+    """``[B, W, X, Y, Z]`` -> ``[B, N, W]``: means of the 3 x 3 regions that tile each slice."""
+    sides = (min(SIDE, x.shape[2]), min(SIDE, x.shape[3]), 1)
+    return nnf.avg_pool3d(x, sides).flatten(2).transpose(1, 2)
+
+
+def draw_others(regions: int, count: int, device: torch.device) -> Tensor:
+    """For each of ``regions``, ``count`` different other ones (all where there are fewer)."""
+    offsets = 1 + torch.randperm(regions - 1, device=device)[:count]
+    return (torch.arange(regions, device=device)[:, None] + offsets) % regions
+
+
+def _view(x: Tensor) -> Tensor:
+    gain, shift = draw_contrast(x)
+    return x * gain + shift + draw_noise(x)
