@@ -16,6 +16,7 @@ from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
 from simcvd.networks.projection import Pooling, ProjectionHead
 from simcvd.schedules import gaussian_ramp
 from simcvd.transforms.intensity import draw_noise
+from simcvd.transforms.painting import View, change_view
 from simcvd.types import Batch, Prediction, Progress, Task
 
 
@@ -30,6 +31,7 @@ class Config:
     ramp: "all" ramps lambda, beta and gamma, "gamma" only gamma.
     head_pace: "full" trains the head at full weight while its gradient reaches the student
         at the ramped weight; "ramped" ramps both.
+    views: a change of the unlabelled inputs beside noise (Table V), drawn for each network.
     """
 
     cross_entropy: float = 0.5
@@ -48,6 +50,7 @@ class Config:
     consistency: Literal["both", "probabilities"] = "both"
     ramp: Literal["all", "gamma"] = "all"
     head_pace: Literal["ramped", "full"] = "ramped"
+    views: View = "none"
 
 
 class SimCVD(Method):
@@ -70,11 +73,10 @@ class SimCVD(Method):
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """The terms of Eqs. (1) to (5); those with no weight are not computed."""
         config, labeled, unlabeled = self.config, batch.labeled, batch.image[batch.labeled :]
-        view = torch.cat([batch.image[:labeled], unlabeled + draw_noise(unlabeled)])
-        both = self.network(view)
+        both = self.network(torch.cat([batch.image[:labeled], self._view(unlabeled)]))
         known, student = _split(both, labeled)
         with torch.no_grad():
-            teacher = self.teacher(unlabeled + draw_noise(unlabeled))
+            teacher = self.teacher(self._view(unlabeled))
 
         terms = {"seg": segmentation(known.logits, batch.label, config.cross_entropy)}
         if config.alpha and known.distance is not None:
@@ -104,6 +106,9 @@ class SimCVD(Method):
         """Teacher and teacher's head follow the student's."""
         pairs = [(self.teacher, self.network), (self.teacher_head, self.head)]
         return [Average(average, source, self.config.ema) for average, source in pairs]
+
+    def _view(self, x: Tensor) -> Tensor:
+        return change_view(x, self.config.views) + draw_noise(x)
 
     def _contrast(
         self, x: Tensor, student: Prediction, teacher: Prediction, progress: Progress
