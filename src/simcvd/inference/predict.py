@@ -25,6 +25,7 @@ from simcvd.inference.sliding_window import (
     labels_of,
     memory_needed,
 )
+from simcvd.networks.autocast import Precision, autocast_dtype
 from simcvd.types import IntTriple, SimcvdError, Volume
 
 # Full-resolution maps a V-Net holds at once, measured: its skip and what its first stage works on.
@@ -73,21 +74,26 @@ def predict_files(
     inputs: Sequence[Path],
     out: Path,
     *,
+    stride: IntTriple | None = None,
     device: str = "auto",
-    autocast: torch.dtype | None = None,
+    precision: Precision = "auto",
     windows_per_batch: int | None = None,
     console: Console | None = None,
 ) -> list[Path]:
     """Segment every input into ``out/<name>.nii.gz``, shape and affine as the input has them.
 
-    inputs: files, or folders of which every readable scan is taken. A file is written whole
-    or not at all. A scan that cannot be segmented does not stop the others; when they are
+    inputs: files, or folders of which every readable scan is taken. stride: voxels between
+    windows; None takes the model's. A file is written whole or not at all. A scan that cannot be segmented does not stop the others; when they are
     done, SimcvdError names all that failed and why.
     """
     where = pick_device(device)
     model = load_model(model_path, device=where)
+    if stride is not None:
+        model = dataclasses.replace(model, spec=dataclasses.replace(model.spec, stride=stride))
     targets = output_names(_scans(inputs), Path(out))
-    compute = Compute(device=where, autocast=autocast, windows_per_batch=windows_per_batch)
+    _make_folder(Path(out))
+    dtype = autocast_dtype(precision, where)
+    compute = Compute(device=where, autocast=dtype, windows_per_batch=windows_per_batch)
     failed = []
     with _bars(console or Console(stderr=True)) as start:
         for path, target in targets.items():
@@ -116,11 +122,17 @@ def output_names(scans: Sequence[Path], out: Path) -> dict[Path, Path]:
                 "rename one, or predict them into two folders"
             )
         if target.resolve() == path.resolve():
-            raise SimcvdError(
-                f"{path} would be overwritten by its segmentation; give another --out"
-            )
+            raise SimcvdError(f"{path}: its segmentation would overwrite it; give another --out")
         taken[target] = path
     return {path: target for target, path in taken.items()}
+
+
+def _make_folder(out: Path) -> None:
+    """Made before the first window runs, so that a mistyped --out costs no hours."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SimcvdError(f"{out}: cannot be made ({error}); give another --out") from error
 
 
 def _scans(inputs: Sequence[Path]) -> list[Path]:
@@ -145,9 +157,8 @@ def _predict_file(model: Model, path: Path, target: Path, compute: Compute, star
     how = compute.windows(model)
     size = _sizes(scan)
     need = _need(model, scan, shape, how)
-    advance = start(
-        f"{path.name}: {_by(size)} voxels, {need / 1e9:.1f} GB", grid_of(size, how).count
-    )
+    text = f"{path.name}: {_by(size)} voxels, needs {need / 1e9:.1f} GB"
+    advance = start(text, grid_of(size, how).count)
     labels = _segment(model, scan, shape, affine, how, advance)
     write_label(target, labels, affine, like=path if suffix_of(path) in NIFTI else None)
 

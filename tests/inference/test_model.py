@@ -1,0 +1,118 @@
+"""A saved model comes back whole, or is refused by name; nothing in it is ever run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from tests.inference.tools import small_vnet, spec
+
+from simcvd.inference import model as module
+from simcvd.inference.model import DESCRIPTION, WEIGHTS, load_model, save_model
+from simcvd.types import SimcvdError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_model(tmp_path / "run", small_vnet(), spec())
+    return tmp_path / "run"
+
+
+def edit(folder: Path, **changes: object) -> None:
+    path = folder / DESCRIPTION
+    content = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
+
+
+def test_round_trip_keeps_every_bit(folder: Path) -> None:
+    loaded = load_model(folder)
+    assert loaded.spec == spec()
+    assert not loaded.network.training
+    saved = small_vnet().state_dict()
+    for name, value in loaded.network.state_dict().items():
+        assert torch.equal(value, saved[name]), name
+    assert sorted(p.name for p in folder.iterdir()) == [DESCRIPTION, WEIGHTS]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shade": 3}, "unknown shade"),
+        ({"stride": None, "patch": None}, "missing patch, stride"),
+        ({"format": 99}, "has format 99, this version reads 1"),
+        ({"preprocessing": {"spacing": None, "colour": 1}}, "unknown colour; missing normal"),
+        ({"patch": [8, 8]}, r"patch is \[8, 8\]"),
+        ({"class_names": {"0": "background"}}, "class_names has the classes"),
+        ({"network": {"channels": 1, "classes": 3, "depth": 9}}, "does not describe a model"),
+        ({"network": {"channels": 1, "classes": 3}}, "does not describe a model"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused(
+    folder: Path, changes: dict[str, object], message: str
+) -> None:
+    edit(folder, **changes)
+    with pytest.raises(SimcvdError, match=message):
+        load_model(folder)
+
+
+def test_damaged_weights_are_refused(folder: Path) -> None:
+    weights = bytearray((folder / WEIGHTS).read_bytes())
+    weights[-3] ^= 1
+    (folder / WEIGHTS).write_bytes(weights)
+    with pytest.raises(SimcvdError, match="not the file that"):
+        load_model(folder)
+
+
+class Bomb:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (self.path,)
+
+
+def test_a_pickle_in_place_of_the_weights_is_never_run(folder: Path, tmp_path: Path) -> None:
+    weights = pickle.dumps(Bomb(tmp_path / "ran"))
+    (folder / WEIGHTS).write_bytes(weights)
+    edit(folder, weights_sha256=hashlib.sha256(weights).hexdigest())
+    with pytest.raises(SimcvdError, match="cannot be read"):
+        load_model(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_run_without_a_finished_model_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SimcvdError, match="no such folder"):
+        load_model(tmp_path / "nowhere")
+    with pytest.raises(SimcvdError, match="holds no model"):
+        load_model(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(SimcvdError, match=r"training has not finished.*same `simcvd train`"):
+        load_model(tmp_path)
+
+
+def test_a_full_disk_leaves_the_model_that_was_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.os, "fsync", full)
+    with pytest.raises(SimcvdError, match="No space left"):
+        save_model(folder, small_vnet(seed=1), spec(method="supervised"))
+    assert load_model(folder).spec.method == "simcvd"
+    assert sorted(p.name for p in folder.iterdir()) == [DESCRIPTION, WEIGHTS]
+
+
+def test_new_weights_beside_an_old_description_are_not_taken_for_a_model(folder: Path) -> None:
+    old = (folder / DESCRIPTION).read_text()
+    save_model(folder, small_vnet(seed=1), spec())
+    (folder / DESCRIPTION).write_text(old)  # as if killed between the two files
+    with pytest.raises(SimcvdError, match="not the file that"):
+        load_model(folder)

@@ -1,0 +1,146 @@
+"""`predict_files`: each scan's own geometry and values, and one bad file stops no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from tests.inference.tools import OBLIQUE, blob, small_vnet, spec
+
+from simcvd.data.io import read_image
+from simcvd.inference.model import load_model, save_model
+from simcvd.inference.predict import (
+    Compute,
+    output_names,
+    predict_files,
+    predict_scan,
+    restore_values,
+)
+from simcvd.networks.autocast import autocast_dtype
+from simcvd.types import SimcvdError, Volume
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    save_model(tmp_path / "run", small_vnet(), spec())
+    return tmp_path / "run"
+
+
+def write(path: Path, seed: int = 0, shape: tuple[int, int, int] = (18, 15, 12)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nibabel.Nifti1Image(blob(shape, seed)[0], OBLIQUE)
+    image.set_qform(OBLIQUE, code=1)
+    image.set_sform(OBLIQUE, code=2)
+    nibabel.save(image, path)
+    return path
+
+
+def test_written_in_the_inputs_geometry_with_the_users_values(run: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "scans" / "heart.nii.gz")
+    (written,) = predict_files(run, [path], tmp_path / "out", device="cpu")
+    assert written == tmp_path / "out" / "heart.nii.gz"
+    source, result = nibabel.load(path), nibabel.load(written)
+    assert result.shape == source.shape
+    np.testing.assert_array_equal(result.affine, source.affine)
+    for form in ("qform", "sform"):
+        assert result.header[f"{form}_code"] == source.header[f"{form}_code"]
+    labels = np.asarray(result.dataobj)
+    assert set(np.unique(labels)) <= {0, 420, 600}
+    assert len(np.unique(labels)) > 1
+    assert labels.dtype == np.int16
+    compute = Compute(autocast=autocast_dtype("auto", torch.device("cpu")))
+    again = predict_scan(load_model(run), read_image(path), compute)
+    np.testing.assert_array_equal(labels, again)
+
+
+def test_another_stride_is_used(run: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nii.gz")
+    masks = []
+    for stride in (None, (1, 2, 4)):
+        (written,) = predict_files(run, [path], tmp_path / str(stride), stride=stride, device="cpu")
+        masks.append(np.asarray(nibabel.load(written).dataobj))
+    assert (masks[0] != masks[1]).any()
+    with pytest.raises(SimcvdError, match=r"stride \(9, 1, 1\) is larger than the patch"):
+        predict_files(run, [path], tmp_path / "out", stride=(9, 1, 1), device="cpu")
+
+
+def test_nrrd_in_keeps_its_place_in_the_world(run: Path, tmp_path: Path) -> None:
+    import SimpleITK
+
+    nifti = write(tmp_path / "scans" / "a.nii.gz")
+    SimpleITK.WriteImage(SimpleITK.ReadImage(str(nifti)), str(tmp_path / "scans" / "b.nrrd"))
+    first, second = predict_files(run, [tmp_path / "scans"], tmp_path / "out", device="cpu")
+    a, b = nibabel.load(first), nibabel.load(second)
+    np.testing.assert_allclose(a.affine, b.affine, atol=1e-4)
+    np.testing.assert_array_equal(np.asarray(a.dataobj), np.asarray(b.dataobj))
+
+
+def test_bad_scans_are_all_named_and_the_good_ones_are_done(run: Path, tmp_path: Path) -> None:
+    scans = tmp_path / "scans"
+    good = [write(scans / "a.nii.gz"), write(scans / "z.nii.gz", seed=1)]
+    whole = good[0].read_bytes()
+    (scans / "b.nii.gz").write_bytes(whole[: len(whole) // 2])
+    (scans / "c.nii.gz").write_bytes(b"")
+    two = np.stack([blob()[0]] * 2, -1)
+    nibabel.save(nibabel.Nifti1Image(two, OBLIQUE), scans / "d.nii.gz")
+    with pytest.raises(SimcvdError) as caught:
+        predict_files(run, [scans], tmp_path / "out", device="cpu")
+    message = str(caught.value)
+    assert message.startswith("3 of 5 scans could not be segmented")
+    for name in "bcd":
+        assert str(scans / f"{name}.nii.gz") in message
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.nii.gz", "z.nii.gz"]
+
+
+def test_a_failed_write_leaves_nothing_behind(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "scans" / "a.nii.gz")
+
+    def full(_image: object, filename: Path) -> None:
+        Path(filename).write_bytes(b"half a file")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(nibabel, "save", full)
+    with pytest.raises(SimcvdError, match="No space left"):
+        predict_files(run, [path], tmp_path / "out", device="cpu")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_outputs_that_would_collide_are_refused(tmp_path: Path) -> None:
+    pair = [tmp_path / "a" / "scan.nii.gz", tmp_path / "b" / "scan.nrrd"]
+    with pytest.raises(SimcvdError, match=r"scan\.nii\.gz and .*scan\.nrrd would both be written"):
+        output_names(pair, tmp_path / "out")
+    with pytest.raises(SimcvdError, match="would overwrite it"):
+        output_names(pair[:1], tmp_path / "a")
+
+
+def test_nothing_to_do_is_said(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SimcvdError, match="no scan in this folder"):
+        predict_files(run, [tmp_path / "empty"], tmp_path / "out")
+    with pytest.raises(SimcvdError, match="no scan was given"):
+        predict_files(run, [], tmp_path / "out")
+    with pytest.raises(SimcvdError, match="there is no such file"):
+        predict_files(run, [tmp_path / "absent.nii.gz"], tmp_path / "out")
+    with pytest.raises(SimcvdError, match="device 'gpu' cannot be used"):
+        predict_files(run, [tmp_path], tmp_path / "out", device="gpu")
+
+
+def test_channels_that_do_not_fit_are_refused(run: Path) -> None:
+    two = Volume(array=np.concatenate([blob(), blob()]), affine=np.eye(4))
+    with pytest.raises(SimcvdError, match=r"\(2, 18, 15, 12\), but the model needs \[1, X, Y, Z\]"):
+        predict_scan(load_model(run), two)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [({0: 0, 1: 255}, np.uint8), ({0: 0, 1: 420}, np.int16), ({0: -7, 1: 70000}, np.int32)],
+)
+def test_values_are_restored_in_the_smallest_type(values: dict[int, int], dtype: type) -> None:
+    restored = restore_values(np.array([0, 1, 1], np.uint8), values)
+    assert restored.dtype == dtype
+    assert restored.tolist() == [values[0], values[1], values[1]]
