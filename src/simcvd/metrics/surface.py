@@ -6,12 +6,13 @@ does the costly part once, for both directions; the metrics are short functions 
 record, each named by its convention, because one pair of masks can have a 95HD of 4 by one and of
 29 by another.
 
-Distances come from a k-d tree over the surface voxels and not from a distance transform of the
-volume: a surface is a thin part of the volume, and the tree is exact at any spacing.
+Distances are searched for at surface voxels only, not by a distance transform of the volume, of
+which a surface is a thin part. They are exact at any spacing.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ from simcvd.distance import bounding_box
 from simcvd.types import SimcvdError, Triple
 
 VOXELS: Triple = (1.0, 1.0, 1.0)
+REACH = 3  # voxels; the fastest of 0 to 6 on the left atrium and on an abdominal organ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +80,10 @@ def find_surfaces(prediction: np.ndarray, reference: np.ndarray) -> Surfaces:
 
 def distances_between(surfaces: Surfaces, spacing: Triple = VOXELS) -> SurfaceDistances:
     """Both directed sets of distances between two surfaces; ``spacing`` as `surface_distances`."""
-    prediction, reference = surfaces.prediction * spacing, surfaces.reference * spacing
+    prediction, reference = surfaces.prediction, surfaces.reference
     return SurfaceDistances(
-        to_reference=_nearest(prediction, reference),
-        to_prediction=_nearest(reference, prediction),
+        to_reference=_nearest(prediction, reference, spacing),
+        to_prediction=_nearest(reference, prediction, spacing),
     )
 
 
@@ -123,11 +125,38 @@ def _surface(mask: np.ndarray) -> np.ndarray:
     return within + [side.start for side in box]
 
 
-def _nearest(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Distance ``[N]`` of every point ``[N, 3]`` to the nearest of the targets ``[M, 3]``."""
-    # A tree cut at the middle costs half of a balanced one to build and answers as fast: surface
-    # voxels are spread evenly.
-    tree = KDTree(targets, balanced_tree=False)
-    distances: np.ndarray
-    distances, _ = tree.query(points)
+def _nearest(points: np.ndarray, targets: np.ndarray, spacing: Triple) -> np.ndarray:
+    """Distance ``[N]`` of every point ``[N, 3]`` to the nearest of the targets ``[M, 3]``.
+
+    Most surface voxels of a good prediction lie within a few voxels of the reference: those are
+    found by looking at the places around them, nearest first. A k-d tree serves the rest.
+    """
+    offsets, lengths = _ball(spacing)
+    low = np.minimum(points.min(0), targets.min(0)) - offsets.max(0)
+    high = np.maximum(points.max(0), targets.max(0)) + offsets.max(0)
+    shape = tuple(high - low + 1)
+    occupied = np.zeros(math.prod(shape), bool)
+    occupied[np.ravel_multi_index(tuple((targets - low).T), shape)] = True
+    distances = np.empty(len(points))
+    left, places = np.arange(len(points)), np.ravel_multi_index(tuple((points - low).T), shape)
+    strides = np.array([shape[1] * shape[2], shape[2], 1])
+    for step, length in zip(offsets @ strides, lengths, strict=True):
+        hit = occupied.take(places + step)
+        distances[left[hit]] = length
+        left, places = left[~hit], places[~hit]
+    if len(left):
+        # A tree cut at the middle costs half of a balanced one to build and answers as fast:
+        # surface voxels are spread evenly.
+        tree = KDTree(targets * spacing, balanced_tree=False)
+        distances[left], _ = tree.query(points[left] * spacing)
     return distances
+
+
+def _ball(spacing: Triple) -> tuple[np.ndarray, np.ndarray]:
+    """Every offset ``[K, 3]`` within `REACH` of the finest voxels, nearest first; its length."""
+    reach = REACH * min(spacing)
+    sides = [int(reach / size) for size in spacing]
+    offsets = np.array(list(np.ndindex(*(2 * side + 1 for side in sides)))) - sides
+    lengths = np.linalg.norm(offsets * spacing, axis=1)
+    order = np.argsort(lengths, kind="stable")[: np.count_nonzero(lengths <= reach)]
+    return offsets[order], lengths[order]
