@@ -1,0 +1,89 @@
+"""What a scored run holds, read from its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simcvd.engine.log import Row, read_log
+from simcvd.engine.scores import Mean, bootstrap_mean, resamples
+from simcvd.types import SimcvdError
+
+METRICS = {
+    "dice": "Dice [%]",
+    "jaccard": "Jaccard [%]",
+    "hd95_pooled_mm": "95HD, pooled [mm]",
+    "assd_mm": "symmetric ASD [mm]",
+    "asd_prediction_to_reference_mm": "ASD, prediction to reference [mm]",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A run that was scored.
+
+    name: as it stands in tables. summary: of all classes, or of the only one; see metrics.json.
+    dice: ``[cases, classes]`` in the order of ``cases``, NaN where undefined.
+    log: the training's rows. predictions: folder of label maps on the prepared grid.
+    """
+
+    name: str
+    summary: dict[str, Any]
+    cases: tuple[str, ...]
+    dice: np.ndarray
+    log: list[Row]
+    predictions: Path
+
+
+def load_result(run: Path, name: str) -> Result:
+    """Read a run's metrics and log. Raises SimcvdError for a run that was not scored."""
+    path = run / "metrics.json"
+    if not path.exists():
+        raise SimcvdError(f"{run} was not scored; type: simcvd evaluate {run}")
+    content = json.loads(path.read_text())
+    cases = tuple(dict.fromkeys(score["case"] for score in content["scores"]))
+    labels = sorted({score["label"] for score in content["scores"]})
+    dice = np.full((len(cases), len(labels)), np.nan)
+    for score in content["scores"]:
+        value = score["values"]["dice"]
+        dice[cases.index(score["case"]), labels.index(score["label"])] = (
+            np.nan if value is None else value
+        )
+    return Result(
+        name=name,
+        summary=content["summary"][-1],
+        cases=cases,
+        dice=dice,
+        log=read_log(run),
+        predictions=run / "predictions",
+    )
+
+
+def difference(control: Result, other: Result) -> Mean:
+    """Mean over cases of Dice of ``other`` minus that of ``control``, with its interval."""
+    if control.cases != other.cases:
+        raise SimcvdError(f"{control.name} and {other.name} were scored on different scans")
+    return bootstrap_mean(other.dice - control.dice, resamples(len(control.cases)))
+
+
+def sentence(control: Result, others: Sequence[Result]) -> str:
+    """Who is better than the control, worse, or cannot be told from it, in plain words."""
+    return " ".join(_verdict(control, other) for other in others)
+
+
+def _verdict(control: Result, other: Result) -> str:
+    gap = difference(control, other)
+    points = (
+        f"{100 * gap.mean:+.1f} Dice (95 % interval {100 * gap.low:+.1f} to {100 * gap.high:+.1f})"
+    )
+    over = f"over {len(control.cases)} test scans, one training each"
+    if gap.low > 0:
+        return f"{other.name} is better than {control.name}: {points} {over}."
+    if gap.high < 0:
+        return f"{other.name} is worse than {control.name}: {points} {over}."
+    return f"{other.name} cannot be told from {control.name}: {points} {over}."
