@@ -83,8 +83,9 @@ def predict_files(
     """Segment every input into ``out/<name>.nii.gz``, shape and affine as the input has them.
 
     inputs: files, or folders of which every readable scan is taken. stride: voxels between
-    windows; None takes the model's. A file is written whole or not at all. A scan that cannot be segmented does not stop the others; when they are
-    done, SimcvdError names all that failed and why.
+    windows; None takes the model's. A file is written whole or not at all. A scan that cannot
+    be segmented does not stop the others; when they are done, SimcvdError names all that failed
+    and why.
     """
     where = pick_device(device)
     model = load_model(model_path, device=where)
