@@ -76,6 +76,7 @@ def paired(names: Sequence[str], control: np.ndarray, others: Mapping[str, np.nd
         axes.plot(values - control, places, "o", color=f"C{index}", label=name)
     axes.axvline(0, color="gray", linewidth=1)
     axes.set_yticks(range(len(names)), names)
+    axes.margins(y=0.6 / len(names))
     axes.set(xlabel="Dice above the control's [points]")
     axes.grid(axis="x", alpha=0.3)
     axes.legend(frameon=False)
