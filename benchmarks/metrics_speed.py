@@ -111,7 +111,7 @@ def main(labels: list[str]) -> None:
     reference = organ(rng, (512, 512, 200))
     compare_hd95(disturbed(reference, rng), reference)
     for path in labels:
-        mask = np.asarray(nib.load(path).dataobj) > 0
+        mask = np.ascontiguousarray(np.asarray(nib.load(path).dataobj) > 0)
         compare_all(disturbed(mask, rng), mask, path.rsplit("/", 1)[-1])
 
 
