@@ -1,0 +1,1 @@
+"""Grids of trainings under one protocol, and tables that say how sure they are."""
