@@ -99,7 +99,9 @@ def evaluate(
         Path | None, typer.Argument(help="Folder of reference label maps, for a folder.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where tables go; by default RUN.")] = None,
-    split: Annotated[Literal["test", "holdout"], typer.Option(help="test, or holdout to choose settings.")] = "test",
+    split: Annotated[
+        Literal["test", "holdout"], typer.Option(help="test, or holdout to choose settings.")
+    ] = "test",
     stride: Stride = None,
 ) -> None:
     """Score a run on its test split, or one folder of label maps against another."""

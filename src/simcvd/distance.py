@@ -62,7 +62,7 @@ def distance_to(target: np.ndarray) -> np.ndarray:
 
     image = sitk.GetImageFromArray(target.astype(np.uint8))
     options = {"insideIsPositive": False, "squaredDistance": True, "useImageSpacing": False}
-    signed = sitk.SignedMaurerDistanceMap(image, **options)  # type: ignore[no-untyped-call]
+    signed = sitk.SignedMaurerDistanceMap(image, **options)
     distance: np.ndarray = sitk.GetArrayFromImage(signed)
     np.maximum(distance, 0, out=distance)  # inside the target it is negative
     np.sqrt(distance, out=distance)
