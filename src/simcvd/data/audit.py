@@ -1,0 +1,218 @@
+"""Leaks that make a benchmark's numbers too good, found in a prepared data set.
+
+* the same image under two names, by its voxels (a scan that only its header or compression
+  tells from another is the same; a resampled or rescaled copy is not found);
+* a test scan in the training list, under its own name or as such a copy: to be refused;
+* one patient in both splits, by a pattern over the names;
+* scans cropped by their own ground truth.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from simcvd.data.cache import Cache
+from simcvd.data.listing import few
+from simcvd.types import SimcvdError
+
+Kind = Literal["test scan in training", "same image twice", "patient in both", "cropped by label"]
+TEST_IN_TRAINING: Kind = "test scan in training"
+TWICE: Kind = "same image twice"
+PATIENT: Kind = "patient in both"
+CROPPED: Kind = "cropped by label"
+
+FEWEST = 8  # labelled scans from which the crop can be judged
+FOLLOWS, CHANCE = 0.8, 1e-3  # correlation of scan size with label size, and its p
+CENTRED, SHARE, FILLS = 1, 0.9, 0.4  # voxels off the middle; of scans; of the scan's length
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One leak. text: a sentence that names it; cases: the scans concerned."""
+
+    kind: Kind
+    cases: tuple[str, ...]
+    text: str
+
+    @property
+    def fatal(self) -> bool:
+        """Whether no number measured on these data means anything."""
+        return self.kind == TEST_IN_TRAINING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Margins:
+    """Where the box of all foreground classes lies along one axis; a value for each scan.
+
+    before, after: voxels between the box and the two ends of the scan. length: of the scan.
+    """
+
+    before: np.ndarray
+    after: np.ndarray
+    length: np.ndarray
+
+    @property
+    def box(self) -> np.ndarray:
+        """Length of the label's box in voxels."""
+        return np.asarray(self.length - self.before - self.after)
+
+
+def audit(cache: Cache, patient: str | None = None) -> list[Finding]:
+    """Every finding in a prepared data set, the fatal ones first.
+
+    patient: a regular expression over case names; its first group, or all it matches, is the
+    patient. Without it patients are not looked at. Opens all images and labels.
+    Raises SimcvdError for a pattern that is none, or that matches no name.
+    """
+    findings = [
+        *_shared_names(cache),
+        *_same_images(cache),
+        *(_patients(cache, patient) if patient else ()),
+        *_cropped(cache),
+    ]
+    return sorted(findings, key=lambda finding: not finding.fatal)
+
+
+def refuse_fatal(findings: Iterable[Finding]) -> None:
+    """Raise SimcvdError if a test scan is among the training scans."""
+    fatal = [finding.text for finding in findings if finding.fatal]
+    if fatal:
+        raise SimcvdError(
+            "test scans are among the training scans, so that no score would mean anything:\n  "
+            + "\n  ".join(fatal)
+            + "\nTake them out of one of the two lists and prepare again"
+        )
+
+
+def describe(findings: Sequence[Finding], patient: str | None = None) -> str:
+    """The findings as lines of text, and what was not looked at."""
+    lines = [f"- {finding.kind}: {finding.text}" for finding in findings]
+    if not findings:
+        lines.append("- no scan under two names, none in both lists, no crop by the label.")
+    if patient is None:
+        lines.append("- patients in both splits: not looked at, no name pattern was given.")
+    return "\n".join(lines)
+
+
+def margins(cache: Cache) -> list[Margins]:
+    """Along X, Y and Z, over the scans whose label is not empty."""
+    rows = []
+    for name in dict.fromkeys((*cache.train, *cache.test)):
+        case = cache.case(name)
+        if case.has_label and (label := np.asarray(case.label)).any():
+            rows.append([_ends(label, axis) for axis in range(3)])
+    table = np.array(rows, dtype=np.int64).reshape(-1, 3, 3)
+    return [Margins(before=t[:, 0], after=t[:, 1], length=t[:, 2]) for t in table.swapaxes(0, 1)]
+
+
+def cropped_by_label(m: Margins) -> str:
+    """Why the scans look cropped by their label along this axis; empty if they do not.
+
+    On a whole scan the label's place and size say nothing of where the scan ends. If the scan
+    was cut around its label, either the scan's length follows the label's, or, cut to one
+    length, the label sits in the middle of every scan.
+    """
+    if len(m.length) < FEWEST:
+        return ""
+    off = np.abs(m.before - m.after) / 2
+    if (off <= CENTRED).mean() >= SHARE and np.median(m.box / m.length) >= FILLS:
+        return f"the label is centred to {CENTRED} voxel in {(off <= CENTRED).mean():.0%} of scans"
+    if np.ptp(m.length) == 0 or np.ptp(m.box) == 0:
+        return ""
+    correlation = stats.pearsonr(m.length, m.box)
+    if correlation.statistic < FOLLOWS or correlation.pvalue > CHANCE:
+        return ""
+    return f"the scan's length follows the label's (correlation {correlation.statistic:.2f})"
+
+
+def _ends(label: np.ndarray, axis: int) -> tuple[int, int, int]:
+    others = tuple(other for other in range(3) if other != axis)
+    inside = np.flatnonzero(label.any(axis=others))
+    length = label.shape[axis]
+    return int(inside[0]), int(length - 1 - inside[-1]), length
+
+
+def _shared_names(cache: Cache) -> list[Finding]:
+    both = tuple(name for name in cache.test if name in set(cache.train))
+    if not both:
+        return []
+    text = f"{len(both)} names stand in both lists: {few(list(both))}"
+    return [Finding(kind=TEST_IN_TRAINING, cases=both, text=text)]
+
+
+def _same_images(cache: Cache) -> list[Finding]:
+    by_content = defaultdict(list)
+    for name in dict.fromkeys((*cache.train, *cache.test)):
+        by_content[_content(cache, name)].append(name)
+    train, test = set(cache.train), set(cache.test)
+    findings = []
+    for names in by_content.values():
+        if len(names) > 1:
+            across = bool(train & set(names)) and bool(test & set(names))
+            kind = TEST_IN_TRAINING if across else TWICE
+            text = f"{', '.join(names)} hold the same voxels"
+            findings.append(Finding(kind=kind, cases=tuple(names), text=text))
+    return findings
+
+
+def _content(cache: Cache, name: str) -> str:
+    image = np.ascontiguousarray(cache.case(name).image)
+    digest = hashlib.sha256(repr((image.shape, image.dtype.str)).encode())
+    digest.update(image.data.cast("B"))
+    return digest.hexdigest()
+
+
+def _patients(cache: Cache, pattern: str) -> list[Finding]:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise SimcvdError(f"the name pattern {pattern!r} is no regular expression: {error}") from (
+            error
+        )
+    splits: dict[str, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
+    for side, names in enumerate((cache.train, cache.test)):
+        for name in names:
+            if match := compiled.search(name):
+                splits[match[1] if compiled.groups else match[0]][side].append(name)
+    if not splits:
+        raise SimcvdError(
+            f"the name pattern {pattern!r} matches no scan; they are called "
+            f"{few(list(cache.train))}"
+        )
+    return [
+        Finding(
+            kind=PATIENT,
+            cases=(*train, *test),
+            text=f"patient {who}: {few(train)} for training, {few(test)} for testing",
+        )
+        for who, (train, test) in splits.items()
+        if train and test
+    ]
+
+
+def _cropped(cache: Cache) -> list[Finding]:
+    found = margins(cache)
+    reasons = [(axis, m, cropped_by_label(m)) for axis, m in zip("XYZ", found, strict=True)]
+    text = "; ".join(
+        f"along {axis} {reason}, margins {np.median(m.before):.0f} and {np.median(m.after):.0f} "
+        f"voxels ({min(m.before.min(), m.after.min())} to {max(m.before.max(), m.after.max())})"
+        for axis, m, reason in reasons
+        if reason
+    )
+    if not text:
+        return []
+    return [
+        Finding(
+            kind=CROPPED,
+            cases=(),
+            text=f"the scans look cropped by their own ground truth: {text}",
+        )
+    ]
