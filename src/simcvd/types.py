@@ -38,10 +38,12 @@ class Volume:
 
     array: ``[C, X, Y, Z]`` for an image, ``[X, Y, Z]`` for a label map.
     affine: ``[4, 4]`` float64, voxel index -> millimetres, RAS+.
+    notes: what had to be put right while reading, one sentence each.
     """
 
     array: np.ndarray
     affine: np.ndarray
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,3 +101,19 @@ class Prediction:
     logits: Tensor
     distance: Tensor | None
     features: Tensor
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Class probabilities ``[B, K, X, Y, Z]``, float32 whatever the network ran in."""
+        return self.logits.float().softmax(1)
+
+    def split(self, labeled: int) -> tuple[Prediction, Prediction]:
+        """The predictions for the labelled patches and for the unlabelled ones."""
+        first, rest = slice(labeled), slice(labeled, None)
+        return self._at(first), self._at(rest)
+
+    def _at(self, patches: slice) -> Prediction:
+        distance = None if self.distance is None else self.distance[patches]
+        return Prediction(
+            logits=self.logits[patches], distance=distance, features=self.features[patches]
+        )

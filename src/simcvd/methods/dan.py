@@ -34,10 +34,12 @@ class DeepAdversarialNetwork(Method):
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """seg: L_seg. fool: unlabelled maps pass for labelled. critic: what the critic learns."""
         labeled, image = batch.labeled, batch.image
-        logits = self.network(image).logits
-        maps = logits.float().softmax(1)
+        prediction = self.network(image)
+        maps = prediction.probabilities
         return {
-            "seg": segmentation(logits[:labeled], batch.label, self.config.cross_entropy),
+            "seg": segmentation(
+                prediction.logits[:labeled], batch.label, self.config.cross_entropy
+            ),
             "fool": fooling(frozen_call(self.critic, maps[labeled:], image[labeled:])),
             "critic": discrimination(self.critic(maps.detach(), image), labeled),
         }

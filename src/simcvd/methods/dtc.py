@@ -38,11 +38,11 @@ class DualTaskConsistency(Method):
         """seg: L_seg. sdm: squared error of the maps. con: the two heads against each other."""
         labeled, config = batch.labeled, self.config
         prediction = self.network(batch.image)
-        logits, maps = prediction.logits, prediction.distance
+        maps = prediction.distance
         return {
-            "seg": segmentation(logits[:labeled], batch.label, config.cross_entropy),
+            "seg": segmentation(prediction.logits[:labeled], batch.label, config.cross_entropy),
             "sdm": distance_regression(maps[:labeled], batch.distance),
-            "con": dual_task_consistency(logits.float().softmax(1), maps, config.steepness),
+            "con": dual_task_consistency(prediction.probabilities, maps, config.steepness),
         }
 
     def weights(self, progress: Progress) -> dict[str, float]:

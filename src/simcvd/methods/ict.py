@@ -41,13 +41,13 @@ class InterpolationConsistency(Method):
         """seg: L_seg on the labelled half. con: squared error on the mixes."""
         labeled, unlabeled = batch.image[: batch.labeled], batch.image[batch.labeled :]
         share = draw_shares(unlabeled, self.config.concentration)
-        logits = self.network(torch.cat([labeled, mix(unlabeled, share)])).logits
+        both = self.network(torch.cat([labeled, mix(unlabeled, share)]))
+        known, student = both.split(batch.labeled)
         with torch.no_grad():
-            target = mix(self.teacher(unlabeled).logits.float().softmax(1), share)
-        student = logits[batch.labeled :].float().softmax(1)
+            target = mix(self.teacher(unlabeled).probabilities, share)
         return {
-            "seg": segmentation(logits[: batch.labeled], batch.label, self.config.cross_entropy),
-            "con": consistency(student, target),
+            "seg": segmentation(known.logits, batch.label, self.config.cross_entropy),
+            "con": consistency(student.probabilities, target),
         }
 
     def weights(self, progress: Progress) -> dict[str, float]:

@@ -36,12 +36,12 @@ class MeanTeacher(Method):
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """seg: L_seg on the labelled half. con: squared error of the class probabilities."""
         unlabeled = batch.image[batch.labeled :]
-        logits = self.network(batch.image).logits
+        known, student = self.network(batch.image).split(batch.labeled)
         with torch.no_grad():
-            target = self.teacher(unlabeled + draw_noise(unlabeled)).logits
+            target = self.teacher(unlabeled + draw_noise(unlabeled))
         return {
-            "seg": segmentation(logits[: batch.labeled], batch.label, self.config.cross_entropy),
-            "con": consistency(_softmax(logits[batch.labeled :]), _softmax(target)),
+            "seg": segmentation(known.logits, batch.label, self.config.cross_entropy),
+            "con": consistency(student.probabilities, target.probabilities),
         }
 
     def weights(self, progress: Progress) -> dict[str, float]:
@@ -51,7 +51,3 @@ class MeanTeacher(Method):
     def averages(self) -> list[Average]:
         """The teacher follows the student."""
         return [Average(self.teacher, self.network, self.config.ema)]
-
-
-def _softmax(logits: Tensor) -> Tensor:
-    return logits.float().softmax(1)

@@ -74,7 +74,7 @@ class SimCVD(Method):
         """The terms of Eqs. (1) to (5); those with no weight are not computed."""
         config, labeled, unlabeled = self.config, batch.labeled, batch.image[batch.labeled :]
         both = self.network(torch.cat([batch.image[:labeled], self._view(unlabeled)]))
-        known, student = _split(both, labeled)
+        known, student = both.split(labeled)
         with torch.no_grad():
             teacher = self.teacher(self._view(unlabeled))
 
@@ -130,24 +130,15 @@ class SimCVD(Method):
         if self.config.boundary == "distance":
             assert prediction.distance is not None
             return prediction.distance.unbind(1)
-        return prediction.logits.float().softmax(1)[:, 1:].unbind(1)
+        return prediction.probabilities[:, 1:].unbind(1)
 
     def _consistency(self, student: Prediction, teacher: Prediction) -> Tensor:
         """Eq. (5) on the probabilities and, if asked for, on the distance maps."""
-        loss = consistency(student.logits.float().softmax(1), teacher.logits.float().softmax(1))
+        loss = consistency(student.probabilities, teacher.probabilities)
         if self.config.consistency == "both" and student.distance is not None:
             assert teacher.distance is not None
             loss = loss + consistency(student.distance, teacher.distance)
         return loss
-
-
-def _split(p: Prediction, labeled: int) -> tuple[Prediction, Prediction]:
-    """The labelled and the unlabelled part of a prediction."""
-    distance = (None, None) if p.distance is None else (p.distance[:labeled], p.distance[labeled:])
-    return (
-        Prediction(logits=p.logits[:labeled], distance=distance[0], features=p.features[:labeled]),
-        Prediction(logits=p.logits[labeled:], distance=distance[1], features=p.features[labeled:]),
-    )
 
 
 def _scale_gradient(x: Tensor, factor: float) -> Tensor:

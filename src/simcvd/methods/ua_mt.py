@@ -44,15 +44,16 @@ class UncertaintyAwareMeanTeacher(Method):
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """seg: L_seg on the labelled half. con: squared error on the voxels that are certain."""
         config, unlabeled = self.config, batch.image[batch.labeled :]
-        logits = self.network(batch.image).logits
+        known, student = self.network(batch.image).split(batch.labeled)
         with torch.no_grad():
             target = self._noisy(unlabeled)
             mean = torch.stack([self._noisy(unlabeled) for _ in range(config.passes)]).mean(0)
         share = config.certain + (1 - config.certain) * gaussian_ramp(progress.fraction)
-        student = logits[batch.labeled :].float().softmax(1)
         return {
-            "seg": segmentation(logits[: batch.labeled], batch.label, config.cross_entropy),
-            "con": certain_consistency(student, target, entropy(mean), share * self.most),
+            "seg": segmentation(known.logits, batch.label, config.cross_entropy),
+            "con": certain_consistency(
+                student.probabilities, target, entropy(mean), share * self.most
+            ),
         }
 
     def weights(self, progress: Progress) -> dict[str, float]:
@@ -65,5 +66,5 @@ class UncertaintyAwareMeanTeacher(Method):
 
     def _noisy(self, x: Tensor) -> Tensor:
         """The teacher's probabilities under fresh noise and dropout."""
-        probabilities: Tensor = self.teacher(x + draw_noise(x)).logits.float().softmax(1)
+        probabilities: Tensor = self.teacher(x + draw_noise(x)).probabilities
         return probabilities
