@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from simcvd.data.dicom import is_series, read_series
 from simcvd.types import SimcvdError, Triple, Volume
 
 T = TypeVar("T")
@@ -34,8 +35,8 @@ def suffix_of(path: Path) -> str:
 
 
 def stem_of(path: Path) -> str:
-    """The file's name without the ending that `suffix_of` finds."""
-    return path.name[: len(path.name) - len(suffix_of(path))]
+    """The name without the ending that `suffix_of` finds; ``#`` of a DICOM series becomes ``_``."""
+    return path.name[: len(path.name) - len(suffix_of(path))].replace("#", "_")
 
 
 def spacing_of(affine: np.ndarray) -> Triple:
@@ -60,15 +61,25 @@ def read_image(path: Path | str, *, channels: int = 1) -> Volume:
     """Read one scan as float32 ``[C, X, Y, Z]`` with its RAS+ affine.
 
     NIfTI: sform, else qform. NRRD, MHA, MHD: ITK's LPS turned into RAS. h5: the LA
-    benchmark's ``image``. A 4D file is read as channels only if its last axis has
-    exactly `channels` entries, which must be declared (Decathlon's ``modality``).
+    benchmark's ``image``. DICOM: a folder with one series, ``folder#SeriesInstanceUID``
+    where it holds several, or any file of the series. A 4D file is read as channels only
+    if its last axis has exactly `channels` entries, which must be declared (Decathlon's
+    ``modality``).
     Raises SimcvdError for a file that is empty, truncated, 2D, 4D, or not finite.
     """
+    volume = read_voxels(path, "image", channels=channels)
+    _check_finite(Path(path), volume.array)
+    return volume
+
+
+def read_voxels(path: Path | str, what: str, *, channels: int = 1) -> Volume:
+    """Float32 ``[C, X, Y, Z]`` as it stands in the file, NaN and all, for `simcvd check`.
+
+    what: "image" or "label", which of the two an h5 file gives. Raises as `read_image`.
+    """
     path = Path(path)
-    array, affine = _read(path, "image")
-    array = _channels_first(path, array, channels)
-    _check_finite(path, array)
-    return Volume(array=array, affine=affine)
+    array, affine, notes = _read(path, what)
+    return Volume(array=_channels_first(path, array, channels), affine=affine, notes=notes)
 
 
 def read_label(path: Path | str) -> Volume:
@@ -77,8 +88,8 @@ def read_label(path: Path | str) -> Volume:
     Raises SimcvdError like `read_image`, and for values that are not whole numbers.
     """
     path = Path(path)
-    array, affine = _read(path, "label")
-    array = _channels_first(path, array, 1)[0]
+    volume = read_voxels(path, "label")
+    array = volume.array[0]
     _check_finite(path, array)
     whole = np.rint(array)
     if not np.array_equal(whole, array):
@@ -87,7 +98,7 @@ def read_label(path: Path | str) -> Volume:
             f"{path}: a label map must hold whole numbers, but holds {value:g}. "
             "Export the labels as integers, without interpolation."
         )
-    return Volume(array=whole.astype(np.int32), affine=affine)
+    return Volume(array=whole.astype(np.int32), affine=volume.affine)
 
 
 def has_label(path: Path) -> bool:
@@ -140,26 +151,29 @@ def _smallest_type(array: np.ndarray) -> np.dtype[Any]:
     return np.dtype(np.int16) if max(-low - 1, high) < 2**15 else np.dtype(np.int32)
 
 
-def _read(path: Path, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """Float32 voxels ``[X, Y, Z]`` or ``[X, Y, Z, C]``, and the RAS+ affine."""
+def _read(path: Path, what: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Float32 voxels ``[X, Y, Z]`` or ``[X, Y, Z, C]``, the RAS+ affine, and notes."""
     suffix = suffix_of(path)
-    if not path.is_file():
+    notes: tuple[str, ...] = ()
+    if not path.is_file() and not is_series(path):
         raise SimcvdError(f"{path}: there is no such file.")
-    if path.stat().st_size == 0:
+    if path.is_file() and path.stat().st_size == 0:
         raise SimcvdError(f"{path}: the file is empty (0 bytes). Copy it again from its origin.")
-    if suffix in NIFTI:
+    if not (suffix and path.is_file()) and is_series(path):
+        array, affine, notes = read_series(path)
+    elif suffix in NIFTI:
         array, affine = _guarded(path, lambda: _read_nifti(path))
     elif suffix in ITK:
         array, affine = _guarded(path, lambda: _read_itk(path))
     elif suffix in HDF5:
         array, affine = _guarded(path, lambda: _read_h5(path, what))
     else:
-        raise SimcvdError(f"{path}: unknown format; simcvd reads {', '.join(SUFFIXES)}.")
+        raise SimcvdError(f"{path}: unknown format; simcvd reads {', '.join(SUFFIXES)} and DICOM.")
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise SimcvdError(
             f"{path}: its affine has no inverse: {affine.tolist()}. Repair the header's geometry."
         )
-    return array, affine
+    return array, affine, notes
 
 
 def _guarded(path: Path, read: Callable[[], T]) -> T:
