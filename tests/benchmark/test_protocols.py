@@ -1,0 +1,121 @@
+"""Protocols are frozen: what they fix cannot change unnoticed, and data must follow them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from simcvd.benchmark.protocols import (
+    PROTOCOLS,
+    Protocol,
+    changed,
+    check,
+    difference,
+    find_protocol,
+    hash_of,
+)
+from simcvd.data.audit import CROPPED, Finding
+from simcvd.data.cache import Cache
+from simcvd.engine.settings import NetworkConfig, TrainConfig, override
+from simcvd.types import SimcvdError
+
+# Whoever changes a protocol must change its number here, and knows that results no longer match.
+HASHES = {
+    "la-published": "8496dfa093cf",
+    "la-clean": "37a8533fc8c1",
+    "la-half": "946359cf420a",
+    "pancreas-published": "e3c72e18c12d",
+    "pancreas-clean": "bba7060b4711",
+    "hippocampus": "dd8601cfa770",
+}
+
+
+def test_what_a_protocol_fixes_is_frozen() -> None:
+    assert {name: protocol.hash() for name, protocol in PROTOCOLS.items()} == HASHES
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PROTOCOLS["la-half"].stride = (1, 1, 1)  # type: ignore[misc]
+
+
+def test_hash_is_the_same_in_another_process_and_after_json() -> None:
+    code = "from simcvd.benchmark.protocols import *; print(PROTOCOLS['la-clean'].hash())"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == HASHES["la-clean"]
+    record = json.loads(json.dumps(PROTOCOLS["la-clean"].record()))
+    assert hash_of(dict(reversed(record.items()))) == HASHES["la-clean"]
+
+
+def test_prose_decides_nothing_and_every_other_field_does() -> None:
+    protocol = PROTOCOLS["la-half"]
+    assert dataclasses.replace(protocol, about="in other words").hash() == protocol.hash()
+    others = {"iterations": 10, "stride": (8, 8, 8), "noise": 2.0, "seeds": (0,), "crop": "none"}
+    hashes = {dataclasses.replace(protocol, **{k: v}).hash() for k, v in others.items()}
+    assert len(hashes | {protocol.hash()}) == len(others) + 1
+
+
+def test_paper_values_of_the_published_protocols() -> None:
+    la, pancreas = PROTOCOLS["la-published"], PROTOCOLS["pancreas-published"]
+    assert (la.patch, la.stride, la.iterations) == ((112, 112, 80), (18, 18, 4), 6000)
+    assert (pancreas.patch, pancreas.stride) == ((96, 96, 96), (16, 16, 16))
+    assert pancreas.window == (-125, 275)
+    for protocol in (la, pancreas):
+        assert (protocol.lr, protocol.weight_decay, protocol.batch) == (0.01, 5e-4, 4)
+        assert protocol.augmentation == "published"
+        assert protocol.metrics[2] == "asd_prediction_to_reference_voxels"
+    for name in ("la-clean", "pancreas-clean"):
+        clean = PROTOCOLS[name]
+        assert (clean.crop, clean.augmentation, clean.comparable) == ("none", "fixed", False)
+        assert len(clean.seeds) > 1
+        assert all(metric.endswith("_mm") for metric in clean.metrics[2:])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=lambda p: p.name)
+def test_settings_are_those_that_training_takes(protocol: Protocol) -> None:
+    configs = override({"train": TrainConfig(), "network": NetworkConfig()}, protocol.settings())
+    train, network = configs["train"], configs["network"]
+    assert (train.iterations, train.patch) == (protocol.iterations, protocol.patch)
+    assert (train.augmentation, train.lr_every) == (protocol.augmentation, protocol.lr_every)
+    assert (network.widths, network.dropout) == (protocol.widths, protocol.network_dropout)
+    paper = NetworkConfig()
+    assert network == paper
+
+
+def test_a_changed_protocol_says_so() -> None:
+    half = find_protocol("la-half")
+    other = changed(half, iterations=300, holdout=10)
+    assert other.name == "la-half+iterations=300,holdout=10"
+    assert (half.split_scored, other.split_scored) == ("test", "holdout")
+    assert changed(half, iterations=half.iterations) is half
+    assert difference(half.record(), other.record()) == [
+        "holdout: 0 -> 10",
+        "iterations: 3000 -> 300",
+        "name: 'la-half' -> 'la-half+iterations=300,holdout=10'",
+    ]
+    with pytest.raises(SimcvdError, match="did you mean iterations"):
+        changed(half, iteration=300)
+
+
+def test_an_unknown_protocol_is_refused_with_the_near_misses() -> None:
+    with pytest.raises(SimcvdError, match="did you mean la-half"):
+        find_protocol("la-hlaf")
+
+
+def test_data_must_follow_the_protocol(small_cache: Cache) -> None:
+    with pytest.raises(SimcvdError, match="training scans: 6 in") as caught:
+        check(find_protocol("la-half"), small_cache, [])
+    text = str(caught.value)
+    assert "test scans: 2 in" in text
+    assert "spacing: (1.0, 1.0, 2.0) mm" in text
+    assert "--spacing 1.25" in text
+    fitting = changed(
+        find_protocol("hippocampus"), train_scans=6, test_scans=2, spacing=(1.0, 1.0, 2.0)
+    )
+    fitting = changed(fitting, normalization=small_cache.manifest.preprocessing.normalization)
+    check(fitting, small_cache, [])
+    cropped = Finding(kind=CROPPED, cases=(), text="the scans look cropped")
+    check(fitting, small_cache, [cropped])
+    with pytest.raises(SimcvdError, match="the scans look cropped"):
+        check(changed(fitting, crop="none"), small_cache, [cropped])
