@@ -17,16 +17,17 @@ from typing import Any
 import numpy as np
 
 from simcvd.data.cache import FORMAT, read_json, write_json
-from simcvd.data.io import describe_affine, read_image, read_label, spacing_of
+from simcvd.data.dicom import is_series, series_at
+from simcvd.data.dicom_files import files_below, is_dicom
+from simcvd.data.io import read_label, spacing_of, suffix_of
 from simcvd.data.listing import SourceCase
-from simcvd.data.preprocess import Preprocessing, canonical, label_to_network, to_network
+from simcvd.data.preprocess import Preprocessing, label_to_network, to_network
+from simcvd.data.reading import grid_difference, read_case_label, read_channels
 from simcvd.distance import signed_distance
 from simcvd.types import SimcvdError, Volume
 
 # EFBIG is what a quota on file size gives.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# Image and label may differ by rounding of their headers, not by more of a voxel than this.
-GEOMETRY_TOLERANCE = 0.1
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
@@ -77,9 +78,10 @@ def source_records(case: SourceCase, known: dict[str, Any] | None = None) -> dic
     old = [*(known or {}).get("images", []), (known or {}).get("label") or {}]
     hashes = {(r["path"], r["size"], r["mtime_ns"]): r["sha256"] for r in old if r}
     images = [path for image in case.images for path in (image, *_detached(image))]
+    masks = [path for _, path in case.masks]
     return {
-        "images": [_record(path, hashes) for path in images],
-        "label": _record(case.label, hashes) if case.label else None,
+        "images": [_record(path, _files(path), hashes) for path in images],
+        "label": _record(case.label, masks or [case.label], hashes) if case.label else None,
     }
 
 
@@ -94,13 +96,30 @@ def json_hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _record(path: Path, hashes: dict[tuple[str, int, int], str]) -> dict[str, Any]:
-    stat = path.stat()
-    key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+def _files(image: Path) -> list[Path]:
+    """The files behind a path: itself, or those of a DICOM series."""
+    if (image.is_file() and suffix_of(image)) or not is_series(image):
+        return [image]
+    if image.is_dir():
+        return [path for path in files_below(image) if is_dicom(path)]
+    return [one.path for one in series_at(image).slices]
+
+
+def _record(
+    path: Path, files: list[Path], hashes: dict[tuple[str, int, int], str]
+) -> dict[str, Any]:
+    stats = [file.stat() for file in files]
+    size, newest = sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)
+    key = (str(path.resolve()), size, newest)
     if key not in hashes:
-        with path.open("rb") as file:
-            hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"path": key[0], "size": key[1], "mtime_ns": key[2], "sha256": hashes[key]}
+        each = [_hashed(file) for file in files]
+        hashes[key] = each[0] if len(each) == 1 else json_hash(each)
+    return {"path": key[0], "size": size, "mtime_ns": newest, "sha256": hashes[key]}
+
+
+def _hashed(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _detached(header: Path) -> list[Path]:
@@ -131,7 +150,7 @@ def prepare_case(job: Job) -> list[str]:
         image = read_channels(job.case.images, job.channels)
     if job.case.label:
         with _collected(problems):
-            label = read_label(job.case.label)
+            label = read_case_label(job.case)
     if image and label:
         problems += _geometry_problems(job.case, image, label)
     if label and job.case.label:
@@ -166,38 +185,14 @@ class CannotWrite(SimcvdError):
         )
 
 
-def read_channels(paths: tuple[Path, ...], channels: int) -> Volume:
-    """One scan ``[C, X, Y, Z]`` from one file, or from one file a channel."""
-    if len(paths) == 1:
-        return read_image(paths[0], channels=channels)
-    volumes = [read_image(path) for path in paths]
-    for path, volume in zip(paths[1:], volumes[1:], strict=True):
-        if difference := _difference(volumes[0], volume):
-            raise SimcvdError(f"{path}: its grid is not that of {paths[0]}. {difference}")
-    return Volume(array=np.concatenate([v.array for v in volumes]), affine=volumes[0].affine)
-
-
 def _geometry_problems(case: SourceCase, image: Volume, label: Volume) -> list[str]:
-    difference = _difference(image, label)
+    difference = grid_difference(image, label)
     if difference is None:
         return []
     return [
         f"{case.label}: the label's grid is not that of its scan {case.images[0]}. {difference} "
         "Draw or resample the label on the scan's own grid."
     ]
-
-
-def _difference(image: Volume, label: Volume) -> str | None:
-    """None if both grids cover the same voxels of the world, in whatever order they keep them."""
-    a, b = canonical(image), canonical(label)
-    shapes = a.array.shape[-3:], b.array.shape[-3:]
-    corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)], float)
-    corners[:, :3] *= np.array(shapes[0]) - 1
-    shift = np.abs((corners @ (a.affine - b.affine).T)[:, :3]).max()
-    if shapes[0] == shapes[1] and shift <= GEOMETRY_TOLERANCE * min(spacing_of(a.affine)):
-        return None
-    described = [f"{v.array.shape[-3:]}, {describe_affine(v.affine)}" for v in (image, label)]
-    return f"First: {described[0]}. Second: {described[1]}."
 
 
 def _value_problems(path: Path, label: Volume, values: tuple[int, ...]) -> list[str]:
@@ -234,6 +229,7 @@ def _write_case(job: Job, image: Volume, label: Volume | None) -> None:
         "shape": prepared.array.shape[1:],
         "affine": prepared.affine.tolist(),
         "spacing": spacing_of(prepared.affine),
+        "notes": list(image.notes),
         "label_found": None if label is None else np.unique(label.array).tolist(),
     }
     _write_folder(job.folder, arrays, info)

@@ -15,11 +15,16 @@ from simcvd.types import SimcvdError
 
 @dataclass(frozen=True, kw_only=True)
 class SourceCase:
-    """The files of one scan: one file, or one a channel; label None when unlabelled."""
+    """The files of one scan: one file, or one a channel; label None when unlabelled.
+
+    masks: (value, file) of every class where classes are files; label is then their folder.
+    A DICOM series is one path: its folder, or ``folder#SeriesInstanceUID``.
+    """
 
     name: str
     images: tuple[Path, ...]
     label: Path | None
+    masks: tuple[tuple[int, Path], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,13 +65,15 @@ def prepare(
     say = _speaker(quiet)
     say(_announcement(source, found))
     with _opened(out):
-        manifest = _prepare(source, found, out, jobs, quiet)
-    for note in [*found.notes, *_remarks(manifest)]:
+        manifest, notes = _prepare(source, found, out, jobs, quiet)
+    for note in [*found.notes, *notes, *_remarks(manifest)]:
         say(f"note: {note}")
     return Cache(out)
 
 
-def _prepare(source: Path, found: Source, out: Path, jobs: int | None, quiet: bool) -> Manifest:
+def _prepare(
+    source: Path, found: Source, out: Path, jobs: int | None, quiet: bool
+) -> tuple[Manifest, list[str]]:
     try:
         classes = find_classes(found, out, jobs)
     except SimcvdError as error:
@@ -96,7 +98,7 @@ def _prepare(source: Path, found: Source, out: Path, jobs: int | None, quiet: bo
         infos[job.case.name] = read_json(job.folder / "case.json")
     manifest = _manifest(source, found, classes, infos)
     _publish(out, manifest)
-    return manifest
+    return manifest, [note for name in names for note in infos[name].get("notes", [])]
 
 
 def _settings(

@@ -111,13 +111,22 @@ def canonical(volume: Volume) -> Volume:
     """
     from nibabel import orientations
 
-    turn = orientations.io_orientation(volume.affine)
     spatial = volume.array.shape[-3:]
-    affine = volume.affine @ orientations.inv_ornt_aff(turn, spatial)
+    turn = orientations.io_orientation(volume.affine)
     arrays = volume.array.reshape(-1, *spatial)
     turned = np.stack([orientations.apply_orientation(array, turn) for array in arrays])
     array = turned[0] if volume.array.ndim == 3 else turned
+    _, affine = canonical_grid(spatial, volume.affine)
     return Volume(array=np.ascontiguousarray(array), affine=affine)
+
+
+def canonical_grid(shape: IntTriple, affine: np.ndarray) -> tuple[IntTriple, np.ndarray]:
+    """Shape and affine that `canonical` gives a grid."""
+    from nibabel import orientations
+
+    turn = orientations.io_orientation(affine)
+    x, y, z = (shape[int(axis)] for axis in np.argsort(turn[:, 0]))
+    return (x, y, z), affine @ orientations.inv_ornt_aff(turn, shape)
 
 
 def _normalised(channel: np.ndarray, p: Preprocessing) -> np.ndarray:

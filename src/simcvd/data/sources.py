@@ -17,12 +17,10 @@ from simcvd.data.listing import (
     SourceCase,
     doubled,
     few,
-    one_each,
-    paired,
-    scans,
     visible,
     with_lists,
 )
+from simcvd.data.pairing import pair
 from simcvd.data.preprocess import Preprocessing
 from simcvd.types import SimcvdError
 
@@ -54,9 +52,9 @@ def recognise(source: Path, labels: Path | None = None) -> Source:
         return _two_folders(source, source / "images", source / "labels")
     raise SimcvdError(
         f"{source}: not recognised. Expected one of: images/ and labels/ with files of equal "
-        "names; dataset.json with imagesTr/ and labelsTr/ (Decathlon, nnU-Net); "
-        "<case>/mri_norm2.h5; <case>/lgemri.nrrd with laendo.nrrd; or a folder of scans with "
-        f"--labels FOLDER. Found: {few(sorted(p.name for p in source.iterdir()))}."
+        "names (NIfTI, NRRD, MHA, DICOM); dataset.json with imagesTr/ and labelsTr/ (Decathlon, "
+        "nnU-Net); <case>/mri_norm2.h5; <case>/lgemri.nrrd with laendo.nrrd; or a folder of "
+        f"scans with --labels FOLDER. Found: {few(sorted(p.name for p in source.iterdir()))}."
     )
 
 
@@ -112,20 +110,22 @@ def _la_nrrd(root: Path, files: list[Path]) -> Source:
 
 
 def _two_folders(root: Path, images: Path, labels: Path) -> Source:
-    files = scans(images)
-    cases, notes, problems = paired(one_each(files), scans(labels))
+    paired = pair(images, labels)
+    one = ", one mask a class" if paired.classes else ""
     source = Source(
         kind="folders",
-        description=f"scans of {images.name}/ paired by name with labels of {labels.name}/",
-        cases=cases,
-        train=tuple(sorted(cases)),
-        notes=tuple(notes),
-        problems=tuple(doubled(files) + problems),
+        description=f"scans of {images.name}/ paired by name with labels of {labels.name}/{one}",
+        cases=paired.cases,
+        train=tuple(sorted(paired.cases)),
+        channel_names=tuple(f"channel {c}" for c in range(paired.channels))
+        if paired.channels > 1
+        else ("image",),
+        labels=paired.classes,
+        notes=paired.notes,
+        problems=paired.problems,
     )
-    if not cases:
-        raise SimcvdError(f"{images}: holds no scan of a known format.")
     source = with_lists(root, source)
-    if not (source.test and all(LA_NAME.fullmatch(name) for name in cases)):
+    if not (source.test and all(LA_NAME.fullmatch(name) for name in source.cases)):
         return source
     return replace(
         source,

@@ -1,0 +1,109 @@
+"""A scan and its label as they lie in the user's files: from one file or several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from simcvd.data.io import describe_affine, read_image, read_label, spacing_of
+from simcvd.data.listing import SourceCase
+from simcvd.data.preprocess import canonical_grid
+from simcvd.types import IntTriple, SimcvdError, Volume
+
+# Image and label may differ by rounding of their headers, not by more of a voxel than this.
+GEOMETRY_TOLERANCE = 0.1
+
+
+def read_channels(paths: tuple[Path, ...], channels: int) -> Volume:
+    """One scan ``[C, X, Y, Z]`` from one file, or from one file a channel."""
+    if len(paths) == 1:
+        return read_image(paths[0], channels=channels)
+    volumes = [read_image(path) for path in paths]
+    for path, volume in zip(paths[1:], volumes[1:], strict=True):
+        if difference := grid_difference(volumes[0], volume):
+            raise SimcvdError(f"{path}: its grid is not that of {paths[0]}. {difference}")
+    return Volume(
+        array=np.concatenate([v.array for v in volumes]),
+        affine=volumes[0].affine,
+        notes=tuple(note for v in volumes for note in v.notes),
+    )
+
+
+def read_case_label(case: SourceCase) -> Volume:
+    """The label map ``[X, Y, Z]`` of a labelled case, from one file or from one mask a class.
+
+    Raises SimcvdError as `read_label`, and for masks that overlap or hold several values.
+    """
+    if not case.masks:
+        if case.label is None:
+            raise SimcvdError(f"scan '{case.name}' has no label.")
+        return read_label(case.label)
+    masks = [(value, path, _mask(path)) for value, path in case.masks]
+    first = masks[0][2]
+    label = np.zeros(first.array.shape, np.int32)
+    for value, path, mask in masks:
+        if not same_grid(first, mask):
+            difference = grid_difference(first, mask) or "Its axes are stored in another order."
+            raise SimcvdError(f"{path}: its grid is not that of {masks[0][1]}. {difference}")
+        inside = mask.array > 0
+        if taken := sorted(set(np.unique(label[inside]).tolist()) - {0}):
+            others = ", ".join(p.name for v, p, _ in masks if v in taken)
+            raise SimcvdError(
+                f"{path}: {np.count_nonzero(label[inside])} of its voxels also lie in {others}. "
+                "A voxel has one class: correct the masks so that they do not overlap."
+            )
+        label[inside] = value
+    return Volume(array=label, affine=first.affine)
+
+
+def _mask(path: Path) -> Volume:
+    mask = read_label(path)
+    values = np.unique(mask.array)
+    if len(values) > 2 or values[0] < 0 or (len(values) == 2 and values[0] != 0):
+        shown = ", ".join(map(str, values[:5]))
+        raise SimcvdError(
+            f"{path}: is one file of a class in a folder of such files, and so must be 0 outside "
+            f"and one value inside, but holds {shown}. Store one mask a class, or one label map."
+        )
+    return mask
+
+
+def same_grid(first: Volume, second: Volume) -> bool:
+    """Whether two volumes store the same voxels of the world in the same order."""
+    return _shape(first) == _shape(second) and _apart(first, second) <= GEOMETRY_TOLERANCE
+
+
+def grid_difference(image: Volume, label: Volume) -> str | None:
+    """None if both grids cover the same voxels of the world, in whatever order they keep them."""
+    if voxels_apart(image, label) <= GEOMETRY_TOLERANCE:
+        return None
+    described = [f"{_shape(v)}, {describe_affine(v.affine)}" for v in (image, label)]
+    return f"First: {described[0]}. Second: {described[1]}."
+
+
+def voxels_apart(image: Volume, label: Volume) -> float:
+    """How far the corners of two grids lie apart, in voxels; infinite if their shapes differ.
+
+    Axes stored in another order or direction make no difference.
+    """
+    a, b = _canonical(image), _canonical(label)
+    return _apart(a, b) if _shape(a) == _shape(b) else np.inf
+
+
+def _shape(volume: Volume) -> IntTriple:
+    x, y, z = volume.array.shape[-3:]
+    return x, y, z
+
+
+def _canonical(volume: Volume) -> Volume:
+    """The grid along axes closest to RAS+; an array that takes no memory stands for its voxels."""
+    shape, affine = canonical_grid(_shape(volume), volume.affine)
+    return Volume(array=np.broadcast_to(0, shape), affine=affine)
+
+
+def _apart(first: Volume, second: Volume) -> float:
+    corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)], float)
+    corners[:, :3] *= np.array(_shape(first)) - 1
+    shift = np.abs((corners @ (first.affine - second.affine).T)[:, :3]).max()
+    return float(shift / min(spacing_of(first.affine)))
