@@ -1,0 +1,253 @@
+"""The scored runs below a folder, as records; what is missing or does not belong there is said.
+
+A run's folder ``NAME`` holds ``config.json`` and ``metrics.json``. Under what protocol and for
+which row it was made stands beside it in ``NAME.json``, as `simcvd.benchmark.units` writes it, or
+in its own ``protocol.json``, ``{"name", "hash", "settings"}`` and perhaps ``"row"``; a run without
+either has no protocol. Runs that were not measured alike never come into one table: see
+:mod:`simcvd.benchmark.alike`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from simcvd.benchmark.protocols import hash_of
+from simcvd.data.listing import few
+from simcvd.engine.scores import ABSENT, METRICS
+from simcvd.engine.settings import differences
+from simcvd.types import SimcvdError
+
+CONFIG, SCORES, PROTOCOL = "config.json", "metrics.json", "protocol.json"
+OF_A_RUN = {
+    *(CONFIG, SCORES, PROTOCOL, "metrics.csv", "metrics.md", "log.jsonl", "log.csv"),
+    *("model.safetensors", "model.json", "checkpoints", "predictions", "holdout", "tensorboard"),
+}
+BESIDE = (".json", ".log", ".lock")
+PLANNED = re.compile(r".+-\d+-seed\d+\.(json|log|lock)")  # of a run that may not have begun
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """One scored training.
+
+    row: the system's name in folders, the method's where none was recorded. labeled: how many
+    scans were. values: metric -> ``[cases, classes]`` as fractions, voxels or mm, NaN where
+    undefined. missed: classes of cases found by prediction or reference alone.
+    conditions: all that must be the same before two results are compared: the protocol's record,
+    the data's hash, how it was scored. settings: the run's own record, its seed left out.
+    """
+
+    row: str
+    method: str
+    labeled: int
+    seed: int
+    cases: tuple[str, ...]
+    classes: tuple[str, ...]
+    values: Mapping[str, np.ndarray]
+    missed: int
+    conditions: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    folder: Path
+
+    @property
+    def protocol(self) -> Mapping[str, Any] | None:
+        """The protocol's name, hash and settings, if the run was made under one."""
+        return self.conditions["protocol"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """results: by row, labels and seed. missing, foreign: sentences for the reader of a table."""
+
+    results: tuple[RunResult, ...]
+    missing: tuple[str, ...]
+    foreign: tuple[str, ...]
+
+
+class _Missing(SimcvdError):
+    """A run without one of its files."""
+
+
+class _Foreign(SimcvdError):
+    """A file that is not what its name says."""
+
+
+def read_results(root: Path, *, split: Literal["test", "holdout"] = "test") -> Reading:
+    """Read every run below ``root``, at any depth.
+
+    A run that is not finished or not scored is listed as missing; files that no run writes, and
+    folders with results of anything else, as foreign; neither stops the reading. Files in
+    ``root`` itself are the caller's. Raises SimcvdError where ``root`` is no folder, and for a
+    run that was trained on a scan it was scored on.
+    """
+    if not root.is_dir():
+        raise SimcvdError(f"{root} is no folder; give the one that the runs lie in")
+    results, missing, foreign = [], [], []
+    folders, strays = _runs(root)
+    foreign += [f"{path} belongs to no run" for path in strays]
+    for folder in folders:
+        foreign += [f"{folder / name} is no file of a run" for name in _unknown(folder)]
+        try:
+            results.append(read_result(folder, split=split))
+        except _Missing as error:
+            missing.append(str(error))
+        except _Foreign as error:
+            foreign.append(str(error))
+    results.sort(key=lambda r: (r.row, r.labeled, r.seed, r.folder.as_posix()))
+    return Reading(results=tuple(results), missing=tuple(missing), foreign=tuple(foreign))
+
+
+def read_result(run: Path, *, split: Literal["test", "holdout"] = "test") -> RunResult:
+    """Read one run. Raises SimcvdError for a missing or foreign file, and for a leak."""
+    config = _json(run / CONFIG, "the run was not begun, or its record is lost")
+    scored = run if split == "test" else run / split
+    content = _json(scored / SCORES, f"not scored; type: simcvd evaluate {run}")
+    try:
+        return _result(run, config, content, _protocol(run), split)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _Foreign(
+            f"{run}: its files are not those of a scored run ({type(error).__name__}: {error}); "
+            f"score it again: simcvd evaluate {run}"
+        ) from error
+
+
+def _runs(root: Path) -> tuple[list[Path], list[Path]]:
+    """Folders of runs, and files that lie outside of them; a run is not looked into for others."""
+    runs, strays = [], []
+    for place, folders, files in os.walk(root):
+        folder = Path(place)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if {CONFIG, SCORES} & set(files):
+            runs.append(folder)
+            folders.clear()
+        elif folder != root:
+            strays += [folder / name for name in sorted(files) if not _beside(name, folders)]
+    return sorted(runs), sorted(strays)
+
+
+def _beside(name: str, folders: Sequence[str]) -> bool:
+    """Whether a file is hidden, or stands beside a run and is named after it."""
+    if name.startswith(".") or PLANNED.fullmatch(name):
+        return True
+    return any(name == folder + suffix for folder in folders for suffix in BESIDE)
+
+
+def _unknown(run: Path) -> list[str]:
+    names = sorted(path.name for path in run.iterdir() if not path.name.startswith("."))
+    return [name for name in names if name not in OF_A_RUN]
+
+
+def _json(path: Path, why_missing: str) -> dict[str, Any]:
+    if not path.exists():
+        raise _Missing(f"{path} is missing: {why_missing}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _Foreign(f"{path} is no JSON ({error}); remove it and score the run again") from None
+    if not isinstance(content, dict):
+        raise _Foreign(f"{path} holds a {type(content).__name__}, no record; remove it")
+    return content
+
+
+def _protocol(run: Path) -> dict[str, Any] | None:
+    """The protocol's record, refused where it is not the one that its hash was made of."""
+    inside, beside = run / PROTOCOL, run.with_name(f"{run.name}.json")
+    if beside.exists():
+        path, grid = beside, _json(beside, "")
+        settings, digest = grid.get("protocol"), grid.get("protocol_hash")
+        record = {"row": grid.get("row"), "name": (settings or {}).get("name")}
+    elif inside.exists():
+        path, record = inside, _json(inside, "")
+        settings, digest = record.get("settings"), record.get("hash")
+    else:
+        return None
+    if not isinstance(settings, dict) or digest != hash_of(settings):
+        raise _Foreign(
+            f"{path}: the hash {digest} is not that of its settings; it was edited or is of "
+            "another program. Run this row again"
+        )
+    return {**record, "hash": digest, "settings": settings}
+
+
+def _result(
+    run: Path,
+    config: dict[str, Any],
+    content: dict[str, Any],
+    protocol: dict[str, Any] | None,
+    split: str,
+) -> RunResult:
+    info, record = content["info"], config["run"]
+    if changed := differences(info["config"]["run"], record):
+        raise _Foreign(f"{run}: its scores are of another run: {few(changed)}; score it again")
+    cases, classes, values = _values(content["scores"])
+    _check_leak(run, cases, record, split)
+    scoring = {name: info[name] for name in ("split", "stride", "grid", "spacing_mm")}
+    _check_scoring(run, {**scoring, "expected": split}, protocol)
+    settings = {**record, "train": {**record["train"], "seed": None}}
+    return RunResult(
+        row=(protocol or {}).get("row") or record["method"],
+        method=record["method"],
+        labeled=len(record["labeled"]),
+        seed=record["train"]["seed"],
+        cases=cases,
+        classes=classes,
+        values=values,
+        missed=sum(score["miss"] not in ("", ABSENT) for score in content["scores"]),
+        conditions={"protocol": _named(protocol), "data": config["data"], "scoring": scoring},
+        settings=settings,
+        folder=run,
+    )
+
+
+def _named(protocol: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Without the row, which is to differ."""
+    return protocol and {key: protocol[key] for key in ("name", "hash", "settings")}
+
+
+def _values(
+    scores: Sequence[Mapping[str, Any]],
+) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, np.ndarray]]:
+    """Cases and classes in the alphabet's order, and every metric as ``[cases, classes]``."""
+    cases = tuple(sorted({score["case"] for score in scores}))
+    classes = dict(sorted({(score["label"], score["name"]) for score in scores}))
+    if len(scores) != len(cases) * len(classes):
+        raise ValueError(f"{len(scores)} scores of {len(cases)} scans and {len(classes)} classes")
+    rows, columns = ({name: i for i, name in enumerate(names)} for names in (cases, classes))
+    values = {metric: np.full((len(cases), len(classes)), math.nan) for metric in METRICS}
+    for score in scores:
+        place = rows[score["case"]], columns[score["label"]]
+        for metric, table in values.items():
+            value = score["values"][metric]
+            table[place] = math.nan if value is None else value
+    return cases, tuple(classes.values()), values
+
+
+def _check_leak(run: Path, cases: Iterable[str], record: Mapping[str, Any], split: str) -> None:
+    trained = {*record["labeled"], *record["unlabeled"]}
+    if split == "test":  # what was held out is of the training list too
+        trained |= set(record["holdout"])
+    if leaked := sorted(trained & set(cases)):
+        raise SimcvdError(
+            f"{run}: scored on scans of its own training list: {few(leaked)}. Its numbers mean "
+            "nothing; take these scans out of train.list, prepare again and train again"
+        )
+
+
+def _check_scoring(
+    run: Path, scoring: Mapping[str, Any], protocol: Mapping[str, Any] | None
+) -> None:
+    """Scores must be of the split they are read as, and at the protocol's stride."""
+    wanted = {"split": scoring["expected"]}
+    if protocol and "stride" in protocol["settings"]:
+        wanted["stride"] = protocol["settings"]["stride"]
+    if wrong := [f"{k} {scoring[k]}, not {v}" for k, v in wanted.items() if scoring[k] != v]:
+        raise _Foreign(f"{run}: scored with {few(wrong)}; remove its scores and score it again")
