@@ -60,6 +60,30 @@ def prepare(
 
 
 @app.command()
+def check(
+    source: Annotated[Path, typer.Argument(help="Folder of scans, in any layout of the docs.")],
+    labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
+    json: Annotated[Path | None, typer.Option(help="File for the report as JSON.")] = None,
+    fix: Annotated[Path | None, typer.Option(help="New folder for mended copies.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
+) -> None:
+    """Read every scan and label once and report all problems; exit code 1 if there are errors."""
+    from rich.console import Console
+
+    from simcvd.data.check import check_source
+    from simcvd.data.findings import save, show
+    from simcvd.data.mend import mend
+
+    report, found = check_source(source, labels, jobs, quiet=False)
+    show(report, Console())
+    if json:
+        save(report, json)
+    if fix:
+        print(f"{len(mend(report, found, fix, labels))} mended copies in {fix}")
+    raise typer.Exit(code=1 if report.errors else 0)
+
+
+@app.command()
 def train(
     cache: Annotated[Path, typer.Argument(help="What `simcvd prepare` wrote.")],
     labeled: Annotated[int, typer.Option(help="Scans that count as labelled, from the top.")],

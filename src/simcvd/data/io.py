@@ -121,10 +121,20 @@ def write_label(
     codes, units) is kept, so that the result overlays it in every viewer.
     Raises SimcvdError when the disk is full or the folder cannot be written.
     """
+    _write_nifti(Path(path), array.astype(_smallest_type(array)), affine, like)
+
+
+def write_image(
+    path: Path | str, array: np.ndarray, affine: np.ndarray, like: Path | None = None
+) -> None:
+    """Write a scan ``[C, X, Y, Z]`` as float32 NIfTI, channels last; else as `write_label`."""
+    channels = np.moveaxis(array.astype(np.float32), 0, -1)
+    _write_nifti(Path(path), channels[..., 0] if len(array) == 1 else channels, affine, like)
+
+
+def _write_nifti(path: Path, array: np.ndarray, affine: np.ndarray, like: Path | None) -> None:
     import nibabel
 
-    path = Path(path)
-    array = array.astype(_smallest_type(array))
     header: Any = None
     if like is not None and suffix_of(like) in NIFTI:
         header = nibabel.Nifti1Image.from_filename(str(like)).header.copy()

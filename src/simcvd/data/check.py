@@ -1,0 +1,93 @@
+"""`simcvd check`: every file of a data set read once, and all its problems in one report."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from simcvd.data.compare import compare
+from simcvd.data.facts import CaseFacts, Question, examine
+from simcvd.data.findings import CheckReport, Finding, Kind, Severity
+from simcvd.data.listing import Source, SourceCase
+from simcvd.data.pairing import find_scans
+from simcvd.data.parallel import in_parallel
+from simcvd.data.sources import recognise
+from simcvd.types import SimcvdError
+
+
+def check(
+    source: Path | str,
+    *,
+    labels: Path | str | None = None,
+    jobs: int | None = None,
+    quiet: bool = False,
+) -> CheckReport:
+    """Read all scans and labels of `source` and report everything that is wrong with them.
+
+    labels: folder of label maps when `source` is a plain folder of scans. jobs: processes;
+    None takes as many as there are processors. Never writes anything.
+    Raises SimcvdError only if `source` holds no scans that can be listed.
+    """
+    report, _ = check_source(Path(source), Path(labels) if labels else None, jobs, quiet)
+    return report
+
+
+def check_source(
+    source: Path, labels: Path | None, jobs: int | None, quiet: bool
+) -> tuple[CheckReport, Source]:
+    """As `check`, with the data set that was recognised, for `mend`."""
+    start = time.perf_counter()
+    found = _recognised(source, labels)
+    declared = tuple(found.labels) if found.labels else None
+    channels = len(found.channel_names)
+    questions = [
+        Question(case=case, channels=channels, declared=declared) for case in found.cases.values()
+    ]
+    results: list[CaseFacts] = list(in_parallel(examine, questions, jobs, "checking", quiet))
+    facts = sorted(results, key=lambda one: one.case.name)
+    findings = [*_layout(found), *(f for one in facts for f in one.findings)]
+    findings += compare(facts, found.train, found.test)
+    report = CheckReport(
+        source=str(source),
+        description=found.description,
+        scans=len(found.cases),
+        labeled=sum(case.label is not None for case in found.cases.values()),
+        seconds=time.perf_counter() - start,
+        findings=tuple(sorted(findings, key=lambda f: (f.severity, f.scan))),
+    )
+    return report, found
+
+
+def _recognised(source: Path, labels: Path | None) -> Source:
+    try:
+        return recognise(source, labels)
+    except SimcvdError:
+        # Scans in no known layout can still be looked at, as scans without labels.
+        if labels is not None or not source.is_dir() or (source / "dataset.json").exists():
+            raise
+        scans, notes, problems = find_scans(source)
+        if not scans:
+            raise
+    names = ["_".join(scan.key) for scan in scans]
+    cases = {
+        name: SourceCase(name=name, images=(scan.path,), label=None)
+        for name, scan in zip(names, scans, strict=True)
+    }
+    return Source(
+        kind="scans",
+        description="every scan below it, as no layout with labels was recognised",
+        cases=cases,
+        train=tuple(sorted(cases)),
+        notes=tuple(notes),
+        problems=tuple(problems),
+    )
+
+
+def _layout(found: Source) -> list[Finding]:
+    remarks: list[tuple[Severity, str]] = [("error", problem) for problem in found.problems]
+    remarks += [("warning", note) for note in found.notes]
+    kind: Kind = "layout"
+    return [
+        Finding(severity=severity, kind=kind, scan="", file="", message=message)
+        for severity, message in remarks
+    ]
