@@ -11,6 +11,7 @@ from scipy import stats
 from simcvd.benchmark.statistics import (
     Comparison,
     compare,
+    correct,
     holm,
     mean_score,
     seeds_reach,
@@ -137,3 +138,22 @@ def test_sentence_says_all_there_is_to_know() -> None:
 def test_other_scans_are_refused() -> None:
     with pytest.raises(SimcvdError, match="cannot be paired"):
         compare([np.zeros((3, 1))], [np.zeros((4, 1))])
+
+
+def test_signed_rank_with_zeros_and_ties_by_hand() -> None:
+    # zeros are dropped: as in `test_signed_rank_by_hand`
+    assert signed_rank(np.array([0.0, -1, 2, 0, 3, 4])) == pytest.approx(4 / 16)
+    # |-1| = |1|: ranks 1.5, 1.5, 3, 4; W = 1.5 or less: {}, {1.5}, {1.5}: 2 * 3 / 2^4
+    assert signed_rank(np.array([-1.0, 1, 3, 4])) == pytest.approx(6 / 16)
+    # 0.1 + 0.2 - 0.3 is 5.6e-17, and no difference; 0.3 and 0.1 + 0.2 are a tie
+    parted = np.array([0.1 + 0.2 - 0.3, -0.3, 0.1 + 0.2, 0.5, 0.6])
+    assert signed_rank(parted) == pytest.approx(6 / 16)
+
+
+def test_a_table_is_corrected_as_a_whole() -> None:
+    one = _twenty(2.0)
+    weak = compare([column(1, 2, 3, 4, 5)], [column(2, 4, 6, 8, 10)])
+    corrected = correct([one, weak])
+    assert [c.p_holm for c in corrected] == pytest.approx([2 * one.p, weak.p])
+    assert [c.p for c in corrected] == [one.p, weak.p]
+    assert correct([]) == []
