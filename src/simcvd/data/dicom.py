@@ -86,7 +86,7 @@ def read_series(path: Path) -> tuple[np.ndarray, np.ndarray, Notes]:
     positions = np.array([one.position for one in slices])
     axes, steps = _axes(slices[0])
     sideways = (positions - positions[0]) @ axes[:, :2] / steps
-    stack = np.stack(planes, axis=-1)
+    stack = np.stack([plane.T for plane in planes]).T  # each slice stays in one piece of memory
     shift = np.zeros(2)
     if np.ptp(sideways, axis=0).max() > SHEAR:
         stack, shift, note = _upright(series, stack, sideways, positions, axes)

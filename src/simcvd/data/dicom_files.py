@@ -90,13 +90,15 @@ def find_series(files: Iterable[Path]) -> Found:
     """The series that some DICOM files make up. Scouts, reports and the like are left out."""
     slices, skipped, problems = [], [], []
     for path in files:
-        if NO_SCAN.match(file_meta(path).get((2, 2), "")):
-            skipped.append(path)
-            continue
         try:
-            slices.append(read_tags(path))
+            if NO_SCAN.match(file_meta(path).get((2, 2), "")):
+                skipped.append(path)
+            else:
+                slices.append(read_tags(path))
         except SimcvdError as error:
             problems.append(str(error))
+        except OSError as error:
+            problems.append(f"{path}: cannot be opened ({error.strerror}). Mend its rights.")
     scouts = [s.path for s in slices if "LOCALIZER" in s.kind]
     kept = [s for s in slices if "LOCALIZER" not in s.kind]
     notes = [*_left_out(skipped, "hold no scan (reports and the like)")]
