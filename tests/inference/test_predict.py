@@ -7,7 +7,9 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 import torch
+from tests.data.dicom_series import write_series
 from tests.inference.tools import OBLIQUE, blob, small_vnet, spec
 
 from simcvd.data.io import read_image
@@ -144,3 +146,28 @@ def test_values_are_restored_in_the_smallest_type(values: dict[int, int], dtype:
     restored = restore_values(np.array([0, 1, 1], np.uint8), values)
     assert restored.dtype == dtype
     assert restored.tolist() == [values[0], values[1], values[1]]
+
+
+def test_a_scan_in_any_format_gets_the_same_mask(run: Path, tmp_path: Path) -> None:
+    """One folder of the same scan as NIfTI, NRRD, MHA and a DICOM series, below it and nested."""
+    array = np.rint(100 * blob((18, 15, 12), 3)[0]).astype(np.int16)
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    nibabel.save(nibabel.Nifti1Image(array, affine), folder / "nifti.nii.gz")
+    image = SimpleITK.GetImageFromArray(array.T)
+    image.SetSpacing((1.0, 1.0, 2.0))
+    image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))  # LPS of the axes above
+    for name in ("itk.nrrd", "meta.mha"):
+        SimpleITK.WriteImage(image, folder / name)
+    write_series(folder / "nested" / "dicom", array, affine)
+    written = predict_files(run, [folder], tmp_path / "out", device="cpu")
+    assert sorted(p.name for p in written) == [
+        f"{n}.nii.gz" for n in ("dicom", "itk", "meta", "nifti")
+    ]
+    results = {p.name: nibabel.as_closest_canonical(nibabel.load(p)) for p in written}
+    mask = np.asarray(results["nifti.nii.gz"].dataobj)
+    assert mask.any()
+    for result in results.values():
+        np.testing.assert_array_equal(np.asarray(result.dataobj), mask)
+        np.testing.assert_allclose(result.affine, affine, atol=1e-6)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from simcvd.data.io import NIFTI, read_image, stem_of, suffix_of, write_label
+from simcvd.data.pairing import find_scans
 from simcvd.data.preprocess import to_network
 from simcvd.inference.geometry import labels_in_source, same_grid, turn_back
 from simcvd.inference.model import Model, load_model
@@ -91,7 +92,7 @@ def predict_files(
     model = load_model(model_path, device=where)
     if stride is not None:
         model = dataclasses.replace(model, spec=dataclasses.replace(model.spec, stride=stride))
-    targets = output_names(_scans(inputs), Path(out))
+    targets = output_names(_scans(inputs, Path(out)), Path(out))
     _make_folder(Path(out))
     dtype = autocast_dtype(precision, where)
     compute = Compute(device=where, autocast=dtype, windows_per_batch=windows_per_batch)
@@ -136,17 +137,28 @@ def _make_folder(out: Path) -> None:
         raise SimcvdError(f"{out}: cannot be made ({error}); give another --out") from error
 
 
-def _scans(inputs: Sequence[Path]) -> list[Path]:
-    """The inputs, each folder replaced by the scans in it."""
+def _scans(inputs: Sequence[Path], out: Path) -> list[Path]:
+    """The inputs, each folder replaced by the scans below it, DICOM series among them.
+
+    What lies in ``out`` is an earlier result and no scan.
+    """
     scans: list[Path] = []
     for path in map(Path, inputs):
-        found = [path] if not path.is_dir() else [f for f in sorted(path.iterdir()) if suffix_of(f)]
-        if not found:
-            raise SimcvdError(f"{path}: no scan in this folder; give scans or a folder of scans")
-        scans += [f for f in found if f not in scans]
+        scans += [f for f in _scans_below(path, out) if f not in scans]
     if not scans:
         raise SimcvdError("no scan was given; name at least one file or folder")
     return scans
+
+
+def _scans_below(path: Path, out: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found, _, problems = find_scans(path, apart_from=out)
+    if problems:
+        raise SimcvdError("\n  ".join([f"{path}: not every file can be read", *problems]))
+    if not found:
+        raise SimcvdError(f"{path}: no scan in this folder; give scans or a folder of scans")
+    return [scan.path for scan in found]
 
 
 def _predict_file(model: Model, path: Path, target: Path, compute: Compute, start: Start) -> None:
