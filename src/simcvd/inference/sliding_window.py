@@ -112,47 +112,51 @@ def _window_probabilities(
 
 
 def _rows(
-    grid: Grid, slab: Group, windows: Iterator[Tensor], classes: int
+    grid: Grid, slab: Group, windows: Iterator[Tensor], buffer: Tensor
 ) -> Iterator[tuple[Group, Tensor]]:
     """Finished sums ``[K, slab, row, column]`` of each row of one slab.
 
     The sums are finished with respect to this slab only; the next slab may add to them.
+    ``buffer`` is zero at the start and at the end, and holds one row of windows in between.
     """
     a, b, c = grid.order
     pa, pb, pc = (grid.patch[axis] for axis in grid.order)
-    waiting: Tensor | None = None
     for row in grid.groups[b]:
-        size = (classes, slab.stop - slab.start, row.stop - row.start, grid.shape[c])
-        sums: Tensor | None = None
         for at in grid.walk_row(slab, row):
-            window = next(windows).permute(0, a + 1, b + 1, c + 1)
-            if sums is None:
-                sums = torch.zeros(size, device=window.device)
-                if waiting is not None:
-                    sums[:, :, : waiting.shape[2]] = waiting
             i, j, k = at[a] - slab.start, at[b] - row.start, at[c]
-            sums[:, i : i + pa, j : j + pb, k : k + pc] += window
-        assert sums is not None, "a row holds at least one window"
-        yield row, sums[:, :, : row.done - row.start]
-        waiting = sums[:, :, row.done - row.start :]
+            window = next(windows).permute(0, a + 1, b + 1, c + 1)
+            buffer[:, i : i + pa, j : j + pb, k : k + pc] += window
+        done = row.done - row.start
+        yield row, buffer[:, : slab.stop - slab.start, :done]
+        _shift(buffer, done)
+
+
+def _shift(buffer: Tensor, done: int) -> None:
+    """Move the sums behind ``done`` to the front, zeros after them; one class at a time in memory."""
+    kept = buffer.shape[2] - done
+    for sums in buffer:
+        sums[:, :kept] = sums[:, done:].clone()
+        sums[:, kept:] = 0
 
 
 def _finished_sums(
     grid: Grid, windows: Iterator[Tensor], how: Windows
 ) -> Iterator[tuple[Slices, Tensor]]:
     """Sums no later window touches, ``[K, slab, row, column]``, with their place in that order."""
-    slabs, b, c = grid.groups[grid.order[0]], grid.order[1], grid.order[2]
-    overlap = max(slab.stop - slab.done for slab in slabs)
-    size = (how.classes, overlap, grid.shape[b], grid.shape[c])
+    a, b, c = grid.order
+    columns = slice(0, grid.shape[c])
+    size = how.classes, grid.overlap(a), grid.shape[b], grid.shape[c]
     waiting = torch.zeros(size, device=how.device)
+    size = how.classes, grid.thickness(a), grid.thickness(b), grid.shape[c]
+    buffer = torch.zeros(size, device=how.device)
     shared = 0
-    for slab in slabs:
+    for slab in grid.groups[a]:
         done = slab.done - slab.start
-        for row, sums in _rows(grid, slab, windows, how.classes):
+        for row, sums in _rows(grid, slab, windows, buffer):
             here = waiting[:, :, row.start : row.done]
             sums[:, :shared] += here[:, :shared]
             here[:, : slab.stop - slab.done] = sums[:, done:]
-            place = slice(slab.start, slab.done), slice(row.start, row.done), slice(0, size[-1])
+            place = slice(slab.start, slab.done), slice(row.start, row.done), columns
             yield place, sums[:, :done]
         shared = slab.stop - slab.done
 

@@ -53,11 +53,6 @@ def axis_groups(starts: tuple[int, ...], patch: int) -> list[Group]:
     return [Group(m, m[-1] + patch, done) for m, done in zip(members, nexts, strict=True)]
 
 
-def _overlap(groups: list[Group]) -> int:
-    """The most voxels that a group shares with the next one."""
-    return max(group.stop - group.done for group in groups)
-
-
 @dataclass(frozen=True)
 class Grid:
     """All windows of one scan.
@@ -116,13 +111,19 @@ class Grid:
         orders = [(a, b, c) for a, b, c in permutations(range(3))]
         return min(orders, key=self.kept_voxels)
 
+    def overlap(self, axis: int) -> int:
+        """The most voxels along ``axis`` that a group shares with the next one."""
+        return max(group.stop - group.done for group in self.groups[axis])
+
+    def thickness(self, axis: int) -> int:
+        """The most voxels along ``axis`` that a group covers."""
+        return max(group.stop - group.start for group in self.groups[axis])
+
     def kept_voxels(self, order: IntTriple) -> int:
-        """Voxels whose sums wait for later windows, at most: slab overlap and two rows."""
+        """Voxels whose sums are held at once: what the next slab shares, and one row of windows."""
         slab, row, column = order
-        thickness = max(g.stop - g.start for g in self.groups[slab])
-        width = max(g.stop - g.start for g in self.groups[row])
-        waiting = _overlap(self.groups[slab]) * self.shape[row]
-        return (waiting + 2 * thickness * width) * self.shape[column]
+        waiting = self.overlap(slab) * self.shape[row]
+        return (waiting + self.thickness(slab) * self.thickness(row)) * self.shape[column]
 
     def walk(self) -> Iterator[IntTriple]:
         """First voxels of the windows, as X, Y, Z, in the order they are summed up."""
