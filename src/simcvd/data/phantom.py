@@ -23,7 +23,7 @@ from simcvd.types import IntTriple, SimcvdError, Triple, Volume
 
 Array = np.ndarray[Any, Any]
 
-AIR, LUNG, SOFT, WALL, BLOOD, FAT, BONE = 0.02, 0.10, 0.38, 0.50, 0.80, 0.84, 0.62
+AIR, LUNG, SOFT, WALL, BLOOD, FAT, BONE = 0.02, 0.10, 0.38, 0.50, 0.80, 0.90, 0.62
 VEIN_DIRECTIONS = ((-1.0, -0.5, 0.5), (-1.0, -0.5, -0.5), (1.0, -0.5, 0.5), (1.0, -0.5, -0.5))
 
 
@@ -87,10 +87,10 @@ def make_phantom(
     settings = settings or PhantomSettings()
     random = np.random.default_rng(seed)
     space = _Space(random, settings)
-    chamber = _chamber(space)
-    image = _paint_body(space)
+    chamber, blood = _chamber(space), space.vary(BLOOD, 0.4)
+    image = _paint_body(space, blood)
     image = _paint(image, chamber - 0.03 * space.size, WALL)
-    image = _paint(image, chamber, space.vary(BLOOD, 0.4))
+    image = _paint(image, chamber, space.vary(blood, 0.2))
     affine = _affine(random, settings)
     return (
         Volume(array=_acquire(image, space)[None], affine=affine),
@@ -140,20 +140,22 @@ def _tube(space: _Space, path: Array, radius: Array) -> Array:
     """Tube along the points ``path[N, 3]`` with a radius (mm) at each of them."""
     distance = np.full(space.settings.shape, np.inf)
     for point, r in zip(path, radius, strict=True):
-        np.minimum(distance, np.linalg.norm(space.points - point, axis=-1) - r, out=distance)
+        offset = space.points - point
+        length = np.sqrt(np.einsum("...i,...i", offset, offset))
+        np.minimum(distance, length - r, out=distance)
     return distance
 
 
 def _curve(start: Array, bend: Array, end: Array) -> Array:
-    """24 points on the quadratic Bezier curve from start to end."""
-    t = np.linspace(0, 1, 24)[:, None]
+    """16 points on the quadratic Bezier curve from start to end."""
+    t = np.linspace(0, 1, 16)[:, None]
     return np.asarray((1 - t) ** 2 * start + 2 * t * (1 - t) * bend + t**2 * end)
 
 
 def _chamber(space: _Space) -> Array:
     """The uneven chamber and its three or four veins."""
     centre = space.place(0.0, -0.12, 0.0)
-    body = _ellipsoid(space, centre, 0.40, 0.29, 0.36)
+    body = _ellipsoid(space, centre, 0.46, 0.34, 0.42)
     body += 0.25 * space.settings.variation * space.size * space.smooth_field(0.2 * space.size)
     count = space.random.integers(3, len(VEIN_DIRECTIONS) + 1)
     chosen = space.random.permutation(len(VEIN_DIRECTIONS))[:count]
@@ -166,14 +168,14 @@ def _vein(space: _Space, centre: Array, direction: Array) -> Array:
     direction = direction + space.random.normal(scale=space.settings.variation, size=3)
     direction *= space.size / np.linalg.norm(direction)
     side = space.random.normal(scale=0.12 * space.size, size=3)
-    end = centre + space.vary(0.72) * direction
+    end = centre + space.vary(0.82) * direction
     path = _curve(centre, centre + 0.45 * direction + side, end)
-    radius = space.vary(0.11) * space.size * np.linspace(1.2, 0.8, len(path))
+    radius = space.vary(0.125) * space.size * np.linspace(1.2, 0.8, len(path))
     return _tube(space, path, radius)
 
 
-def _paint_body(space: _Space) -> Array:
-    """Everything but the chamber, from the outside in; ``[X, Y, Z]``."""
+def _paint_body(space: _Space, blood: float) -> Array:
+    """Everything but the chamber, from the outside in; ``[X, Y, Z]``. blood: its intensity."""
     image = np.full(space.settings.shape, AIR)
     trunk = _ellipsoid(space, space.place(0, 0, 0), 1.02, 0.92, 2.2)
     image = _paint(image, trunk, space.vary(FAT, 0.3))
@@ -184,15 +186,15 @@ def _paint_body(space: _Space) -> Array:
     image = _paint(image, _ellipsoid(space, space.place(0, -0.78, 0), 0.17, 0.15, 3.0), BONE)
     for organ in _neighbours(space):
         image = _paint(image, organ - 0.04 * space.size, WALL)
-        image = _paint(image, organ, space.vary(BLOOD, 0.4))
+        image = _paint(image, organ, space.vary(blood, 0.2))
     return image
 
 
 def _neighbours(space: _Space) -> list[Array]:
     """Ventricle, right atrium and the two parts of the aorta: full of the same blood."""
-    ventricle = _ellipsoid(space, space.place(-0.25, 0.45, -0.35), 0.30, 0.28, 0.42)
-    right_atrium = _ellipsoid(space, space.place(0.42, 0.36, 0.02), 0.24, 0.26, 0.34)
-    root, top = space.place(0.0, 0.32, 0.1), space.place(0.05, 0.25, 1.1)
+    ventricle = _ellipsoid(space, space.place(-0.28, 0.50, -0.36), 0.30, 0.28, 0.42)
+    right_atrium = _ellipsoid(space, space.place(0.40, 0.46, 0.02), 0.24, 0.26, 0.34)
+    root, top = space.place(0.02, 0.40, 0.15), space.place(0.05, 0.32, 1.1)
     ascending = _curve(root, (root + top) / 2, top)
     low, high = space.place(-0.30, -0.66, -1.1), space.place(-0.30, -0.66, 1.1)
     descending = _curve(low, (low + high) / 2, high)
@@ -215,7 +217,9 @@ def _acquire(image: Array, space: _Space) -> Array:
     """Texture, bias field, Rician noise and the scanner's own gain; int16 ``[X, Y, Z]``."""
     settings = space.settings
     image = image * (1 + 0.06 * space.smooth_field(0.05 * space.size))
-    image = image * np.exp(settings.bias * space.smooth_field(0.6 * space.size))
+    # Receive coils lie on the skin: what is far from the middle is brighter.
+    depth = np.linalg.norm(space.points / space.size, axis=-1)
+    image = image * np.exp(settings.bias * (space.smooth_field(0.6 * space.size) + depth))
     real, imaginary = space.random.normal(scale=settings.noise, size=(2, *settings.shape))
     magnitude = np.hypot(image + real, imaginary)
     return np.asarray(np.rint(magnitude * space.vary(600, 2)), dtype=np.int16)
