@@ -132,7 +132,7 @@ def _rows(
 
 
 def _shift(buffer: Tensor, done: int) -> None:
-    """Move the sums behind ``done`` to the front, zeros after them; one class at a time in memory."""
+    """Move the sums behind ``done`` to the front, zeros after them; one class at a time."""
     kept = buffer.shape[2] - done
     for sums in buffer:
         sums[:, :kept] = sums[:, done:].clone()
