@@ -54,6 +54,15 @@ def test_the_chamber_can_be_seen() -> None:
         assert image.array[0][inside].mean() > 1.2 * image.array[0][shell].mean()
 
 
+def test_the_patient_lies_as_the_affine_says() -> None:
+    # Bone (0.62) behind, muscle (0.38) in front, at 16 voxels of 2 mm from the middle.
+    settings = PhantomSettings(noise=0, bias=0, variation=0)
+    image, _ = make_phantom((0, 0), settings)
+    assert nibabel.aff2axcodes(image.affine) == ("L", "P", "S")
+    line = image.array[0, 24, :, 2].astype(float)  # below the heart, from the front to the back
+    assert line[24 + 16] / line[23 - 16] == pytest.approx(0.62 / 0.38, rel=0.15)
+
+
 def test_chamber_and_veins_are_one_piece() -> None:
     label = make_phantom((0, 0), PhantomSettings())[1].array
     parts, count = ndimage.label(label)

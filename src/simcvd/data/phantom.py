@@ -92,14 +92,15 @@ def make_phantom(
     image = _paint(image, chamber - 0.03 * space.size, WALL)
     image = _paint(image, chamber, space.vary(blood, 0.2))
     affine = _affine(random, settings)
-    return (
-        Volume(array=_acquire(image, space)[None], affine=affine),
-        Volume(array=(chamber < 0).astype(np.uint8), affine=affine),
-    )
+    scan, label = _acquire(image, space)[::-1, ::-1], (chamber < 0).astype(np.uint8)[::-1, ::-1]
+    return Volume(array=scan[None], affine=affine), Volume(array=label, affine=affine)
 
 
 class _Space:
-    """The random stream of one case and the places (mm from the middle) of its voxels."""
+    """The random stream of one case and the places of its voxels.
+
+    Places are mm from the middle: to the patient's right, to the front, upwards.
+    """
 
     def __init__(self, random: np.random.Generator, settings: PhantomSettings) -> None:
         self.random, self.settings = random, settings
