@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 from tests.small import LABELED, NETWORK, TRAIN
 
 from simcvd.data.cache import Cache
 from simcvd.engine.loop import train
 from simcvd.engine.score_run import score_run
+from simcvd.engine.scores import Mean
 from simcvd.report import figures
 from simcvd.report.html import write_page
 from simcvd.report.results import Result, difference, load_result, sentence
@@ -60,11 +62,40 @@ def test_a_run_that_was_not_scored_says_how(tmp_path: Path) -> None:
         load_result(tmp_path, "V-Net")
 
 
-def test_curves_show_every_term_of_every_phase() -> None:
-    log = [{"step": 10.0, "term/global": 3.0}, {"step": 20.0, "term/seg": 1.0}]
-    (axes,) = figures.curves(log, "run").axes
-    assert [line.get_label() for line in axes.lines] == ["global", "seg"]
-    assert [list(line.get_xdata()) for line in axes.lines] == [[10.0], [20.0]]
+def _row(step: int, **terms: float) -> dict[str, float]:
+    weights = {f"weight/{name}": 0.1 * step for name in terms}
+    return {"step": step} | {f"term/{name}": value for name, value in terms.items()} | weights
+
+
+def test_curves_show_every_term_of_every_phase_and_run() -> None:
+    chaitanya = [_row(10, **{"global": 3.0}), _row(20, seg=1.0), _row(30, seg=-2.0)]
+    figure = figures.curves({"Chaitanya": chaitanya, "V-Net": [_row(10, seg=4.0)]})
+    pretraining, seg = [axes for axes in figure.axes if axes.get_visible()]
+    assert pretraining.get_title() == "global, weight 1"
+    assert seg.get_title() == "seg, weight 1 to 3"
+    raw, _, other, _ = seg.lines
+    assert [list(raw.get_xdata()), list(raw.get_ydata())] == [[20, 30], [1.0, -2.0]]
+    assert [list(other.get_xdata()), list(other.get_ydata())] == [[10], [4.0]]
+    assert raw.get_color() != other.get_color()
+
+
+def test_the_thick_curve_is_the_mean_of_a_tenth_of_the_run() -> None:
+    log = [_row(step, seg=float(step % 2)) for step in range(1, 11)]
+    axes = figures.curves({"run": log}).axes[0]
+    assert list(axes.lines[1].get_ydata()) == [1.0] + [0.5] * 9
+
+
+def test_paired_shows_each_scan_and_the_mean_with_its_interval() -> None:
+    gap = Mean(mean=5.0, low=-10.0, high=20.0, count=2)
+    figure = figures.paired(
+        ["a", "b"], np.array([50.0, 60.0]), {"m": np.array([40.0, 80.0])}, {"m": gap}
+    )
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["b", "a", "mean, 95 %"]
+    marks, interval, mean = axes.lines[:3]
+    assert list(marks.get_xdata()) == [20.0, -10.0]
+    assert list(interval.get_xdata()) == [-10.0, 20.0]
+    assert list(mean.get_xdata()) == [5.0]
 
 
 def test_overlay_cuts_through_the_reference() -> None:
@@ -75,6 +106,23 @@ def test_overlay_cuts_through_the_reference() -> None:
     top = figure.axes[2].images[0]
     np.testing.assert_array_equal(top.get_array(), image[:, :, 6].T)
     assert figure.axes[0].get_aspect() == 3.0  # Y across, Z up
+    shown = [text.get_text() for text in figure.axes[2].texts]
+    assert shown == ["L", "R", "P", "A", "1 mm"]  # a fifth of 8 mm, rounded down
+
+
+def test_outlines_are_where_the_masks_end() -> None:
+    reference, prediction = np.zeros((2, 8, 8, 8), int)
+    reference[3:6, 2:6, 2:6] = 1
+    prediction[3:6, 3:5, 3:5] = 1
+    image = np.arange(512.0).reshape(8, 8, 8)
+    figure = figures.overlay(image, {"run": prediction}, reference, (1.0, 1.0, 1.0))
+    drawn = {
+        tuple(outline.get_edgecolor()[0]): outline.get_paths()[0].get_extents().extents.tolist()
+        for outline in figure.axes[0].collections
+    }
+    # A mask of 2 to 5 ends half a voxel outside its outermost voxels.
+    assert drawn[to_rgba(figures.REFERENCE)] == [1.5, 1.5, 5.5, 5.5]
+    assert drawn[to_rgba(figures.PREDICTION)] == [2.5, 2.5, 4.5, 4.5]
 
 
 def test_page_of_real_runs_stands_alone(small_cache: Cache, tmp_path: Path) -> None:
@@ -98,6 +146,6 @@ def test_page_of_real_runs_stands_alone(small_cache: Cache, tmp_path: Path) -> N
         shutil.rmtree(tmp_path / seed)
     text = page.read_text()
     assert sentence(results[0], results[1:]).replace("<1>", "&lt;1&gt;") in text
-    assert f"{100 * results[0].summary['means']['dice']['mean']:.2f}" in text
-    assert text.count("data:image/png;base64,") == 1 + len(small_cache.test) + 2
+    assert f"<td>{100 * results[0].summary['means']['dice']['mean']:.1f}<small>" in text
+    assert text.count("data:image/png;base64,") == 1 + len(small_cache.test) + 1
     assert "http" not in text

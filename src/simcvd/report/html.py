@@ -15,6 +15,7 @@ import numpy as np
 from simcvd import __version__
 from simcvd.data.cache import Cache
 from simcvd.data.io import read_label
+from simcvd.engine.scores import Mean
 from simcvd.report import figures
 from simcvd.report.results import METRICS, Result, difference, sentence
 
@@ -34,11 +35,13 @@ def write_page(
     import jinja2
 
     control, others = results[0], results[1:]
-    names = {result.name: result for result in results}
+    shown = _spread(control)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("simcvd.report", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     text = environment.get_template("template.html").render(
         title=title,
@@ -46,10 +49,13 @@ def write_page(
         answer=sentence(control, others),
         notes=notes,
         metrics=METRICS,
-        rows=[_row(result, None if result is control else control) for result in results],
+        columns=[_column(result, None if result is control else control) for result in results],
         paired=_paired(control, others),
-        curves=[_png(figures.curves(result.log, result.name)) for result in results],
-        cases=[(case, _overlay(cache, case, names)) for case in _chosen(control)],
+        curves=_png(figures.curves({result.name: result.log for result in results})),
+        shown=[(case, _overlay(cache, case, results)) for case in shown],
+        others=[
+            (case, _overlay(cache, case, results)) for case in control.cases if case not in shown
+        ],
     )
     path = out / "report.html"
     partial = path.with_suffix(f".{os.getpid()}")
@@ -58,54 +64,78 @@ def write_page(
     return path
 
 
-def _row(result: Result, control: Result | None) -> dict[str, Any]:
-    """One line of the table."""
+def _column(result: Result, control: Result | None) -> dict[str, Any]:
+    """One method in the table."""
     gap = None if control is None else difference(control, result)
-    shown = {}
-    for metric in METRICS:
-        mean = result.summary["means"][metric]
-        scale = 100 if metric in ("dice", "jaccard") else 1
-        numbers = (mean["mean"], mean["low"], mean["high"])
-        shown[metric] = [None if n is None else round(scale * n, 2) for n in numbers]
+    means = result.summary["means"]
     return {
         "name": result.name,
-        "values": shown,
-        "missed": result.summary["missed"],
-        "gap": "" if gap is None else _signed(gap.mean, gap.low, gap.high),
+        "values": {metric: _cell(metric, means[metric]) for metric in METRICS},
+        "missed": f"{result.summary['missed']} of {result.summary['cases']}",
+        "gap": ("control", "") if gap is None else _signed(gap.mean, gap.low, gap.high),
     }
 
 
-def _signed(*values: float) -> str:
-    mean, low, high = (f"{100 * v:+.1f}" if math.isfinite(v) else "?" for v in values)
-    return f"{mean} ({low} to {high})"
+def _cell(metric: str, mean: dict[str, float | None]) -> tuple[str, str]:
+    """Mean and interval as they stand in the table; "" for an interval that is not defined."""
+    scale = 100 if metric in ("dice", "jaccard") else 1
+    value, low, high = (mean[key] for key in ("mean", "low", "high"))
+    if value is None:
+        return "undefined", ""
+    interval = "" if low is None or high is None else f"{scale * low:.1f} to {scale * high:.1f}"
+    return f"{scale * value:.1f}", interval
+
+
+def _signed(mean: float, low: float, high: float) -> tuple[str, str]:
+    interval = f"{100 * low:+.1f} to {100 * high:+.1f}" if math.isfinite(low) else ""
+    return (f"{100 * mean:+.1f}" if math.isfinite(mean) else "undefined"), interval
 
 
 def _paired(control: Result, others: Sequence[Result]) -> str:
-    dice = {r.name: 100 * np.nanmean(r.dice, axis=1) for r in (control, *others)}
-    figure = figures.paired(
-        control.cases, dice[control.name], {r.name: dice[r.name] for r in others}
-    )
-    return _png(figure)
+    gaps = {}
+    for result in others:
+        gap = difference(control, result)
+        gaps[result.name] = Mean(
+            mean=100 * gap.mean, low=100 * gap.low, high=100 * gap.high, count=gap.count
+        )
+    dice = {result.name: _case_dice(result) for result in others}
+    return _png(figures.paired(control.cases, _case_dice(control), dice, gaps))
 
 
-def _chosen(control: Result) -> list[str]:
+def _case_dice(result: Result) -> np.ndarray:
+    """Per cent, ``[cases]``: mean over the classes defined in each, NaN if none is."""
+    defined = ~np.isnan(result.dice)
+    sums, counts = np.where(defined, result.dice, 0).sum(axis=1), defined.sum(axis=1)
+    undefined = np.full(len(sums), math.nan)
+    return np.asarray(100 * np.divide(sums, counts, out=undefined, where=counts > 0))
+
+
+def _spread(control: Result) -> list[str]:
     """Cases from the control's worst to its best, evenly spaced: not the prettiest ones."""
-    order = np.argsort(np.nan_to_num(np.nanmean(control.dice, axis=1)))
+    order = np.argsort(np.nan_to_num(_case_dice(control)))
     places = np.linspace(0, len(order) - 1, min(SHOWN_CASES, len(order))).round().astype(int)
     return [control.cases[order[place]] for place in places]
 
 
-def _overlay(cache: Cache, name: str, results: dict[str, Result]) -> str:
-    case = cache.case(name)
-    values = cache.manifest.label_values
-    predictions = {}
-    for title, result in results.items():
-        array = read_label(result.predictions / f"{name}.nii.gz").array
-        index = {value: k for k, value in values.items()}
-        predictions[title] = np.vectorize(index.__getitem__, otypes=[int])(array)
+def _overlay(cache: Cache, name: str, results: Sequence[Result]) -> str:
+    """One test scan with every method's prediction; the title says its Dice."""
+    case, predictions = cache.case(name), {}
+    for result in results:
+        values = read_label(result.predictions / f"{name}.nii.gz").array
+        dice = _case_dice(result)[result.cases.index(name)]
+        score = f"Dice {dice:.1f} %" if math.isfinite(dice) else "Dice undefined"
+        predictions[f"{result.name}: {score}"] = _indices(values, cache.manifest.label_values)
     image = np.asarray(case.image[0], dtype=np.float32)
     x, y, z = case.info["spacing"]
     return _png(figures.overlay(image, predictions, np.asarray(case.label), (x, y, z)))
+
+
+def _indices(values: np.ndarray, label_values: dict[int, int]) -> np.ndarray:
+    """Class indices of the label values of the user's files."""
+    indices = np.zeros(values.shape, dtype=np.uint8)
+    for index, value in label_values.items():
+        indices[values == value] = index
+    return indices
 
 
 def _png(figure: Figure) -> str:
