@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from simcvd.data.cases import GEOMETRY_TOLERANCE
-from simcvd.data.io import describe_affine, read_label, spacing_of, stem_of
+from simcvd.data.io import read_label, spacing_of, stem_of
 from simcvd.data.listing import doubled, few, scans
 from simcvd.data.parallel import in_parallel
 from simcvd.data.preprocess import canonical
+from simcvd.data.reading import grid_difference
 from simcvd.engine.scores import (
     ABSENT,
     LEVEL,
@@ -130,19 +130,11 @@ def _score_pair(pair: tuple[str, Path, Path, Mapping[int, str] | None]) -> list[
 
 
 def _check_geometry(predicted: Path, prediction: Volume, wanted: Path, reference: Volume) -> None:
-    """Refuse two grids that do not cover the same voxels of the world, whatever their axis order.
-
-    Both volumes are canonical; the corner furthest off decides.
-    """
-    shapes = prediction.array.shape, reference.array.shape
-    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shapes[1]) - 1)
-    shift = (prediction.affine - reference.affine) @ np.c_[corners, np.ones(8)].T
-    tolerance = GEOMETRY_TOLERANCE * min(spacing_of(reference.affine))
-    if shapes[0] != shapes[1] or np.abs(shift[:3]).max() > tolerance:
+    """Refuse grids that do not cover the same voxels of the world, in whatever axis order."""
+    if found := grid_difference(prediction, reference):
         raise SimcvdError(
-            f"A prediction and its reference lie on different grids. {predicted}: {shapes[0]}, "
-            f"{describe_affine(prediction.affine)}. {wanted}: {shapes[1]}, "
-            f"{describe_affine(reference.affine)}. Resample the prediction to the reference."
+            f"{predicted} and its reference {wanted} lie on different grids. {found} "
+            "Resample the prediction to the reference."
         )
 
 
