@@ -14,7 +14,6 @@ from typing import Any
 from simcvd.benchmark.alike import check_alike
 from simcvd.benchmark.results import RunResult
 from simcvd.benchmark.statistics import (
-    LEVEL,
     NOISE,
     Comparison,
     Spread,
@@ -24,6 +23,7 @@ from simcvd.benchmark.statistics import (
     sentence,
     spread,
 )
+from simcvd.engine.scores import LEVEL
 from simcvd.experiments import Row, paper_numbers
 
 METRICS = ("dice", "jaccard", "assd_mm", "hd95_pooled_mm")  # where no protocol names others
