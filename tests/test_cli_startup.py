@@ -27,7 +27,7 @@ finally:
 
 
 def output_of(*arguments: str | Path) -> str:
-    done = subprocess.run(arguments, check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(arguments, check=True, capture_output=True, encoding="utf-8", timeout=60)
     return done.stdout
 
 

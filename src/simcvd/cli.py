@@ -138,7 +138,7 @@ def evaluate(
 
         folder = out or run
         write_report(evaluate_folders(run, reference), folder)
-    print((folder / "metrics.md").read_text())
+    print((folder / "metrics.md").read_text(encoding="utf-8"))
     print(f"per case and per class: {folder / 'metrics.csv'}")
 
 

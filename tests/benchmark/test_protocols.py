@@ -42,7 +42,9 @@ def test_what_a_protocol_fixes_is_frozen() -> None:
 
 def test_hash_is_the_same_in_another_process_and_after_json() -> None:
     code = "from simcvd.benchmark.protocols import *; print(PROTOCOLS['la-clean'].hash())"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, encoding="utf-8"
+    )
     assert done.stdout.strip() == HASHES["la-clean"]
     record = json.loads(json.dumps(PROTOCOLS["la-clean"].record()))
     assert hash_of(dict(reversed(record.items()))) == HASHES["la-clean"]

@@ -37,7 +37,7 @@ except Exception as error:
 def child(source: Path, out: Path, limit: int = 0) -> subprocess.Popen[str]:
     """`prepare` in a process of its own; limit: bytes a file may have, 0 for any."""
     command = [sys.executable, "-c", CHILD, str(source), str(out), str(limit)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8")
 
 
 def again(source: Path, out: Path, **settings: object) -> Cache:

@@ -23,7 +23,7 @@ def _simcvd(*arguments: object, code: int = 0) -> str:
     done = subprocess.run(
         [COMMAND, *map(str, arguments)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == code, done.stdout + done.stderr

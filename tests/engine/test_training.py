@@ -79,7 +79,9 @@ def test_killed_and_typed_again_ends_with_the_same_bits(small_cache: Cache, tmp_
 
 def test_asked_to_stop_it_saves_and_says_how_to_go_on(small_cache: Cache, tmp_path: Path) -> None:
     process = subprocess.Popen(
-        _command(small_cache.root, tmp_path / "run", 100_000), stderr=subprocess.PIPE, text=True
+        _command(small_cache.root, tmp_path / "run", 100_000),
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
     )
     _wait_for(lambda: len(read_log(tmp_path / "run")) > 1)
     process.send_signal(signal.SIGTERM)

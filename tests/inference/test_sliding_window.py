@@ -153,7 +153,7 @@ def test_labels_of_many_classes_take_bounded_memory() -> None:
     """All probabilities would be 69 MB; a cross-section's sums are 4 MB, the labels 1 MB."""
     command = [sys.executable, "-c", MEMORY]
     root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", check=True)
     assert int(done.stdout) < 20e6
 
 

@@ -128,7 +128,7 @@ def test_two_processes_end_with_equal_parameters(small_cache: Cache, tmp_path: P
             *(str(script), str(small_cache.root), str(tmp_path)),
         ],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         cwd=Path(__file__).parents[2],
     )

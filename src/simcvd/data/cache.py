@@ -186,7 +186,7 @@ class Cache:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises SimcvdError if the file is missing or broken."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SimcvdError(
             f"{path}: missing or broken ({error}). Run `simcvd prepare` again."
@@ -198,7 +198,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON object to a temporary file, then rename it into place."""
     temporary = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         os.replace(temporary, path)
     finally:
         with suppress(OSError):

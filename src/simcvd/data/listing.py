@@ -89,7 +89,7 @@ def with_lists(root: Path, source: Source) -> Source:
 
 
 def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def with_split(source: Source, where: Path, split: dict[str, Any]) -> Source:
@@ -156,7 +156,7 @@ def few(names: list[str], limit: int = 5) -> str:
 def read_object(path: Path) -> dict[str, Any]:
     """The object of a JSON file of the user's. Raises SimcvdError if there is none."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SimcvdError(f"{path}: is no readable JSON ({error}).") from error
     if not isinstance(content, dict):

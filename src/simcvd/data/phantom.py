@@ -75,8 +75,8 @@ def write_phantoms(
         _write_nifti(folder / "images" / f"{name}.nii.gz", image)
         if labeled is None or index < labeled or index >= train:
             _write_nifti(folder / "labels" / f"{name}.nii.gz", label)
-    (folder / "train.list").write_text("".join(f"{name}\n" for name in names[:train]))
-    (folder / "test.list").write_text("".join(f"{name}\n" for name in names[train:]))
+    (folder / "train.list").write_text("".join(f"{name}\n" for name in names[:train]), "utf-8")
+    (folder / "test.list").write_text("".join(f"{name}\n" for name in names[train:]), "utf-8")
     return names
 
 

@@ -56,7 +56,7 @@ class RunLog:
 def read_log(folder: Path) -> list[Row]:
     """The rows of a run so far; a last line cut short by a crash is left out."""
     path = folder / "log.jsonl"
-    lines = path.read_text().split("\n") if path.exists() else []
+    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 

@@ -146,7 +146,7 @@ def open_folder(out: Path, run: Run, cache: Cache) -> None:
     path = out / "config.json"
     record = {"run": run.record(), "data": cache.manifest.data_hash}
     if path.exists():
-        old = json.loads(path.read_text())
+        old = json.loads(path.read_text(encoding="utf-8"))
         changed = differences({k: old.get(k) for k in record}, record)
         if changed:
             raise SimcvdError(
@@ -160,7 +160,7 @@ def open_folder(out: Path, run: Run, cache: Cache) -> None:
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps({**record, "cache": str(cache.root), "made_with": _versions()}, indent=1)
     partial = path.with_suffix(".partial")
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)
 
 
@@ -169,7 +169,7 @@ def read_config(out: Path) -> dict[str, Any]:
     path = out / "config.json"
     if not path.exists():
         raise SimcvdError(f"{out} is no run: it has no config.json; give the --out of a training")
-    record: dict[str, Any] = json.loads(path.read_text())
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record
 
 

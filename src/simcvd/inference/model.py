@@ -142,7 +142,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise SimcvdError(_nothing_finished(folder))
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SimcvdError(f"{path}: cannot be read ({error}); copy the model again") from error
     found = content.pop("format", None) if isinstance(content, dict) else None

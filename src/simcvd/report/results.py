@@ -45,7 +45,7 @@ def load_result(run: Path, name: str) -> Result:
     path = run / "metrics.json"
     if not path.exists():
         raise SimcvdError(f"{run} was not scored; type: simcvd evaluate {run}")
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     cases = tuple(dict.fromkeys(score["case"] for score in content["scores"]))
     labels = sorted({score["label"] for score in content["scores"]})
     dice = np.full((len(cases), len(labels)), np.nan)
