@@ -102,6 +102,8 @@ def test_names_are_moved_apart_and_no_further() -> None:
     assert apart([0.1, 0.9], 0.05) == [0.1, 0.9]
     # 0.5 and 0.52 need 0.1: each gives way by half of what is missing
     assert apart([0.52, 0.1, 0.5], 0.1) == pytest.approx([0.56, 0.1, 0.46])
+    # the upper end is the limit: all three below it, the lowest pushed to 0.8
+    assert apart([1.0, 0.99, 0.98], 0.1) == pytest.approx([1.0, 0.9, 0.8])
     crowd = apart([0.5] * 11, 0.05)
     assert np.diff(sorted(crowd)) == pytest.approx(0.05)
     assert np.mean(crowd) == pytest.approx(0.5)

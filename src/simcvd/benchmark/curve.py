@@ -102,7 +102,7 @@ def _draw(axes: Axes, line: Sequence[Point], index: int, lines: int) -> None:
     colour, mark = STYLES[index % len(STYLES)]
     counts, means, low, high = np.array([(p.labeled, p.mean, p.low, p.high) for p in line]).T
     counts = counts * WIDTH ** ((index + 0.5) / lines - 0.5)
-    axes.fill_between(counts, low, high, color=colour, alpha=0.13, linewidth=0)
+    axes.fill_between(counts, low, high, color=colour, alpha=0.5 / (lines + 1), linewidth=0)
     axes.vlines(counts, low, high, color=colour, linewidth=1.0)
     axes.plot(counts, means, marker=mark, color=colour, linewidth=1.5, markersize=4.5)
     alone = np.array([p.trainings == 1 for p in line])
@@ -149,14 +149,20 @@ def _name_lines(axes: Axes, shown: Sequence[tuple[str, Sequence[Point]]]) -> Non
             va="center",
             fontsize="small",
             color=str(line.get_color()),
-            arrowprops={"arrowstyle": "-", "color": line.get_color(), "alpha": 0.4, "lw": 0.7},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": line.get_color(),
+                "alpha": 0.4,
+                "lw": 0.7,
+                "relpos": (0, 0.5),
+            },
         )
 
 
 def apart(places: Sequence[float], space: float) -> list[float]:
-    """Places moved as little as may be until any two are ``space`` apart, in the same order.
+    """Places moved as little as may be until any two are ``space`` apart, within 0 and 1.
 
-    Least squares under that order: neighbours too close share the mean of what they want.
+    Least squares in the same order: neighbours too close share the mean of what they want.
     """
     order = np.argsort(places, kind="stable")
     blocks: list[tuple[float, int]] = []  # mean wanted by a block's lowest, members
@@ -166,6 +172,7 @@ def apart(places: Sequence[float], space: float) -> list[float]:
             (b, n), (a, m) = blocks.pop(), blocks.pop()
             blocks.append(((a * m + b * n) / (m + n), m + n))
     wanted = [value for value, members in blocks for _ in range(members)]
+    wanted = np.clip(wanted, 0, max(1 - space * (len(places) - 1), 0)).tolist()
     moved = [0.0] * len(places)
     for rank, index in enumerate(order):
         moved[index] = wanted[rank] + rank * space
@@ -179,11 +186,11 @@ def _about(
     trainings = {point.trainings for _, line in shown for point in line}
     bands = {
         "seeds": "Band: one standard deviation over trainings either side",
-        "scans": f"Band: {LEVEL} % bootstrap interval over test scans, mean of the trainings",
+        "scans": f"Band: {LEVEL} % bootstrap interval over test scans",
     }[band]
     few, many = min(trainings), max(trainings)
     number = f"{few}" if few == many else f"{few} to {many}"
-    hollow = "; hollow: a single training, whose spread is not known" if few == 1 else ""
+    hollow = "; hollow: a single training, which has no spread" if few == 1 else ""
     protocol = used[0].protocol
     under = f"protocol {protocol['name']} ({protocol['hash']})" if protocol else "no protocol"
-    return f"{bands} ({number} a point{hollow}).\n{len(used[0].cases)} scans; {under}."
+    return f"{bands} ({number} trainings a point{hollow}).\n{len(used[0].cases)} scans; {under}."
