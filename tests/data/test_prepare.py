@@ -201,10 +201,10 @@ def test_no_room_for_the_manifest_changes_nothing(
 
     write_text = Path.write_text
 
-    def full(path: Path, text: str) -> int:
+    def full(path: Path, text: str, encoding: str | None = None) -> int:
         if "manifest" in path.name:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write_text(path, text)
+        return write_text(path, text, encoding)
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(SimcvdError, match=r"the disk is full \(No space left on device\)"):

@@ -38,18 +38,35 @@ def test_difference_is_paired_by_case() -> None:
     assert 0.0999 < gap.low < 0.2 < gap.high < 0.3001
 
 
+CONTROL = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85]
+
+
 @pytest.mark.parametrize(
-    ("other", "words"),
+    ("gaps", "words"),
     [
-        ([0.6, 0.7, 0.8, 0.9], "SimCVD is better than V-Net: +10.0 Dice"),
-        ([0.4, 0.5, 0.6, 0.7], "SimCVD is worse than V-Net: -10.0 Dice"),
-        ([0.6, 0.5, 0.8, 0.7], "SimCVD cannot be told from V-Net: +0.0 Dice"),
+        ([0.1] * 8, "SimCVD is better than V-Net: +10.00 Dice"),
+        ([-0.1] * 8, "SimCVD is worse than V-Net: -10.00 Dice"),
+        ([0.1, -0.1] * 4, "SimCVD cannot be told from V-Net (the interval contains 0;"),
+        # every scan gains, and yet a seed does as much
+        ([0.008] * 8, "SimCVD cannot be told from V-Net (seeds alone can differ as much): +0.80"),
+        # five scans or fewer cannot tell: see `signed_rank`
+        ([0.1] * 5, "SimCVD cannot be told from V-Net (p is not below 0.05): +10.00 Dice"),
     ],
 )
-def test_the_sentence_follows_from_the_interval(other: list[float], words: str) -> None:
-    text = sentence(_result("V-Net", [0.5, 0.6, 0.7, 0.8]), [_result("SimCVD", other)])
+def test_the_sentence_follows_from_the_numbers(gaps: list[float], words: str) -> None:
+    control = CONTROL[: len(gaps)]
+    other = [dice + gap for dice, gap in zip(control, gaps, strict=True)]
+    text = sentence(_result("V-Net", control), [_result("SimCVD", other)])
     assert text.startswith(words)
-    assert "4 test scans" in text
+    assert f"over {len(gaps)} scans" in text
+    assert "one training each" in text
+
+
+def test_several_comparisons_are_corrected_together() -> None:
+    # all 8 scans gain: p = 2 / 2^8 = 0.0078; twice that for either of two
+    control, other = _result("V-Net", CONTROL), _result("MT", [d + 0.1 for d in CONTROL])
+    assert "p = 0.0078 after Holm" in sentence(control, [other])
+    assert sentence(control, [other, other]).count("p = 0.016 after Holm") == 2
 
 
 def test_other_scans_are_not_compared() -> None:

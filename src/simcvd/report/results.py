@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from simcvd.benchmark import statistics
+from simcvd.benchmark.statistics import NOISE, Comparison, compare, correct
 from simcvd.engine.log import Row, read_log
-from simcvd.engine.scores import Mean, bootstrap_mean, resamples
 from simcvd.types import SimcvdError
 
 METRICS = {
@@ -64,26 +65,17 @@ def load_result(run: Path, name: str) -> Result:
     )
 
 
-def difference(control: Result, other: Result) -> Mean:
-    """Mean over cases of Dice of ``other`` minus that of ``control``, with its interval."""
+def difference(control: Result, other: Result) -> Comparison:
+    """Dice of ``other`` minus that of ``control``, paired by case; one training each."""
     if control.cases != other.cases:
         raise SimcvdError(f"{control.name} and {other.name} were scored on different scans")
-    return bootstrap_mean(other.dice - control.dice, resamples(len(control.cases)))
+    return compare([control.dice], [other.dice], noise=NOISE / 100)
 
 
 def sentence(control: Result, others: Sequence[Result]) -> str:
     """Who is better than the control, worse, or cannot be told from it, in plain words."""
-    return " ".join(_verdict(control, other) for other in others)
-
-
-def _verdict(control: Result, other: Result) -> str:
-    gap = difference(control, other)
-    points = (
-        f"{100 * gap.mean:+.1f} Dice (95 % interval {100 * gap.low:+.1f} to {100 * gap.high:+.1f})"
+    compared = correct([difference(control, other) for other in others])
+    return " ".join(
+        statistics.sentence(other.name, control.name, comparison, what="Dice", scale=100)
+        for other, comparison in zip(others, compared, strict=True)
     )
-    over = f"over {len(control.cases)} test scans, one training each"
-    if gap.low > 0:
-        return f"{other.name} is better than {control.name}: {points} {over}."
-    if gap.high < 0:
-        return f"{other.name} is worse than {control.name}: {points} {over}."
-    return f"{other.name} cannot be told from {control.name}: {points} {over}."
