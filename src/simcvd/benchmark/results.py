@@ -110,7 +110,8 @@ def read_result(run: Path, *, split: Literal["test", "holdout"] = "test") -> Run
     """Read one run. Raises SimcvdError for a missing or foreign file, and for a leak."""
     config = _json(run / CONFIG, "the run was not begun, or its record is lost")
     scored = run if split == "test" else run / split
-    content = _json(scored / SCORES, f"not scored; type: simcvd evaluate {run}")
+    command = f"simcvd evaluate {run}" + (f" --split {split}" if split != "test" else "")
+    content = _json(scored / SCORES, f"not scored; type: {command}")
     try:
         return _result(run, config, content, _protocol(run), split)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
