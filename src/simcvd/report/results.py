@@ -13,7 +13,6 @@ import numpy as np
 from simcvd.benchmark import statistics
 from simcvd.benchmark.statistics import NOISE, Comparison, compare, correct
 from simcvd.engine.log import Row, read_log
-from simcvd.engine.scores import Mean
 from simcvd.types import SimcvdError
 
 METRICS = {
@@ -66,14 +65,8 @@ def load_result(run: Path, name: str) -> Result:
     )
 
 
-def difference(control: Result, other: Result) -> Mean:
-    """Mean over cases of Dice of ``other`` minus that of ``control``, with its interval."""
-    gap = comparison(control, other)
-    return Mean(mean=gap.mean, low=gap.low, high=gap.high, count=gap.scans)
-
-
-def comparison(control: Result, other: Result) -> Comparison:
-    """The same with its test and its verdict, by the benchmark's rules; one training each."""
+def difference(control: Result, other: Result) -> Comparison:
+    """Dice of ``other`` minus that of ``control``, paired by case; one training each."""
     if control.cases != other.cases:
         raise SimcvdError(f"{control.name} and {other.name} were scored on different scans")
     return compare([control.dice], [other.dice], noise=NOISE / 100)
@@ -81,7 +74,7 @@ def comparison(control: Result, other: Result) -> Comparison:
 
 def sentence(control: Result, others: Sequence[Result]) -> str:
     """Who is better than the control, worse, or cannot be told from it, in plain words."""
-    compared = correct([comparison(control, other) for other in others])
+    compared = correct([difference(control, other) for other in others])
     return " ".join(
         statistics.sentence(other.name, control.name, gap, what="Dice", scale=100)
         for other, gap in zip(others, compared, strict=True)
