@@ -96,7 +96,7 @@ def _paired(control: Result, others: Sequence[Result]) -> str:
     for result in others:
         gap = difference(control, result)
         gaps[result.name] = Mean(
-            mean=100 * gap.mean, low=100 * gap.low, high=100 * gap.high, count=gap.count
+            mean=100 * gap.mean, low=100 * gap.low, high=100 * gap.high, count=gap.scans
         )
     dice = {result.name: _case_dice(result) for result in others}
     return _png(figures.paired(control.cases, _case_dice(control), dice, gaps))
