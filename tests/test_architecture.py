@@ -19,7 +19,7 @@ import simcvd
 Statement = ast.Import | ast.ImportFrom
 SOURCE = Path(simcvd.__file__).parent
 RANKS = (
-    ("types", "schedules", "distance"),
+    ("types", "schedules", "distance", "files"),
     ("losses", "networks", "metrics", "transforms"),
     ("data", "methods"),
     ("inference",),
