@@ -16,11 +16,16 @@ from simcvd.types import SimcvdError
 _ADVICE = {
     errno.ENOSPC: "Make room on that disk, or choose another place",
     errno.EDQUOT: "Make room within your quota, or choose another place",
+    errno.EFBIG: "Make room within your quota, or choose another place",
     errno.EACCES: "Choose a folder you may write to",
     errno.EPERM: "Choose a folder you may write to",
     errno.EROFS: "Choose a folder that is not read-only",
     errno.ENAMETOOLONG: "Choose a shorter name",
 }
+
+
+class CannotWrite(SimcvdError):
+    """The place to write to is full, read-only or not there."""
 
 
 @contextmanager
@@ -29,7 +34,7 @@ def replace_into(path: Path | str) -> Iterator[Path]:
 
     The temporary name ends as the final one does (``.4711-mask.nii.gz``), for libraries that
     choose a format by it. Parent folders are made. When the block raises, the temporary file
-    is removed and ``path`` is as it was; an OSError becomes a SimcvdError.
+    is removed and ``path`` is as it was. Raises CannotWrite in place of an OSError.
     """
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
@@ -39,14 +44,14 @@ def replace_into(path: Path | str) -> Iterator[Path]:
         _flush(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        raise SimcvdError(_complaint(path, error)) from error
+        raise CannotWrite(_complaint(path, error)) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
-    """Write a whole file or leave ``path`` as it was; raises SimcvdError as `replace_into`."""
+    """Write a whole file or leave ``path`` as it was; raises CannotWrite."""
     with replace_into(path) as temporary:
         temporary.write_bytes(data)
 

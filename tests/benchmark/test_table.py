@@ -157,7 +157,7 @@ def test_the_same_results_give_the_same_bytes(
     for path in paths:
         assert path.read_bytes() == (tmp_path / "1" / path.name).read_bytes()
     assert [path.name for path in paths] == ["methods.md", "methods.csv", "methods.tex"]
-    text = paths[0].read_text()
+    text = paths[0].read_text(encoding="utf-8")
     assert text.index("A finding.") < text.index("| system |")
 
 

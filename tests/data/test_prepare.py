@@ -199,15 +199,15 @@ def test_no_room_for_the_manifest_changes_nothing(
     cache = again(folders, tmp_path / "cache")
     before = contents(cache)
 
-    write_text = Path.write_text
+    write_bytes = Path.write_bytes
 
-    def full(path: Path, text: str, encoding: str | None = None) -> int:
+    def full(path: Path, data: bytes) -> int:
         if "manifest" in path.name:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write_text(path, text, encoding)
+        return write_bytes(path, data)
 
-    monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(SimcvdError, match=r"the disk is full \(No space left on device\)"):
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(SimcvdError, match=r"manifest\.json: No space left on device"):
         again(folders, tmp_path / "cache", spacing=(2.0,))
     monkeypatch.undo()
     kept = contents(Cache(tmp_path / "cache"))

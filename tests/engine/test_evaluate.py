@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import nibabel
@@ -176,11 +177,10 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(
     write_report(report, tmp_path / "out")
     before = (tmp_path / "out" / "metrics.csv").read_text()
 
-    def full(self: Path, text: str, encoding: str) -> int:
-        self.write_bytes(text[:10].encode(encoding))
+    def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(SimcvdError, match=r"metrics\.csv.*No space left"):
         write_report(report, tmp_path / "out")
     assert (tmp_path / "out" / "metrics.csv").read_text() == before

@@ -206,7 +206,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     original = Path.open
 
     def full(self: Path, mode: str = "r", *rest: object, **named: object) -> object:
-        target = Path("/dev/full") if self.suffix == ".partial" else self
+        target = Path("/dev/full") if self.name.startswith(".") else self
         return original(target, mode, *rest, **named)  # type: ignore[arg-type,call-overload]
 
     monkeypatch.setattr(Path, "open", full)
@@ -214,6 +214,13 @@ def test_a_full_disk_leaves_the_last_checkpoint(
         save_checkpoint(tmp_path, 2, {"weights": torch.zeros(1000, 1000)})
     monkeypatch.undo()
     assert load_latest(tmp_path, CPU)["step"] == 1  # type: ignore[index]
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000001.pt"]
+
+
+def test_what_a_killed_run_left_half_written_goes_with_the_next_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / ".4711-step_00000001.pt").write_bytes(b"half")
+    save_checkpoint(tmp_path, 2, {"seconds": 0.0})
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000002.pt"]
 
 
 def test_supervised_training_learns(small_cache: Cache, tmp_path: Path) -> None:

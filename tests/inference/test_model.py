@@ -12,7 +12,6 @@ import pytest
 import torch
 from tests.inference.tools import small_vnet, spec
 
-from simcvd.inference import model as module
 from simcvd.inference.model import DESCRIPTION, WEIGHTS, load_model, save_model
 from simcvd.types import SimcvdError
 
@@ -103,7 +102,7 @@ def test_a_full_disk_leaves_the_model_that_was_there(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(SimcvdError, match="No space left"):
         save_model(folder, small_vnet(seed=1), spec(method="supervised"))
     assert load_model(folder).spec.method == "simcvd"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from simcvd.benchmark.table import PERCENT, Line, Table
-from simcvd.types import SimcvdError
+from simcvd.files import write_text
 
 METRIC_TITLES = {
     "dice": "Dice [%]",
@@ -35,7 +34,9 @@ LATEX = str.maketrans(
 def write_table(table: Table, folder: Path, name: str) -> list[Path]:
     """Write ``name.md``, ``name.csv`` and ``name.tex``; returns them. Raises if it cannot."""
     texts = {".md": markdown(table), ".csv": csv_text(table), ".tex": latex(table)}
-    return [_write(folder / f"{name}{suffix}", text) for suffix, text in texts.items()]
+    for suffix, text in texts.items():
+        write_text(folder / f"{name}{suffix}", text)
+    return [folder / f"{name}{suffix}" for suffix in texts]
 
 
 def markdown(table: Table) -> str:
@@ -168,14 +169,3 @@ def _sentences(table: Table) -> Sequence[str]:
 
 def _escape(cell: str) -> str:
     return cell.replace("|", "\\|")
-
-
-def _write(path: Path, text: str) -> Path:
-    partial = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise SimcvdError(f"cannot write {path}: {error}; free space or choose another") from error
-    return path

@@ -12,8 +12,6 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from simcvd.data.preprocess import Preprocessing
+from simcvd.files import write_text
 from simcvd.types import IntTriple, SimcvdError, Triple
 
 FORMAT = 1
@@ -195,14 +194,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON object to a temporary file, then rename it into place."""
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    """Write a JSON object, whole or not at all. Raises CannotWrite."""
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def _entry(values: dict[str, Any]) -> CaseEntry:

@@ -24,6 +24,7 @@ from simcvd.data.listing import SourceCase
 from simcvd.data.preprocess import Preprocessing, label_to_network, to_network
 from simcvd.data.reading import grid_difference, read_case_label, read_channels
 from simcvd.distance import signed_distance
+from simcvd.files import CannotWrite
 from simcvd.types import SimcvdError, Volume
 
 # EFBIG is what a quota on file size gives.
@@ -172,17 +173,13 @@ def _collected(problems: list[str]) -> Iterator[None]:
         problems.append(str(error))
 
 
-class CannotWrite(SimcvdError):
-    """The cache cannot be written: stops all of `prepare`, unlike the problems of one case."""
-
-    @classmethod
-    def because(cls, place: Path, error: OSError) -> CannotWrite:
-        """The message for a system error met while writing at `place`."""
-        what = "the disk is full" if error.errno in DISK_FULL else "cannot be written"
-        return cls(
-            f"{place}: {what} ({error.strerror or error}). What was prepared before is whole and "
-            "is kept. Make room or mend the folder's rights, and run the same command again."
-        )
+def cannot_write(place: Path, error: OSError) -> CannotWrite:
+    """What stops all of `prepare`, unlike the problems of one case."""
+    what = "the disk is full" if error.errno in DISK_FULL else "cannot be written"
+    return CannotWrite(
+        f"{place}: {what} ({error.strerror or error}). What was prepared before is whole and "
+        "is kept. Make room or mend the folder's rights, and run the same command again."
+    )
 
 
 def _geometry_problems(case: SourceCase, image: Volume, label: Volume) -> list[str]:
@@ -263,7 +260,7 @@ def _write_folder(folder: Path, arrays: dict[str, np.ndarray], info: dict[str, A
         shutil.rmtree(folder, ignore_errors=True)  # one that waited, made by other settings
         os.replace(temporary, folder)
     except OSError as error:
-        raise CannotWrite.because(folder, error) from error
+        raise cannot_write(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

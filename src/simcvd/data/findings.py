@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from simcvd.data.cache import write_json
-from simcvd.types import SimcvdError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,11 +71,7 @@ class CheckReport:
 
 def save(report: CheckReport, path: Path) -> None:
     """Write the report as JSON. Raises SimcvdError if it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, report.to_json())
-    except OSError as error:
-        raise SimcvdError(f"cannot write {path}: {error}. Choose another place.") from error
+    write_json(path, report.to_json())
 
 
 def show(report: CheckReport, console: Console) -> None:

@@ -6,16 +6,15 @@ and an affine to RAS+ millimetres, whatever convention the format keeps.
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from simcvd.data.dicom import is_series, read_series
+from simcvd.files import replace_into
 from simcvd.types import SimcvdError, Triple, Volume
 
 T = TypeVar("T")
@@ -115,7 +114,7 @@ def has_label(path: Path) -> bool:
 def write_label(
     path: Path | str, array: np.ndarray, affine: np.ndarray, like: Path | None = None
 ) -> None:
-    """Write labels ``[X, Y, Z]`` as NIfTI: a temporary file first, then renamed into place.
+    """Write labels ``[X, Y, Z]`` as NIfTI, whole or not at all.
 
     affine: ``[4, 4]`` RAS+. like: a NIfTI file whose header (sform and qform, their
     codes, units) is kept, so that the result overlays it in every viewer.
@@ -142,16 +141,8 @@ def _write_nifti(path: Path, array: np.ndarray, affine: np.ndarray, like: Path |
         header.set_slope_inter(1, 0)
         header["cal_min"] = header["cal_max"] = 0  # the scan's display window hides labels
     image = nibabel.Nifti1Image(array, affine, header)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replace_into(path) as temporary:
         nibabel.save(image, temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise SimcvdError(f"cannot write {path}: {error}. Free space or choose another.") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def _smallest_type(array: np.ndarray) -> np.dtype[Any]:

@@ -21,8 +21,8 @@ import numpy as np
 
 from simcvd.data.cache import FORMAT, Cache, CaseEntry, Manifest, read_json, write_json
 from simcvd.data.cases import (
-    CannotWrite,
     Job,
+    cannot_write,
     current,
     json_hash,
     prepare_case,
@@ -201,8 +201,7 @@ def _manifest(
 def _publish(out: Path, manifest: Manifest) -> None:
     """Exchange the folders that were waiting and write the manifest, which comes last."""
     draft = out / ".manifest.json"
-    with _disk(out):
-        write_json(draft, manifest.to_json())  # a full disk shows here, before anything moves
+    write_json(draft, manifest.to_json())  # a full disk shows here, before anything moves
     cases = out / "cases"
     for name in manifest.cases:
         staged = _staged(cases / name)
@@ -248,7 +247,7 @@ def _disk(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CannotWrite.because(out, error) from error
+        raise cannot_write(out, error) from error
 
 
 def _listed(source: Path, problems: list[str]) -> str:

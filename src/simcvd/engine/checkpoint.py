@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from simcvd.files import CannotWrite, replace_into
 from simcvd.types import SimcvdError
 
 KEEP = 2
@@ -15,22 +15,17 @@ KEEP = 2
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """Write ``step_<n>.pt`` atomically, then drop all but the last two."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step_{step:08d}.pt"
-    partial = path.with_suffix(".partial")
     try:
-        with partial.open("wb") as file:
+        with replace_into(path) as temporary, temporary.open("wb") as file:
             torch.save({"step": step, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:  # torch.save wraps a full disk in a RuntimeError
-        partial.unlink(missing_ok=True)
+    except (CannotWrite, RuntimeError) as error:  # torch.save wraps a full disk in a RuntimeError
         raise SimcvdError(
-            f"could not write {path}: {error}. Earlier checkpoints are untouched; "
-            "make room and type the same command again to go on"
+            f"could not write {path}: {error.__cause__ or error}. Earlier checkpoints are "
+            "untouched; make room and type the same command again to go on"
         ) from error
-    for old in _checkpoints(folder)[:-KEEP]:
+    left_by_a_kill = folder.glob(".*-step_*.pt")
+    for old in (*_checkpoints(folder)[:-KEEP], *left_by_a_kill):
         old.unlink()
     return path
 

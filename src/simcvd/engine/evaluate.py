@@ -6,9 +6,7 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ from simcvd.engine.scores import (
     score_case,
     summarise,
 )
+from simcvd.files import write_text
 from simcvd.types import SimcvdError, Volume
 
 __all__ = ["Report", "Score", "evaluate_folders", "score_case", "summarise", "write_report"]
@@ -99,13 +98,13 @@ def evaluate_folders(
 def write_report(report: Report, out: Path | str) -> None:
     """Write ``metrics.csv``, ``metrics.json`` and ``metrics.md`` into the folder ``out``.
 
-    Each is written under another name and then renamed, so that none is ever half a file. Raises
-    SimcvdError when the disk is full or the folder cannot be written.
+    None is ever half a file. Raises SimcvdError when the disk is full or the folder cannot be
+    written.
     """
     out, summaries = Path(out), summarise(report.scores)
-    _write(out / "metrics.csv", _csv(report.scores))
-    _write(out / "metrics.json", _json(report, summaries))
-    _write(out / "metrics.md", _markdown(report, summaries))
+    write_text(out / "metrics.csv", _csv(report.scores))
+    write_text(out / "metrics.json", _json(report, summaries))
+    write_text(out / "metrics.md", _markdown(report, summaries))
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
@@ -152,19 +151,6 @@ def _with_absent(scored: Sequence[Sequence[Score]]) -> list[Score]:
 
 def _unmatched(what: str, names: set[str]) -> tuple[str, ...]:
     return (f"Not scored: {len(names)} {what}: {few(sorted(names))}.",) if names else ()
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise SimcvdError(f"cannot write {path}: {error}. Free space or choose another.") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def _csv(scores: Sequence[Score]) -> str:

@@ -16,6 +16,7 @@ import torch
 from simcvd import __version__
 from simcvd.data.cache import Cache
 from simcvd.engine.settings import NetworkConfig, TrainConfig, differences, override
+from simcvd.files import write_text
 from simcvd.inference.model import ModelSpec
 from simcvd.methods.base import default_config
 from simcvd.types import IntTriple, SimcvdError, Task
@@ -157,11 +158,8 @@ def open_folder(out: Path, run: Run, cache: Cache) -> None:
         return
     if out.exists() and any(out.iterdir()):
         raise SimcvdError(f"{out} is not empty and holds no run; give another --out")
-    out.mkdir(parents=True, exist_ok=True)
     text = json.dumps({**record, "cache": str(cache.root), "made_with": _versions()}, indent=1)
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_text(path, text)
 
 
 def read_config(out: Path) -> dict[str, Any]:

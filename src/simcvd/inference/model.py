@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from simcvd.data.preprocess import Preprocessing
+from simcvd.files import write_bytes, write_text
 from simcvd.networks.vnet import VNet
 from simcvd.types import IntTriple, SimcvdError
 
@@ -107,9 +106,8 @@ def save_model(folder: Path, network: nn.Module, spec: ModelSpec) -> None:
     }
     weights = save(state)
     content = {"format": FORMAT, "weights_sha256": hashlib.sha256(weights).hexdigest()}
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / WEIGHTS, weights)
-    _write(folder / DESCRIPTION, json.dumps({**content, **spec.to_json()}, indent=1).encode())
+    write_bytes(folder / WEIGHTS, weights)
+    write_text(folder / DESCRIPTION, json.dumps({**content, **spec.to_json()}, indent=1))
 
 
 def load_model(path: Path | str, *, device: torch.device | str = "cpu") -> Model:
@@ -179,24 +177,6 @@ def _read_weights(path: Path, digest: str | None) -> Mapping[str, Tensor]:
         return load(data)
     except (OSError, SafetensorError) as error:
         raise SimcvdError(f"{WEIGHTS} cannot be read ({error}); copy the model again") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write to a temporary file beside ``path``, to the disk, then rename it into place."""
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise SimcvdError(
-            f"cannot write {path}: {error}; free some space or choose another folder"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def _check_names(what: str, values: Any, wanted: set[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from simcvd import __version__
 from simcvd.data.cache import Cache
 from simcvd.data.io import read_label
 from simcvd.engine.scores import Mean
+from simcvd.files import write_text
 from simcvd.report import figures
 from simcvd.report.results import METRICS, Result, difference, sentence
 
@@ -58,9 +58,7 @@ def write_page(
         ],
     )
     path = out / "report.html"
-    partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_text(path, text)
     return path
 
 
