@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -26,6 +26,10 @@ Stride = Annotated[
     typer.Option(help="Voxels between windows; by default half a patch. 18 18 4 for LA."),
 ]
 
+PlanFile = Annotated[
+    Path | None, typer.Option("--plan", help="What `simcvd plan` wrote, edited or not.")
+]
+
 
 @app.command()
 def prepare(
@@ -40,19 +44,22 @@ def prepare(
         tuple[float, float] | None, typer.Option(help="Hounsfield units kept by ct.")
     ] = None,
     jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
+    plan: PlanFile = None,
 ) -> None:
     """Read, check and resample the scans once, and compute the signed distance maps."""
     from simcvd.data.prepare import prepare as run
 
-    cache = run(
-        source,
-        out,
-        labels=labels,
-        spacing=_numbers("--spacing", spacing) if spacing else None,
-        normalization=normalization,
-        window=window,
-        jobs=jobs,
-    )
+    given = {
+        "spacing": _numbers("--spacing", spacing) if spacing else None,
+        "normalization": normalization,
+        "window": window,
+    }
+    if plan:
+        from simcvd.plan import read_plan
+
+        _refuse_beside_plan(given)
+        given = read_plan(plan).prepare_arguments()
+    cache = run(source, out, labels=labels, jobs=jobs, **given)
     have = sum(entry.has_label for entry in cache.manifest.cases.values())
     print(
         f"{out}: {len(cache.train)} training and {len(cache.test)} test scans, {have} with a label"
@@ -84,6 +91,26 @@ def check(
 
 
 @app.command()
+def plan(
+    source: Annotated[Path, typer.Argument(help="Folder of scans, in any layout of the docs.")],
+    out: Annotated[Path, typer.Option(help="File of the plan, such as plan.toml.")],
+    labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
+    memory: Annotated[
+        float | None, typer.Option(metavar="GB", help="For training; by default 70 % of the free.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
+) -> None:
+    """Choose spacing, normalisation, patch and network from all scans; a file to look over."""
+    from simcvd.plan import make_plan, write_plan
+
+    limit = int(memory * 2**30) if memory is not None else None
+    made = make_plan(source, labels, memory=limit, jobs=jobs, quiet=False)
+    write_plan(made, out)
+    print(out.read_text(encoding="utf-8"))
+    print(f"the plan: {out}")
+
+
+@app.command()
 def train(
     cache: Annotated[Path, typer.Argument(help="What `simcvd prepare` wrote.")],
     labeled: Annotated[int, typer.Option(help="Scans that count as labelled, from the top.")],
@@ -92,13 +119,20 @@ def train(
     iterations: Annotated[int | None, typer.Option(help="By default the paper's 6000.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of every random stream; by default 0.")] = None,
     settings: Settings = None,
+    plan: PlanFile = None,
 ) -> None:
     """Train a method; typing the same command again goes on where it stopped."""
     from simcvd.engine.loop import train as run
 
+    planned: tuple[str, ...] = ()
+    if plan:
+        from simcvd.plan import read_plan
+
+        planned = read_plan(plan).settings(method)
     named = {"iterations": iterations, "seed": seed}
     flags = [f"train.{name}={value}" for name, value in named.items() if value is not None]
-    run(cache, out, method=method, labeled=labeled, settings=[*flags, *(settings or [])])
+    chosen = [*planned, *flags, *(settings or [])]  # the last one wins
+    run(cache, out, method=method, labeled=labeled, settings=chosen)
     print(f"trained: {out}\nnext: simcvd evaluate {out}")
 
 
@@ -175,6 +209,13 @@ def _joined(arguments: list[str]) -> list[str]:
         else:
             joined.append(argument)
     return joined
+
+
+def _refuse_beside_plan(given: dict[str, Any]) -> None:
+    from simcvd.types import SimcvdError
+
+    if both := [f"--{name}" for name, value in given.items() if value is not None]:
+        raise SimcvdError(f"{', '.join(both)} beside --plan: change the plan's file instead.")
 
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:

@@ -38,13 +38,7 @@ def check_source(
     """As `check`, with the data set that was recognised, for `mend`."""
     start = time.perf_counter()
     found = _recognised(source, labels)
-    declared = tuple(found.labels) if found.labels else None
-    channels = len(found.channel_names)
-    questions = [
-        Question(case=case, channels=channels, declared=declared) for case in found.cases.values()
-    ]
-    results: list[CaseFacts] = list(in_parallel(examine, questions, jobs, "checking", quiet))
-    facts = sorted(results, key=lambda one: one.case.name)
+    facts = examine_all(found, jobs, "checking", quiet)
     findings = [*_layout(found), *(f for one in facts for f in one.findings)]
     findings += compare(facts, found.train, found.test)
     report = CheckReport(
@@ -56,6 +50,17 @@ def check_source(
         findings=tuple(sorted(findings, key=lambda f: (f.severity, f.scan))),
     )
     return report, found
+
+
+def examine_all(found: Source, jobs: int | None, verb: str, quiet: bool) -> list[CaseFacts]:
+    """The facts of every scan, sorted by name; each file is read once."""
+    declared = tuple(found.labels) if found.labels else None
+    channels = len(found.channel_names)
+    questions = [
+        Question(case=case, channels=channels, declared=declared) for case in found.cases.values()
+    ]
+    results: list[CaseFacts] = list(in_parallel(examine, questions, jobs, verb, quiet))
+    return sorted(results, key=lambda one: one.case.name)
 
 
 def _recognised(source: Path, labels: Path | None) -> Source:

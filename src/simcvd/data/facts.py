@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,8 @@ NEARLY_WHOLE = 1e-3
 # Headers that differ by less of a voxel than this are the same numbers, rounded.
 ROUNDING = 1e-3
 PERCENTILES = (1.0, 50.0, 99.0)
+# Labelled voxels kept of a scan; enough for percentiles of a data set.
+FOREGROUND = 5000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +44,13 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFacts:
-    """An image in RAS+ axes: voxels, mm, percentiles 1, 50, 99 a channel, hash of its voxels."""
+    """An image in RAS+ axes: voxels, mm, percentiles 1, 50, 99 a channel, hash of its voxels.
+
+    content: size of the smallest box that holds every voxel that is not 0.
+    """
 
     shape: IntTriple
+    content: IntTriple
     spacing: Triple
     percentiles: tuple[Triple, ...]
     digest: str
@@ -64,12 +70,16 @@ class LabelFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseFacts:
-    """One scan: what it is, and what is wrong with it by itself."""
+    """One scan: what it is, and what is wrong with it by itself.
+
+    foreground: ``[C, n]`` values of labelled voxels, at most some thousands, evenly taken.
+    """
 
     case: SourceCase
     image: ImageFacts | None
     label: LabelFacts | None
     findings: tuple[Finding, ...]
+    foreground: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 class Notes:
@@ -115,6 +125,7 @@ def examine(question: Question) -> CaseFacts:
         image=_image_facts(image) if image else None,
         label=_label_facts(case, label, question.declared, notes) if label else None,
         findings=tuple(notes.findings),
+        foreground=_foreground(image, label) if image and label else None,
     )
 
 
@@ -222,10 +233,28 @@ def _image_facts(image: Volume) -> ImageFacts:
     percentiles = np.percentile(sample, PERCENTILES, axis=1).T
     return ImageFacts(
         shape=(int(spatial[0]), int(spatial[1]), int(spatial[2])),
+        content=_content(image.array),
         spacing=spacing_of(image.affine),
         percentiles=tuple((float(a), float(b), float(c)) for a, b, c in percentiles),
         digest=_digest(image.array),
     )
+
+
+def _content(array: np.ndarray) -> IntTriple:
+    filled = (array != 0).any(axis=0)
+    sizes = []
+    for others in ((1, 2), (0, 2), (0, 1)):
+        where = np.flatnonzero(filled.any(axis=others))
+        sizes.append(int(where[-1] - where[0] + 1) if len(where) else 1)
+    return sizes[0], sizes[1], sizes[2]
+
+
+def _foreground(image: Volume, label: Volume) -> np.ndarray | None:
+    if image.array.shape[1:] != label.array.shape:
+        return None
+    places = np.flatnonzero(label.array)
+    values = image.array.reshape(len(image.array), -1)
+    return values[:, places[:: max(1, len(places) // FOREGROUND)]].astype(np.float32)
 
 
 def _label_facts(

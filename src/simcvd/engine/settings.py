@@ -107,34 +107,37 @@ def _parse(name: str, text: str, kind: Any) -> Any:
     except (ValueError, SyntaxError):
         value = text
     value = float(value) if kind is float and type(value) is int else value
-    value = _tuples(value)
-    if not _fits(value, kind):
-        raise SimcvdError(f"--set {name}={text}: expected {_describe(kind)}")
+    value = tuples(value)
+    if not fits(value, kind):
+        raise SimcvdError(f"--set {name}={text}: expected {describe(kind)}")
     return value
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+def tuples(value: Any) -> Any:
+    """Lists as tuples, at every depth."""
+    return tuple(map(tuples, value)) if isinstance(value, list | tuple) else value
 
 
-def _fits(value: Any, kind: Any) -> bool:
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of an annotated type, exactly: True is no int, and 1 is no float."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
         return value in arguments
     if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
-        return isinstance(value, tuple) and all(_fits(v, arguments[0]) for v in value)
+        return isinstance(value, tuple) and all(fits(v, arguments[0]) for v in value)
     if origin is tuple:
         return (
             isinstance(value, tuple)
             and len(value) == len(arguments)
-            and all(map(_fits, value, arguments))
+            and all(map(fits, value, arguments))
         )
     if arguments:  # a union
-        return any(_fits(value, argument) for argument in arguments)
+        return any(fits(value, argument) for argument in arguments)
     return type(value) is kind
 
 
-def _describe(kind: Any) -> str:
+def describe(kind: Any) -> str:
+    """An annotated type in words."""
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, get_args(kind)))
     return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)

@@ -1,0 +1,93 @@
+"""How intensities are normalised, and whether empty borders are cut away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from simcvd.data.facts import CaseFacts, ImageFacts
+from simcvd.data.listing import Source
+from simcvd.data.preprocess import Normalization
+
+# Nothing but CT has its 1st percentile below fat (HU) and its 99th above soft tissue.
+CT_LOW, CT_HIGH = -100.0, 4000.0
+# Percentiles of the labelled voxels that the CT window spans, nnU-Net's.
+WINDOW = (0.5, 99.5)
+# Cropping must take away this share of the voxels to be worth its trouble.
+WORTH = 0.25
+Window = tuple[float, float] | None
+
+
+def normalization_of(
+    source: Source, facts: Sequence[CaseFacts]
+) -> tuple[Normalization, Window, str, str]:
+    """Normalisation, window, and the reasons for both."""
+    default = source.preprocessing
+    if default.normalization == "none":
+        return "none", None, "These files are normalised already.", ""
+    evidence = _ct_evidence(source, facts)
+    if evidence is None:
+        return "zscore", None, "No CT: mean 0 and variance 1 for each scan and channel.", ""
+    window, reason = _window(facts, default.window)
+    return "ct", window, f"{evidence} Clipped to the window, then mean 0 and variance 1.", reason
+
+
+def crop_of(images: Sequence[ImageFacts]) -> tuple[Literal["none", "nonzero"], str]:
+    """Whether scans are cut to their voxels that are not 0, and why."""
+    shares = [
+        1 - np.prod(image.content, dtype=float) / np.prod(image.shape, dtype=float)
+        for image in images
+    ]
+    share = float(np.median(shares))
+    verb = "would take" if share < WORTH else "takes"
+    reason = f"Cutting the empty border away {verb} {share:.0%} of the median scan's voxels."
+    return ("nonzero" if share >= WORTH else "none"), reason
+
+
+def _ct_evidence(source: Source, facts: Sequence[CaseFacts]) -> str | None:
+    """Why the scans are CT, or None if they are not."""
+    if source.preprocessing.normalization == "ct":
+        return "The data set says CT."
+    modality = _dicom_modality(facts[0].case.images[0])
+    if modality is not None:
+        return "The DICOM files say CT." if modality == "CT" else None
+    percentiles = np.array([f.image.percentiles for f in facts if f.image])  # [N, C, 3]
+    low, _, high = np.median(percentiles, axis=0).T
+    if (low <= CT_LOW).all() and (high > 0).all() and (high <= CT_HIGH).all():
+        return f"Values look like Hounsfield units: 1st percentile {low.min():.0f}."
+    return None
+
+
+def _window(facts: Sequence[CaseFacts], default: Window) -> tuple[tuple[float, float], str]:
+    samples = [f.foreground.ravel() for f in facts if f.foreground is not None]
+    values = np.concatenate(samples) if samples else np.zeros(0)
+    if len(values) and np.ptp(values) > 0:
+        low, high = np.percentile(values, WINDOW)
+        count = sum(len(s) > 0 for s in samples)
+        reason = f"Percentiles {WINDOW[0]} and {WINDOW[1]} of the labelled voxels of {count} scans."
+        if round(low) < round(high):
+            return (float(round(low)), float(round(high))), reason
+    if default is not None:
+        return default, "Soft tissue: no labelled voxels to take it from."
+    images = np.array([f.image.percentiles for f in facts if f.image])
+    low, high = np.median(images[..., 0]), np.median(images[..., 2])
+    return (float(round(low)), float(round(high) + 1)), "Percentiles 1 and 99 of the scans."
+
+
+def _dicom_modality(path: Path) -> str | None:
+    """Modality of the first DICOM file of a series' folder, None for other formats."""
+    folder = Path(str(path).partition("#")[0])
+    if not folder.is_dir():
+        return None
+    import pydicom
+
+    for file in sorted(p for p in folder.iterdir() if p.is_file()):
+        try:
+            header = pydicom.dcmread(file, specific_tags=["Modality"], stop_before_pixels=True)
+        except (pydicom.errors.InvalidDicomError, OSError):
+            continue
+        return str(header.get("Modality", "")) or None
+    return None

@@ -1,0 +1,139 @@
+"""From the facts of all scans to a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from simcvd.data.check import examine_all
+from simcvd.data.facts import CaseFacts, ImageFacts
+from simcvd.data.listing import Source, few
+from simcvd.data.sources import recognise
+from simcvd.plan.geometry import MAX_VOXELS, fitted_patch, sizes_at, target_spacing
+from simcvd.plan.intensity import crop_of, normalization_of
+from simcvd.plan.memory import SHARE, free_bytes, step_bytes
+from simcvd.plan.record import Plan
+from simcvd.plan.shift import compare_labeled
+from simcvd.types import IntTriple, SimcvdError
+
+# The benchmark's V-Net, as many of its stages as the patch has room for.
+WIDTHS = (16, 32, 64, 128, 256)
+BLOCKS = (1, 2, 3, 3, 3)
+# The paper's schedule.
+BATCH, LABELED_BATCH, ITERATIONS = 4, 2, 6000
+
+
+def make_plan(
+    source: Path | str,
+    labels: Path | str | None = None,
+    *,
+    memory: int | None = None,
+    jobs: int | None = None,
+    quiet: bool = True,
+) -> Plan:
+    """Read every training scan of `source`, labelled or not, and plan from what they are.
+
+    labels: folder of label maps when `source` is a plain folder of scans. memory: bytes that
+    training may take; None takes 70 % of what is free now, on the GPU if there is one. jobs:
+    processes. Test scans are not looked at. Raises SimcvdError for scans that cannot be read.
+    """
+    found = recognise(Path(source), Path(labels) if labels else None)
+    train = {name: case for name, case in found.cases.items() if name in set(found.train)}
+    found = replace(found, cases=train)
+    return plan_from(found, examine_all(found, jobs, "planning", quiet), memory)
+
+
+def plan_from(found: Source, facts: Sequence[CaseFacts], memory: int | None = None) -> Plan:
+    """The plan for a data set whose scans have been read already; see `make_plan`."""
+    facts = [one for one in facts if one.case.name in set(found.train)]
+    images = _images(found, facts)
+    memory = int(SHARE * free_bytes()) if memory is None else memory
+    channels, classes = len(images[0].percentiles), _classes(found, facts)
+    spacing, why_spacing = target_spacing(np.array([image.spacing for image in images]))
+    normalization, window, why_normal, why_window = normalization_of(found, facts)
+    crop, why_crop = crop_of(images)
+    shapes = np.array([image.content if crop == "nonzero" else image.shape for image in images])
+    size = sizes_at(shapes, np.array([image.spacing for image in images]), spacing)
+
+    def fits(patch: IntTriple, strides: tuple[IntTriple, ...]) -> bool:
+        stages = len(strides) + 1
+        need = step_bytes(
+            patch=patch,
+            channels=channels,
+            classes=classes,
+            widths=WIDTHS[:stages],
+            blocks=BLOCKS[:stages],
+            strides=strides,
+            batch=BATCH,
+            labeled_batch=LABELED_BATCH,
+        )
+        return need <= memory
+
+    patch, strides = fitted_patch(size, spacing, fits)
+    stages = len(strides) + 1
+    reasons = {
+        "spacing": why_spacing,
+        "normalization": why_normal,
+        "window": why_window,
+        "crop": why_crop,
+        "patch": _why_patch(patch, size, memory),
+        "strides": _why_strides(strides),
+        "widths": f"The benchmark's V-Net, {stages} of its {len(WIDTHS)} stages.",
+        "blocks": "Convolutions a stage, as there.",
+        "batch": "The paper's 4 patches, 2 of them labelled.",
+        "iterations": "The paper's schedule.",
+    }
+    return Plan(
+        channels=channels,
+        classes=classes,
+        spacing=spacing,
+        normalization=normalization,
+        window=window,
+        crop=crop,
+        patch=patch,
+        widths=WIDTHS[:stages],
+        blocks=BLOCKS[:stages],
+        strides=strides,
+        batch=BATCH,
+        labeled_batch=LABELED_BATCH,
+        iterations=ITERATIONS,
+        reasons={name: why for name, why in reasons.items() if why},
+        warnings=compare_labeled(facts),
+    )
+
+
+def _images(found: Source, facts: Sequence[CaseFacts]) -> list[ImageFacts]:
+    bad = [one.case.name for one in facts if one.image is None]
+    if bad or not facts:
+        what = f"{len(bad)} scans cannot be read: {few(bad)}" if bad else "no scan to train on"
+        raise SimcvdError(f"{found.description}: {what}. `simcvd check` says what is wrong.")
+    return [one.image for one in facts if one.image]
+
+
+def _classes(found: Source, facts: Sequence[CaseFacts]) -> int:
+    """Declared classes, else the label values there are; two when nothing is labelled."""
+    if found.labels:
+        return len(found.labels)
+    values = {0}.union(*(one.label.counts for one in facts if one.label))
+    return max(2, len(values))
+
+
+def _why_patch(patch: IntTriple, size: IntTriple, memory: int) -> str:
+    shown = " x ".join(map(str, size))
+    if all(p >= n for p, n in zip(patch, size, strict=True)):
+        return f"Holds the whole median scan of {shown} voxels."
+    return (
+        f"Of the median scan of {shown} voxels, as near to a cube in mm as {MAX_VOXELS:,} voxels "
+        f"(the paper's patch) and {memory / 2**30:.1f} GB allow."
+    )
+
+
+def _why_strides(strides: tuple[IntTriple, ...]) -> str:
+    uneven = [stride for stride in strides if prod(stride) not in (1, 8)]
+    if uneven:
+        return "Coarse axes are halved later, once voxels are alike; none below 4 voxels."
+    return "Every axis is halved while 4 voxels are left."

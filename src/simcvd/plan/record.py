@@ -1,0 +1,145 @@
+"""The record of a plan: what is done to every scan, the network, and how it is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any, Literal
+
+from simcvd.data.preprocess import Normalization, Preprocessing
+from simcvd.plan.memory import step_bytes
+from simcvd.types import IntTriple, SimcvdError, Triple
+
+# The projection head of SimCVD sees slices of 112 x 112 voxels at 128 x 128 in the paper.
+LARGEST_POOL = 128
+NARROWEST = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How one data set is prepared and trained on.
+
+    channels, classes: of the scans and their labels, background included.
+    spacing: mm along the RAS+ axes. normalization, window: as `Preprocessing` has them.
+    crop: "nonzero" cuts the empty border of every scan away.
+    patch: voxels. widths, blocks, strides: as :class:`simcvd.networks.vnet.VNet` has them.
+    batch, labeled_batch: patches an iteration in all, and how many of them are labelled.
+    reasons: {field: sentence}. warnings: sentences.
+    Raises SimcvdError when the choices do not go together.
+    """
+
+    channels: int
+    classes: int
+    spacing: Triple
+    normalization: Normalization
+    window: tuple[float, float] | None = None
+    crop: Literal["none", "nonzero"] = "none"
+    patch: IntTriple
+    widths: tuple[int, ...]
+    blocks: tuple[int, ...]
+    strides: tuple[IntTriple, ...]
+    batch: int = 4
+    labeled_batch: int = 2
+    iterations: int = 6000
+    reasons: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        Preprocessing(spacing=self.spacing, normalization=self.normalization, window=self.window)
+        self._check_network()
+        counts = {
+            name: getattr(self, name)
+            for name in ("channels", "batch", "labeled_batch", "iterations")
+        }
+        for name, value in counts.items():
+            if value < 1:
+                raise SimcvdError(f"{name} is {value}; it must be 1 or more.")
+        if self.classes < 2:
+            raise SimcvdError(f"classes is {self.classes}; background and one class at least.")
+        if self.labeled_batch > self.batch:
+            raise SimcvdError(
+                f"labeled_batch is {self.labeled_batch} of batch {self.batch}; "
+                "it cannot be the larger."
+            )
+
+    @property
+    def divisor(self) -> IntTriple:
+        """What the patch must be a multiple of, voxels along each axis."""
+        x, y, z = (prod(stride[axis] for stride in self.strides) for axis in range(3))
+        return x, y, z
+
+    @property
+    def memory_bytes(self) -> int:
+        """Estimated peak of a SimCVD training step in float32; see docs/plan.md."""
+        return step_bytes(
+            patch=self.patch,
+            channels=self.channels,
+            classes=self.classes,
+            widths=self.widths,
+            blocks=self.blocks,
+            strides=self.strides,
+            batch=self.batch,
+            labeled_batch=self.labeled_batch,
+            pool=self.pool,
+        )
+
+    @property
+    def pool(self) -> int:
+        """Side of SimCVD's pooled slices: the patch's, rounded up to a power of 2, at most 128."""
+        side = max(self.patch[:2])
+        return min(LARGEST_POOL, 1 << (side - 1).bit_length())
+
+    def settings(self, method: str | None = None) -> tuple[str, ...]:
+        """What `train(settings=...)` and ``--set`` take; with a `method`, its own settings too."""
+        train = ("patch", "batch", "labeled_batch", "iterations")
+        network = ("widths", "blocks", "strides")
+        common = [f"train.{name}={getattr(self, name)}" for name in train]
+        common += [f"network.{name}={getattr(self, name)}" for name in network]
+        return (*common, *([f"method.pool={self.pool}"] if method == "simcvd" else []))
+
+    def prepare_arguments(self) -> dict[str, Any]:
+        """Keyword arguments of :func:`simcvd.data.prepare.prepare`."""
+        crop = {"crop": self.crop} if self.crop != "none" else {}
+        return {
+            "spacing": self.spacing,
+            "normalization": self.normalization,
+            "window": self.window,
+            **crop,
+        }
+
+    def smaller(self, *, widths_factor: float = 0.5, iterations: int | None = None) -> Plan:
+        """The same scans and patches with a narrower network, and perhaps fewer iterations.
+
+        Widths are multiplied by `widths_factor`, and never go below 8 filters.
+        """
+        widths = tuple(max(NARROWEST, round(w * widths_factor)) for w in self.widths)
+        reasons = {
+            **self.reasons,
+            "widths": f"{widths_factor:g} of the planned {list(self.widths)}, for speed.",
+        }
+        if iterations is not None:
+            reasons["iterations"] = f"{self.iterations} were planned; fewer, for speed."
+        return replace(
+            self, widths=widths, iterations=iterations or self.iterations, reasons=reasons
+        )
+
+    def quick(self) -> Plan:
+        """A plan for minutes on a CPU: half the widths, one convolution less a stage, 400 steps."""
+        plan = self.smaller(widths_factor=0.5, iterations=min(self.iterations, 400))
+        blocks = tuple(max(1, b - 1) for b in self.blocks)
+        return replace(plan, blocks=blocks, reasons={**plan.reasons, "blocks": "Fewer, for speed."})
+
+    def _check_network(self) -> None:
+        if not len(self.widths) == len(self.blocks) == len(self.strides) + 1:
+            raise SimcvdError(
+                f"{len(self.widths)} widths, {len(self.blocks)} blocks and {len(self.strides)} "
+                "strides; give as many blocks as widths and one stride fewer."
+            )
+        numbers = [*self.widths, *self.blocks, *self.patch, *(n for s in self.strides for n in s)]
+        if min(numbers) < 1:
+            raise SimcvdError("widths, blocks, strides and patch must be 1 or more everywhere.")
+        if any(n % d for n, d in zip(self.patch, self.divisor, strict=True)):
+            raise SimcvdError(
+                f"patch {list(self.patch)} does not fit the strides: its sizes must be multiples "
+                f"of {list(self.divisor)}."
+            )

@@ -1,0 +1,101 @@
+"""A plan as a short TOML file: each choice below the reason for it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import MISSING, fields
+from difflib import get_close_matches
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from simcvd.engine.settings import describe, fits, tuples
+from simcvd.files import write_text
+from simcvd.plan.record import Plan
+from simcvd.types import SimcvdError
+
+HEAD = """\
+# A plan of simcvd. Every line may be changed; the line above it says why it is as it is.
+#   simcvd prepare SCANS --out CACHE --plan THIS-FILE
+#   simcvd train CACHE --labeled N --out RUN --plan THIS-FILE
+"""
+WARNING = "# WARNING: "
+CHOICES = tuple(f.name for f in fields(Plan) if f.name not in ("reasons", "warnings"))
+
+
+def write_plan(plan: Plan, path: Path | str) -> None:
+    """Write a plan that `read_plan` reads back as the same."""
+    write_text(path, as_toml(plan))
+
+
+def as_toml(plan: Plan) -> str:
+    """The text of a plan's file."""
+    memory = f"# A training step takes about {plan.memory_bytes / 2**30:.1f} GB in float32."
+    lines = [HEAD + memory, *(WARNING + warning for warning in plan.warnings)]
+    for name in CHOICES:
+        value = getattr(plan, name)
+        if value is not None:
+            reason = plan.reasons.get(name)
+            lines.append((f"\n# {reason}" if reason else "") + f"\n{name} = {_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def read_plan(path: Path | str) -> Plan:
+    """The plan in a file, whoever edited it.
+
+    Raises SimcvdError for a name it does not know, a missing one, or a value that does not fit.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise SimcvdError(f"{path}: cannot be read as a plan ({error}).") from error
+    _check_names(path, values)
+    hints = get_type_hints(Plan)
+    chosen = {name: _typed(path, name, value, hints[name]) for name, value in values.items()}
+    lines = text.splitlines()
+    warnings = tuple(line.removeprefix(WARNING) for line in lines if line.startswith(WARNING))
+    try:
+        return Plan(**chosen, reasons=_reasons(lines), warnings=warnings)
+    except SimcvdError as error:
+        raise SimcvdError(f"{path}: {error}") from error
+
+
+def _check_names(path: Path, values: dict[str, Any]) -> None:
+    for name in values:
+        if name not in CHOICES:
+            near = get_close_matches(name, CHOICES, cutoff=0.5) or CHOICES
+            raise SimcvdError(f"{path}: there is no '{name}'; did you mean {', '.join(near)}?")
+    needed = {f.name for f in fields(Plan) if f.default is MISSING} & set(CHOICES)
+    if missing := sorted(needed - set(values)):
+        raise SimcvdError(
+            f"{path}: {', '.join(missing)} missing. Write it in, or make the plan again with "
+            "`simcvd plan`."
+        )
+
+
+def _typed(path: Path, name: str, value: Any, kind: Any) -> Any:
+    value = tuples(value)
+    if name in ("spacing", "window") and isinstance(value, tuple):
+        value = tuple(float(v) if type(v) is int else v for v in value)
+    if not fits(value, kind):
+        raise SimcvdError(f"{path}: {name} = {value!r} does not fit; expected {describe(kind)}.")
+    return value
+
+
+def _reasons(lines: list[str]) -> dict[str, str]:
+    """The comment right above each choice."""
+    found = {}
+    for above, line in pairwise(lines):
+        name = re.match(r"(\w+)\s*=", line)
+        if name and above.startswith("# ") and not above.startswith(WARNING):
+            found[name[1]] = above.removeprefix("# ")
+    return found
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return f'"{value}"' if isinstance(value, str) else repr(value)
