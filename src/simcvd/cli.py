@@ -43,6 +43,14 @@ def prepare(
     window: Annotated[
         tuple[float, float] | None, typer.Option(help="Hounsfield units kept by ct.")
     ] = None,
+    crop: Annotated[
+        Literal["none", "nonzero", "label"],
+        typer.Option(help="Keep what is not background, or the ground truth's box (a leak)."),
+    ] = "none",
+    margin: Annotated[
+        tuple[str, str, str],
+        typer.Option(metavar="X Y Z", help="Voxels left around it; all leaves an axis whole."),
+    ] = ("0", "0", "0"),
     jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
     plan: PlanFile = None,
 ) -> None:
@@ -59,7 +67,8 @@ def prepare(
 
         _refuse_beside_plan(given)
         given = read_plan(plan).prepare_arguments()
-    cache = run(source, out, labels=labels, jobs=jobs, **given)
+    cut = {"crop": crop, "margin": _margin(margin)}
+    cache = run(source, out, labels=labels, jobs=jobs, **given, **cut)
     have = sum(entry.has_label for entry in cache.manifest.cases.values())
     print(
         f"{out}: {len(cache.train)} training and {len(cache.test)} test scans, {have} with a label"
@@ -191,7 +200,7 @@ def main() -> None:
     """Entry point: a problem the user can mend is one message, not a traceback."""
     from simcvd.types import SimcvdError
 
-    sys.argv[1:] = _joined(sys.argv[1:])
+    sys.argv[1:] = joined(sys.argv[1:])
     try:
         app()
     except SimcvdError as error:
@@ -199,7 +208,7 @@ def main() -> None:
         sys.exit(130 if type(error).__name__ == "Interrupted" else 1)
 
 
-def _joined(arguments: list[str]) -> list[str]:
+def joined(arguments: list[str]) -> list[str]:
     """``--spacing 1 1 2`` as ``--spacing 1,1,2``: typer's options take a fixed count only."""
     joined: list[str] = []
     for argument in arguments:
@@ -225,6 +234,15 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
         return tuple(map(float, text.split(",")))
     except ValueError as error:
         raise SimcvdError(f"{option} {text}: write one number, or three") from error
+
+
+def _margin(texts: tuple[str, str, str]) -> tuple[int | None, int | None, int | None]:
+    from simcvd.types import SimcvdError
+
+    if not all(text.isdigit() or text == "all" for text in texts):
+        raise SimcvdError(f"--margin {' '.join(texts)}: write three numbers of voxels, or all")
+    x, y, z = (None if text == "all" else int(text) for text in texts)
+    return x, y, z
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ HASHES = {
     "la-published": "8496dfa093cf",
     "la-clean": "37a8533fc8c1",
     "la-half": "946359cf420a",
-    "pancreas-published": "e3c72e18c12d",
+    "pancreas-published": "7351aa72f757",
     "pancreas-clean": "bba7060b4711",
     "hippocampus": "dd8601cfa770",
 }
@@ -121,3 +121,5 @@ def test_data_must_follow_the_protocol(small_cache: Cache) -> None:
     check(fitting, small_cache, [cropped])
     with pytest.raises(SimcvdError, match="the scans look cropped"):
         check(changed(fitting, crop="none"), small_cache, [cropped])
+    with pytest.raises(SimcvdError, match=r"crop: none in .*, label in the protocol\n.*margin: "):
+        check(changed(fitting, margin=(25, 25, None)), small_cache, [])

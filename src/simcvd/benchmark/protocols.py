@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from simcvd.data.audit import CROPPED, Finding
 from simcvd.data.cache import Cache
+from simcvd.data.preprocess import Margin
 from simcvd.engine.settings import differences
 from simcvd.transforms.spatial import Augmentation
 from simcvd.types import IntTriple, SimcvdError, Triple
@@ -32,6 +33,8 @@ class Protocol:
 
     about, train_scans, test_scans: what data it is meant for, and how many scans these are.
     split: where the lists come from. crop: what the scans were cropped by.
+    margin: as `simcvd prepare --crop label --margin` is given it; None without a crop of ours:
+        the scans are whole, or come cropped by their maker.
     spacing: mm of the prepared grid. normalization, window: as `simcvd prepare` applies them.
     patch, stride: voxels; the stride is that of the windows at test.
     lr_every: iterations between divisions of the rate by 10; None is half the run.
@@ -49,6 +52,7 @@ class Protocol:
     test_scans: int
     split: str
     crop: Literal["ground truth", "none"]
+    margin: Margin | None = None
     spacing: Triple
     normalization: Literal["none", "zscore", "ct"]
     window: tuple[float, float] | None = None
@@ -79,6 +83,8 @@ class Protocol:
     def record(self) -> dict[str, Any]:
         """As JSON, with what only explains left out: this is hashed and written beside results."""
         kept = {f.name: getattr(self, f.name) for f in fields(self) if not f.metadata}
+        if self.margin is None:
+            del kept["margin"]  # a later field: the hashes of protocols without it stay
         record: dict[str, Any] = json.loads(json.dumps(kept))
         return record
 
@@ -143,14 +149,16 @@ def check(protocol: Protocol, cache: Cache, findings: list[Finding]) -> None:
 
     findings: of :func:`simcvd.data.audit.audit`. Raises SimcvdError with everything that differs.
     """
-    manifest = cache.manifest
+    manifest, done = cache.manifest, cache.manifest.preprocessing
     wrong = [
         f"{what}: {has} in {cache.root}, {wanted} in the protocol"
         for what, has, wanted in (
             ("training scans", len(cache.train), protocol.train_scans),
             ("test scans", len(cache.test), protocol.test_scans),
-            ("normalisation", manifest.preprocessing.normalization, protocol.normalization),
-            ("window", manifest.preprocessing.window, protocol.window),
+            ("normalisation", done.normalization, protocol.normalization),
+            ("window", done.window, protocol.window),
+            ("crop", done.crop, "none" if protocol.margin is None else "label"),
+            ("margin", done.margin, protocol.margin or (0, 0, 0)),
         )
         if has != wanted
     ]
@@ -190,13 +198,15 @@ _LA = Protocol(
 _PANCREAS = Protocol(
     name="pancreas-published",
     about=(
-        "NIH Pancreas-CT, 82 scans, cropped to the ground truth's box and 25 voxels in X and Y; "
-        "simcvd prepare --spacing 1 --normalization ct --window -125 275"
+        "NIH Pancreas-CT, 82 scans, cropped to the ground truth's box and 25 voxels in X and Y, "
+        "whole in Z; simcvd prepare --spacing 1 --normalization ct --window -125 275 "
+        "--crop label --margin 25 25 all"
     ),
     train_scans=62,
     test_scans=20,
     split="lists of Luo et al. 2021 (82 scans); the first N of train.list are labelled",
     crop="ground truth",
+    margin=(25, 25, None),
     spacing=(1.0, 1.0, 1.0),
     normalization="ct",
     window=(-125.0, 275.0),
@@ -256,6 +266,7 @@ PROTOCOLS = {
             train_scans=60,
             split="by number without cases 25 and 70: the first 60 train, the last 20 test",
             crop="none",
+            margin=None,
             augmentation="fixed",
             stride=(48, 48, 48),
             metrics=CLEAN_METRICS,

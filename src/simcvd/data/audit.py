@@ -199,6 +199,9 @@ def _patients(cache: Cache, pattern: str) -> list[Finding]:
 
 
 def _cropped(cache: Cache) -> list[Finding]:
+    if cache.manifest.preprocessing.crop == "label":
+        text = "the scans were prepared with --crop label, cropped by their own ground truth"
+        return [Finding(kind=CROPPED, cases=(), text=text)]
     found = margins(cache)
     reasons = [(axis, m, cropped_by_label(m)) for axis, m in zip("XYZ", found, strict=True)]
     text = "; ".join(

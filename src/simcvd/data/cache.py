@@ -60,7 +60,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary that `from_json` reads back."""
-        return asdict(self)
+        return {**asdict(self), "preprocessing": self.preprocessing.to_json()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Manifest:
@@ -114,7 +114,7 @@ class Case:
 
     @property
     def info(self) -> dict[str, Any]:
-        """Sources with their hashes, source_shape, source_affine, shape, affine, spacing, ..."""
+        """Sources with their hashes, source_shape, source_affine, box, shape, affine, ..."""
         return read_json(self.folder / "case.json")
 
     def _need_label(self) -> None:

@@ -10,13 +10,14 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from simcvd.data.cache import FORMAT, read_json, write_json
+from simcvd.data.crop import crop_box, cropped, stored_like
 from simcvd.data.dicom import is_series, series_at
 from simcvd.data.dicom_files import files_below, is_dicom
 from simcvd.data.io import read_label, spacing_of, suffix_of
@@ -152,10 +153,16 @@ def prepare_case(job: Job) -> list[str]:
     if job.case.label:
         with _collected(problems):
             label = read_case_label(job.case)
+    elif job.preprocessing.crop == "label":
+        problems.append(
+            f"{job.case.images[0]}: has no label to be cropped by. Label it, take it out, or "
+            "prepare without --crop label."
+        )
     if image and label:
         problems += _geometry_problems(job.case, image, label)
     if label and job.case.label:
         problems += _value_problems(job.case.label, label, job.label_values)
+        problems += _crop_problems(job, label)
     if image is None or problems:
         return problems
     with _collected(problems):
@@ -192,6 +199,15 @@ def _geometry_problems(case: SourceCase, image: Volume, label: Volume) -> list[s
     ]
 
 
+def _crop_problems(job: Job, label: Volume) -> list[str]:
+    if job.preprocessing.crop != "label" or (label.array != job.label_values[0]).any():
+        return []
+    return [
+        f"{job.case.label}: holds background only, so the scan cannot be cropped by it. Correct "
+        "it, take the scan out, or prepare without --crop label."
+    ]
+
+
 def _value_problems(path: Path, label: Volume, values: tuple[int, ...]) -> list[str]:
     found, counts = np.unique(label.array, return_counts=True)
     strange = [
@@ -208,10 +224,13 @@ def _value_problems(path: Path, label: Volume, values: tuple[int, ...]) -> list[
 
 
 def _write_case(job: Job, image: Volume, label: Volume | None) -> None:
-    prepared = to_network(image, job.preprocessing)
+    label = None if label is None else stored_like(label, image)
+    box = crop_box(image, job.preprocessing, _foreground(job, label))
+    prepared = to_network(cropped(image, box), job.preprocessing)
     arrays = {"image.npy": _float16(job.case.images[0], prepared.array)}
     if label is not None:
-        classes = _classes(label_to_network(label, job.preprocessing), job.label_values)
+        part = label_to_network(cropped(label, box), job.preprocessing)
+        classes = _classes(part, job.label_values)
         arrays["label.npy"] = classes
         arrays["distance.npy"] = signed_distance(classes, len(job.label_values)).astype(np.float16)
     sources = source_records(job.case)
@@ -223,6 +242,7 @@ def _write_case(job: Job, image: Volume, label: Volume | None) -> None:
         "sources": sources,
         "source_shape": image.array.shape[1:],
         "source_affine": image.affine.tolist(),
+        "box": [[side.start, side.stop] for side in box],
         "shape": prepared.array.shape[1:],
         "affine": prepared.affine.tolist(),
         "spacing": spacing_of(prepared.affine),
@@ -230,6 +250,12 @@ def _write_case(job: Job, image: Volume, label: Volume | None) -> None:
         "label_found": None if label is None else np.unique(label.array).tolist(),
     }
     _write_folder(job.folder, arrays, info)
+
+
+def _foreground(job: Job, label: Volume | None) -> Volume | None:
+    if label is None or job.preprocessing.crop != "label":
+        return None
+    return replace(label, array=label.array != job.label_values[0])
 
 
 def _float16(path: Path, array: np.ndarray) -> np.ndarray:

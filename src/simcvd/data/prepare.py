@@ -31,7 +31,7 @@ from simcvd.data.classes import find_classes
 from simcvd.data.decathlon import CT_WINDOW
 from simcvd.data.listing import Source
 from simcvd.data.parallel import in_parallel
-from simcvd.data.preprocess import Normalization, Preprocessing
+from simcvd.data.preprocess import Crop, Margin, Normalization, Preprocessing
 from simcvd.data.sources import recognise
 from simcvd.types import SimcvdError, Triple
 
@@ -46,6 +46,8 @@ def prepare(
     spacing: tuple[float, ...] | None = None,
     normalization: str | None = None,
     window: tuple[float, float] | None = None,
+    crop: str = "none",
+    margin: Margin = (0, 0, 0),
     jobs: int | None = None,
     quiet: bool = False,
 ) -> Cache:
@@ -55,12 +57,14 @@ def prepare(
     spacing: one or three mm values to resample to; None keeps each scan's own.
     normalization: "none", "zscore" or "ct"; None takes the source's default.
     window: (low, high) in Hounsfield units for "ct".
+    crop, margin: "none", "nonzero" or "label", and the voxels left around it; see `Preprocessing`.
     jobs: processes; None takes as many as there are processors.
     Raises SimcvdError with every problem found in any case, or when the disk is full.
     """
     source, out = Path(source), Path(out)
     found = recognise(source, Path(labels) if labels else None)
     settings = _settings(found.preprocessing, spacing, normalization, window)
+    settings = replace(settings, crop=cast(Crop, crop), margin=margin)
     found = replace(found, preprocessing=settings)
     say = _speaker(quiet)
     say(_announcement(source, found))
@@ -132,9 +136,11 @@ def _announcement(source: Path, found: Source) -> str:
     p = found.preprocessing
     grid = f"resampled to {p.spacing} mm" if p.spacing else "at its own resolution"
     window = f" with window {p.window}" if p.window else ""
+    crops = {"none": "", "nonzero": "cropped to what is not background; "}
+    crop = crops.get(p.crop, "cropped by their own ground truth; ")
     return (
         f"{source}: {found.description}.\n{len(found.train)} training and {len(found.test)} test "
-        f"scans, {labeled} of {len(found.cases)} with a label; {grid}, "
+        f"scans, {labeled} of {len(found.cases)} with a label; {crop}{grid}, "
         f"normalisation '{p.normalization}'{window}."
     )
 

@@ -21,6 +21,7 @@ from simcvd.data.listing import (
     with_lists,
 )
 from simcvd.data.pairing import pair
+from simcvd.data.pancreas import case_folders, pancreas
 from simcvd.data.preprocess import Preprocessing
 from simcvd.types import SimcvdError
 
@@ -38,6 +39,8 @@ def recognise(source: Path, labels: Path | None = None) -> Source:
         raise SimcvdError(f"{source}: there is no such folder.")
     if labels is not None and not labels.is_dir():
         raise SimcvdError(f"{labels}: there is no such folder of labels.")
+    if cases := case_folders(source):
+        return pancreas(source, cases, labels)
     if labels is not None:
         images = source / "images" if (source / "images").is_dir() else source
         return _two_folders(source, images, labels)
@@ -53,7 +56,8 @@ def recognise(source: Path, labels: Path | None = None) -> Source:
     raise SimcvdError(
         f"{source}: not recognised. Expected one of: images/ and labels/ with files of equal "
         "names (NIfTI, NRRD, MHA, DICOM); dataset.json with imagesTr/ and labelsTr/ (Decathlon, "
-        "nnU-Net); <case>/mri_norm2.h5; <case>/lgemri.nrrd with laendo.nrrd; or a folder of "
+        "nnU-Net); <case>/mri_norm2.h5; <case>/lgemri.nrrd with laendo.nrrd; PANCREAS_<number>/ "
+        "of DICOM with label<number>.nii.gz; or a folder of "
         f"scans with --labels FOLDER. Found: {few(sorted(p.name for p in source.iterdir()))}."
     )
 

@@ -71,7 +71,8 @@ class ModelSpec:
     def from_json(cls, values: dict[str, Any]) -> ModelSpec:
         """The inverse of `to_json`; unknown and missing fields are refused by name."""
         _check_names("model", values, {field.name for field in fields(cls)})
-        given = values["preprocessing"]
+        # A model of scans that were not cropped says nothing of crops.
+        given = {"crop": "none", "margin": [0, 0, 0], **values["preprocessing"]}
         _check_names("model: preprocessing", given, {field.name for field in fields(Preprocessing)})
         return cls(
             network={name: _as_tuple(value) for name, value in values["network"].items()},

@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from simcvd.data.crop import Box, crop_box, cropped, grid_of_box, pasted
 from simcvd.data.io import NIFTI, read_image, stem_of, suffix_of, write_label
 from simcvd.data.pairing import find_scans
 from simcvd.data.preprocess import to_network
@@ -65,9 +66,10 @@ def predict_scan(model: Model, volume: Volume, compute: Compute | None = None) -
     if the scan's channels are not the model's.
     """
     compute = compute or Compute()
-    scan = _network_scan(model, volume)
+    box = _box(model, volume)
+    scan = to_network(cropped(volume, box), model.spec.preprocessing)
     shape, affine = _grid(volume)
-    return _segment(model, scan, shape, affine, compute.windows(model), None)
+    return _segment(model, scan, box, shape, affine, compute.windows(model), None)
 
 
 def predict_files(
@@ -165,14 +167,15 @@ def _predict_file(model: Model, path: Path, target: Path, compute: Compute, star
     """Read, segment and write one scan; the source's voxels are dropped before the windows run."""
     volume = read_image(path, channels=model.spec.channels)
     shape, affine = _grid(volume)
-    scan = _network_scan(model, volume)
+    box = _box(model, volume)
+    scan = to_network(cropped(volume, box), model.spec.preprocessing)
     del volume
     how = compute.windows(model)
     size = _sizes(scan)
     need = _need(model, scan, shape, how)
     text = f"{path.name}: {_by(size)} voxels, needs {need / 1e9:.1f} GB"
     advance = start(text, grid_of(size, how).count)
-    labels = _segment(model, scan, shape, affine, how, advance)
+    labels = _segment(model, scan, box, shape, affine, how, advance)
     write_label(target, labels, affine, like=path if suffix_of(path) in NIFTI else None)
 
 
@@ -183,32 +186,39 @@ def _need(model: Model, scan: Volume, shape: IntTriple, how: Windows) -> int:
     return int(scan.array.nbytes) + memory_needed(_sizes(scan), how) + network + 2 * prod(shape)
 
 
-def _network_scan(model: Model, volume: Volume) -> Volume:
+def _box(model: Model, volume: Volume) -> Box:
+    """The part of a scan that the model was made for; without a crop, all of it."""
     found, wanted = len(volume.array), model.spec.channels
     if volume.array.ndim != 4 or found != wanted:
         raise SimcvdError(
             f"the scan is an array of shape {volume.array.shape}, but the model needs "
             f"[{wanted}, X, Y, Z], {wanted} channel(s) as it was trained with"
         )
-    return to_network(volume, model.spec.preprocessing)
+    return crop_box(volume, model.spec.preprocessing)
 
 
 def _segment(
     model: Model,
     scan: Volume,
-    shape: IntTriple,
+    box: Box,
+    whole: IntTriple,
     affine: np.ndarray,
     how: Windows,
     advance: Advance | None,
 ) -> np.ndarray:
-    """Label values on the source's grid; without resampling no probability leaves its slab."""
+    """Label values on the source's grid, background outside the box.
+
+    Without resampling no probability leaves its slab.
+    """
+    shape, affine = grid_of_box(box, affine)
     blocks = finished_blocks(model.network, torch.from_numpy(scan.array), how, advance)
     size = _sizes(scan)
     if same_grid(scan, shape, affine):
         labels = turn_back(labels_of(blocks, size).numpy(), affine)
     else:
         labels = labels_in_source(blocks, grid_of(size, how).order[0], scan, shape, affine)
-    return restore_values(labels, model.spec.label_values)
+    values = model.spec.label_values
+    return pasted(restore_values(labels, values), box, whole, values[0])
 
 
 def restore_values(labels: np.ndarray, values: dict[int, int]) -> np.ndarray:

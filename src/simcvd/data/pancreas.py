@@ -1,0 +1,73 @@
+"""NIH Pancreas-CT as it is downloaded: a DICOM series a case, labels by number beside them.
+
+::
+
+    PANCREAS_0001/<study>/<series>/*.dcm      here or in a folder of SOURCE
+    label0001.nii.gz                          anywhere else in SOURCE, or in --labels
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from simcvd.data.decathlon import CT_WINDOW
+from simcvd.data.io import NIFTI, suffix_of
+from simcvd.data.listing import Source, SourceCase, few, visible, with_lists
+from simcvd.data.pairing import find_scans
+from simcvd.data.preprocess import Preprocessing
+
+CASE = re.compile(r"PANCREAS_(\d{4})")
+LABEL = re.compile(r"label(\d{4})\.nii(\.gz)?")
+
+
+def case_folders(root: Path) -> list[Path]:
+    """The folders PANCREAS_0001, ... in `root` or one folder below it."""
+    found = visible([*root.glob("PANCREAS_*"), *root.glob("*/PANCREAS_*")])
+    return [path for path in found if path.is_dir() and CASE.fullmatch(path.name)]
+
+
+def pancreas(root: Path, folders: list[Path], labels: Path | None = None) -> Source:
+    """The data set in `root`; a case whose label is not there is unlabelled.
+
+    labels: where the label files lie; by default anywhere in `root`.
+    """
+    by_number, problems = _labels(labels or root)
+    cases, notes = {}, []
+    for folder in folders:
+        found, remarks, faults = find_scans(folder)
+        notes += remarks
+        problems += faults
+        if len(found) != 1:
+            problems.append(f"{folder}: holds {len(found)} scans, not one series. Keep the CT's.")
+            continue
+        label = by_number.pop(folder.name[-4:], None)
+        cases[folder.name] = SourceCase(name=folder.name, images=(found[0].path,), label=label)
+    if by_number:
+        names = few([path.name for path in by_number.values()])
+        notes.append(f"{len(by_number)} labels have no scan and are left out: {names}")
+    source = Source(
+        kind="pancreas-ct",
+        description="NIH Pancreas-CT, PANCREAS_<number>/ as DICOM with label<number>.nii.gz",
+        cases=cases,
+        train=tuple(sorted(cases)),
+        labels={0: "background", 1: "pancreas"},
+        preprocessing=Preprocessing(normalization="ct", window=CT_WINDOW),
+        notes=tuple(notes),
+        problems=tuple(problems),
+    )
+    return with_lists(root, source)
+
+
+def _labels(root: Path) -> tuple[dict[str, Path], list[str]]:
+    """Label files by number, and the numbers that two files have."""
+    by_number: dict[str, Path] = {}
+    problems = []
+    for path in visible([*root.glob("label*"), *root.glob("*/label*")]):
+        match = LABEL.fullmatch(path.name)
+        if match is None or suffix_of(path) not in NIFTI:
+            continue
+        first = by_number.setdefault(match[1], path)
+        if first != path:
+            problems.append(f"two labels of one number: {first} and {path}. Keep one.")
+    return by_number, problems
