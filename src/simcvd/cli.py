@@ -67,8 +67,8 @@ def prepare(
 
         _refuse_beside_plan(given)
         given = read_plan(plan).prepare_arguments()
-    cut = {"crop": crop, "margin": _margin(margin)}
-    cache = run(source, out, labels=labels, jobs=jobs, **given, **cut)
+    cut = _margin(margin)
+    cache = run(source, out, labels=labels, crop=crop, margin=cut, jobs=jobs, **given)
     have = sum(entry.has_label for entry in cache.manifest.cases.values())
     print(
         f"{out}: {len(cache.train)} training and {len(cache.test)} test scans, {have} with a label"
