@@ -57,7 +57,7 @@ def prepare(
     """Read, check and resample the scans once, and compute the signed distance maps."""
     from simcvd.data.prepare import prepare as run
 
-    given = {
+    given: dict[str, Any] = {
         "spacing": _numbers("--spacing", spacing) if spacing else None,
         "normalization": normalization,
         "window": window,
