@@ -81,6 +81,13 @@ def check(
     labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
     json: Annotated[Path | None, typer.Option(help="File for the report as JSON.")] = None,
     fix: Annotated[Path | None, typer.Option(help="New folder for mended copies.")] = None,
+    splits: Annotated[
+        bool, typer.Option("--splits", help="Look for what makes test scores too good, too.")
+    ] = False,
+    patient_pattern: Annotated[
+        str | None,
+        typer.Option(metavar="REGEX", help="Which part of a scan's name is the patient."),
+    ] = None,
     jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
 ) -> None:
     """Read every scan and label once and report all problems; exit code 1 if there are errors."""
@@ -89,8 +96,13 @@ def check(
     from simcvd.data.check import check_source
     from simcvd.data.findings import save, show
     from simcvd.data.mend import mend
+    from simcvd.types import SimcvdError
 
-    report, found = check_source(source, labels, jobs, quiet=False)
+    if patient_pattern and not splits:
+        raise SimcvdError("--patient-pattern goes with --splits; give both")
+    report, found = check_source(
+        source, labels, jobs, quiet=False, splits=splits, patient=patient_pattern
+    )
     show(report, Console())
     if json:
         save(report, json)

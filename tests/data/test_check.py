@@ -324,3 +324,72 @@ def test_the_command(sound: Path, tmp_path: Path) -> None:
     assert report["errors"] == 1
     assert report["findings"][0]["scan"] == "a"
     assert report["findings"][0]["file"] == str(image(sound, "a"))
+
+
+def listed(root: Path, test: str) -> Path:
+    """The scans of `root` with lists; `test`: names for testing, one letter each."""
+    train = [name for name in NAMES if name not in test]
+    for part, names in (("train", train), ("test", list(test))):
+        (root / f"{part}.list").write_text("\n".join(names) + "\n", encoding="utf-8")
+    return root
+
+
+def test_splits_are_looked_at_only_when_asked(sound: Path) -> None:
+    root = listed(sound, "gh")
+    assert run(root).notes == ()
+    report = check(root, splits=True, jobs=1, quiet=True)
+    assert report.findings == ()
+    assert report.notes == (
+        "patients in both splits: not looked at; give --patient-pattern.",
+        "crops by the label: not judged, which needs 8 labelled scans.",
+    )
+    (root / "train.list").unlink()
+    (root / "test.list").unlink()
+    report = check(root, splits=True, jobs=1, quiet=True)
+    assert report.notes[0] == "test scans: there are none, so no split could leak."
+
+
+def test_a_patient_in_both_splits_is_an_error(sound: Path) -> None:
+    for name in "bg":
+        for path in sound.glob(f"*/{name}.nii.gz"):
+            path.rename(path.with_name(f"p7_{name}.nii.gz"))
+    root = listed(sound, "h")
+    (root / "train.list").write_text("a\np7_b\nc\nd\ne\nf\n", encoding="utf-8")
+    (root / "test.list").write_text("p7_g\nh\n", encoding="utf-8")
+    found = only(check(root, splits=True, patient=r"^(p\d+)_", jobs=1, quiet=True))
+    assert (found.severity, found.kind) == ("error", "patient in both")
+    assert found.message == "patient p7: p7_b for training, p7_g for testing"
+    with pytest.raises(SimcvdError, match="matches no scan; they are called a, p7_b"):
+        check(root, splits=True, patient="xyz", jobs=1, quiet=True)
+
+
+def test_scans_cut_around_their_label_are_a_warning(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(10):
+        label = np.zeros((16 + i, 14, 10), np.uint8)
+        label[2 : -6 - i % 2, 4:9, 1:5] = 1  # margins of 2 and 6 or 7 voxels, whatever its length
+        scan = rng.integers(0, 100, label.shape).astype(np.int16) + 50 * label
+        save(tmp_path / "images" / f"s{i}.nii.gz", scan)
+        save(tmp_path / "labels" / f"s{i}.nii.gz", label)
+    report = check(tmp_path, splits=True, jobs=1, quiet=True)
+    (found,) = (f for f in report.findings if f.kind == "cropped by label")
+    assert found.severity == "warning"
+    assert "along X the scan's length follows the label's (correlation 0.98)" in found.message
+    assert not [f for f in run(tmp_path).findings if f.kind == "cropped by label"]
+
+
+def test_the_command_writes_what_the_splits_show(sound: Path, tmp_path: Path) -> None:
+    root = listed(sound, "gh")
+    command = [sys.executable, "-m", "simcvd.cli", "check", str(root), "--jobs", "1"]
+    report = tmp_path / "report.json"
+    asked = [*command, "--splits", "--patient-pattern", "[ag]", "--json", str(report)]
+    done = subprocess.run(asked, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "not judged, which needs 8 labelled scans" in done.stdout
+    written = json.loads(report.read_text(encoding="utf-8"))
+    assert written["notes"] == ["crops by the label: not judged, which needs 8 labelled scans."]
+    alone = subprocess.run(
+        [*command, "--patient-pattern", "a"], capture_output=True, encoding="utf-8"
+    )
+    assert alone.returncode == 1
+    assert "goes with --splits" in alone.stderr

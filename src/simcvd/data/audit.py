@@ -65,6 +65,10 @@ class Margins:
         return np.asarray(self.length - self.before - self.after)
 
 
+Ends = tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
+"""Along X, Y and Z: voxels before and after the label's box, and the scan's length."""
+
+
 def audit(cache: Cache, patient: str | None = None) -> list[Finding]:
     """Every finding in a prepared data set, the fatal ones first.
 
@@ -75,7 +79,7 @@ def audit(cache: Cache, patient: str | None = None) -> list[Finding]:
     findings = [
         *_shared_names(cache),
         *_same_images(cache),
-        *(_patients(cache, patient) if patient else ()),
+        *(shared_patients(cache.train, cache.test, patient) if patient else ()),
         *_cropped(cache),
     ]
     return sorted(findings, key=lambda finding: not finding.fatal)
@@ -104,12 +108,21 @@ def describe(findings: Sequence[Finding], patient: str | None = None) -> str:
 
 def margins(cache: Cache) -> list[Margins]:
     """Along X, Y and Z, over the scans whose label is not empty."""
-    rows = []
-    for name in dict.fromkeys((*cache.train, *cache.test)):
-        case = cache.case(name)
-        if case.has_label and (label := np.asarray(case.label)).any():
-            rows.append([_ends(label, axis) for axis in range(3)])
-    table = np.array(rows, dtype=np.int64).reshape(-1, 3, 3)
+    cases = map(cache.case, dict.fromkeys((*cache.train, *cache.test)))
+    return margins_of(ends(np.asarray(case.label)) for case in cases if case.has_label)
+
+
+def ends(label: np.ndarray) -> Ends | None:
+    """Of a label map ``[X, Y, Z]``; None where it is empty."""
+    if not label.any():
+        return None
+    x, y, z = (_along(label, axis) for axis in range(3))
+    return x, y, z
+
+
+def margins_of(labels: Iterable[Ends | None]) -> list[Margins]:
+    """Along X, Y and Z, over the labels that are not empty."""
+    table = np.array([each for each in labels if each], dtype=np.int64).reshape(-1, 3, 3)
     return [Margins(before=t[:, 0], after=t[:, 1], length=t[:, 2]) for t in table.swapaxes(0, 1)]
 
 
@@ -133,7 +146,7 @@ def cropped_by_label(m: Margins) -> str:
     return f"the scan's length follows the label's (correlation {correlation.statistic:.2f})"
 
 
-def _ends(label: np.ndarray, axis: int) -> tuple[int, int, int]:
+def _along(label: np.ndarray, axis: int) -> tuple[int, int, int]:
     others = tuple(other for other in range(3) if other != axis)
     inside = np.flatnonzero(label.any(axis=others))
     length = label.shape[axis]
@@ -170,7 +183,8 @@ def _content(cache: Cache, name: str) -> str:
     return digest.hexdigest()
 
 
-def _patients(cache: Cache, pattern: str) -> list[Finding]:
+def shared_patients(train: Sequence[str], test: Sequence[str], pattern: str) -> list[Finding]:
+    """Patients with scans in both lists; the pattern as in `audit`."""
     try:
         compiled = re.compile(pattern)
     except re.error as error:
@@ -178,23 +192,22 @@ def _patients(cache: Cache, pattern: str) -> list[Finding]:
             error
         )
     splits: dict[str, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
-    for side, names in enumerate((cache.train, cache.test)):
+    for side, names in enumerate((train, test)):
         for name in names:
             if match := compiled.search(name):
                 splits[match[1] if compiled.groups else match[0]][side].append(name)
     if not splits:
         raise SimcvdError(
-            f"the name pattern {pattern!r} matches no scan; they are called "
-            f"{few(list(cache.train))}"
+            f"the name pattern {pattern!r} matches no scan; they are called {few(list(train))}"
         )
     return [
         Finding(
             kind=PATIENT,
-            cases=(*train, *test),
-            text=f"patient {who}: {few(train)} for training, {few(test)} for testing",
+            cases=(*learnt, *tested),
+            text=f"patient {who}: {few(learnt)} for training, {few(tested)} for testing",
         )
-        for who, (train, test) in splits.items()
-        if train and test
+        for who, (learnt, tested) in splits.items()
+        if learnt and tested
     ]
 
 
@@ -202,7 +215,11 @@ def _cropped(cache: Cache) -> list[Finding]:
     if cache.manifest.preprocessing.crop == "label":
         text = "the scans were prepared with --crop label, cropped by their own ground truth"
         return [Finding(kind=CROPPED, cases=(), text=text)]
-    found = margins(cache)
+    return looks_cropped(margins(cache))
+
+
+def looks_cropped(found: Sequence[Margins]) -> list[Finding]:
+    """One finding if the scans look cropped by their label along any axis X, Y, Z."""
     reasons = [(axis, m, cropped_by_label(m)) for axis, m in zip("XYZ", found, strict=True)]
     text = "; ".join(
         f"along {axis} {reason}, margins {np.median(m.before):.0f} and {np.median(m.after):.0f} "

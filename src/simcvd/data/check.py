@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from simcvd.data.audit import FEWEST, looks_cropped, margins_of, shared_patients
 from simcvd.data.compare import compare
 from simcvd.data.facts import CaseFacts, Question, examine
 from simcvd.data.findings import CheckReport, Finding, Kind, Severity
@@ -19,28 +21,45 @@ def check(
     source: Path | str,
     *,
     labels: Path | str | None = None,
+    splits: bool = False,
+    patient: str | None = None,
     jobs: int | None = None,
     quiet: bool = False,
 ) -> CheckReport:
     """Read all scans and labels of `source` and report everything that is wrong with them.
 
-    labels: folder of label maps when `source` is a plain folder of scans. jobs: processes;
-    None takes as many as there are processors. Never writes anything.
-    Raises SimcvdError only if `source` holds no scans that can be listed.
+    labels: folder of label maps when `source` is a plain folder of scans. splits: look for what
+    makes test scores too good, too. patient: a regular expression over the scans' names, whose
+    first group, or all it matches, is the patient; goes with splits. jobs: processes; None takes
+    as many as there are processors. Never writes anything.
+    Raises SimcvdError only if `source` holds no scans that can be listed, or for a pattern that
+    is none or matches no name.
     """
-    report, _ = check_source(Path(source), Path(labels) if labels else None, jobs, quiet)
+    folder = Path(labels) if labels else None
+    report, _ = check_source(Path(source), folder, jobs, quiet, splits=splits, patient=patient)
     return report
 
 
 def check_source(
-    source: Path, labels: Path | None, jobs: int | None, quiet: bool
+    source: Path,
+    labels: Path | None,
+    jobs: int | None,
+    quiet: bool,
+    *,
+    splits: bool = False,
+    patient: str | None = None,
 ) -> tuple[CheckReport, Source]:
     """As `check`, with the data set that was recognised, for `mend`."""
     start = time.perf_counter()
     found = _recognised(source, labels)
+    leaks = _patients(found, patient) if splits else []  # a wrong pattern shows before hours pass
     facts = examine_all(found, jobs, "checking", quiet)
     findings = [*_layout(found), *(f for one in facts for f in one.findings)]
-    findings += compare(facts, found.train, found.test)
+    findings += [*compare(facts, found.train, found.test), *leaks]
+    notes: list[str] = []
+    if splits:
+        findings += _crops(facts)
+        notes = _not_looked_at(found, facts, patient)
     report = CheckReport(
         source=str(source),
         description=found.description,
@@ -48,8 +67,36 @@ def check_source(
         labeled=sum(case.label is not None for case in found.cases.values()),
         seconds=time.perf_counter() - start,
         findings=tuple(sorted(findings, key=lambda f: (f.severity, f.scan))),
+        notes=tuple(notes),
     )
     return report, found
+
+
+def _patients(found: Source, patient: str | None) -> list[Finding]:
+    leaks = shared_patients(found.train, found.test, patient) if patient else []
+    return [
+        Finding(severity="error", kind="patient in both", scan="", file="", message=leak.text)
+        for leak in leaks
+    ]
+
+
+def _crops(facts: Sequence[CaseFacts]) -> list[Finding]:
+    leaks = looks_cropped(margins_of(one.label.ends for one in facts if one.label))
+    return [
+        Finding(severity="warning", kind="cropped by label", scan="", file="", message=leak.text)
+        for leak in leaks
+    ]
+
+
+def _not_looked_at(found: Source, facts: Sequence[CaseFacts], patient: str | None) -> list[str]:
+    notes = []
+    if not found.test:
+        notes.append("test scans: there are none, so no split could leak.")
+    elif patient is None:
+        notes.append("patients in both splits: not looked at; give --patient-pattern.")
+    if sum(bool(one.label and one.label.ends) for one in facts) < FEWEST:
+        notes.append(f"crops by the label: not judged, which needs {FEWEST} labelled scans.")
+    return notes
 
 
 def examine_all(found: Source, jobs: int | None, verb: str, quiet: bool) -> list[CaseFacts]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from simcvd.data.audit import Ends, ends
 from simcvd.data.findings import Finding, Kind, Severity
 from simcvd.data.headers import axes_findings, form_findings, stored_as_floats
 from simcvd.data.io import HDF5, read_voxels, spacing_of, suffix_of
@@ -61,11 +62,13 @@ class LabelFacts:
     """A label: voxels by value, hash of its voxels.
 
     sides: how far right of the grid's middle each value's centre lies, as a share of its width.
+    ends: where the box of everything labelled lies; None for an empty label.
     """
 
     counts: dict[int, int]
     digest: str
     sides: dict[int, float]
+    ends: Ends | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,6 +276,7 @@ def _label_facts(
         counts=counts,
         digest=_digest(array),
         sides={value: side for value, side in pairs if value != 0},
+        ends=ends(array),
     )
 
 

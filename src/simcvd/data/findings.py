@@ -28,6 +28,8 @@ Kind = Literal[
     "outlier size",
     "outlier intensity",
     "duplicate",
+    "patient in both",
+    "cropped by label",
 ]
 
 
@@ -45,7 +47,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckReport:
-    """All findings on a data set, errors first, then by scan."""
+    """All findings on a data set, errors first, then by scan. notes: what was not looked at."""
 
     source: str
     description: str
@@ -53,6 +55,7 @@ class CheckReport:
     labeled: int
     seconds: float
     findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def errors(self) -> int:
@@ -87,7 +90,8 @@ def show(report: CheckReport, console: Console) -> None:
             message = Text(short + (" [--fix mends it]" if one.fixable else ""))
             table.add_row(Text(one.severity, colour), one.kind, Text(one.scan), message)
         console.print(table)
-    console.print(summary(report), markup=False, highlight=False, soft_wrap=True)
+    lines = [summary(report), *report.notes]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 def summary(report: CheckReport) -> str:
