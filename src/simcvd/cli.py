@@ -44,9 +44,9 @@ def prepare(
         tuple[float, float] | None, typer.Option(help="Hounsfield units kept by ct.")
     ] = None,
     crop: Annotated[
-        Literal["none", "nonzero", "label"],
+        Literal["none", "nonzero", "label"] | None,
         typer.Option(help="Keep what is not background, or the ground truth's box (a leak)."),
-    ] = "none",
+    ] = None,
     margin: Annotated[
         tuple[str, str, str],
         typer.Option(metavar="X Y Z", help="Voxels left around it; all leaves an axis whole."),
@@ -57,18 +57,19 @@ def prepare(
     """Read, check and resample the scans once, and compute the signed distance maps."""
     from simcvd.data.prepare import prepare as run
 
-    given: dict[str, Any] = {
-        "spacing": _numbers("--spacing", spacing) if spacing else None,
-        "normalization": normalization,
-        "window": window,
-    }
+    chosen: dict[str, Any] = {}
     if plan:
         from simcvd.plan import read_plan
 
-        _refuse_beside_plan(given)
-        given = read_plan(plan).prepare_arguments()
-    cut = _margin(margin)
-    cache = run(source, out, labels=labels, crop=crop, margin=cut, jobs=jobs, **given)
+        chosen = read_plan(plan).prepare_arguments()
+    given = {
+        "spacing": _numbers("--spacing", spacing) if spacing else None,
+        "normalization": normalization,
+        "window": window,
+        "crop": crop,
+    }
+    chosen |= {name: value for name, value in given.items() if value is not None}
+    cache = run(source, out, labels=labels, margin=_margin(margin), jobs=jobs, **chosen)
     have = sum(entry.has_label for entry in cache.manifest.cases.values())
     print(
         f"{out}: {len(cache.train)} training and {len(cache.test)} test scans, {have} with a label"
@@ -230,13 +231,6 @@ def joined(arguments: list[str]) -> list[str]:
         else:
             joined.append(argument)
     return joined
-
-
-def _refuse_beside_plan(given: dict[str, Any]) -> None:
-    from simcvd.types import SimcvdError
-
-    if both := [f"--{name}" for name, value in given.items() if value is not None]:
-        raise SimcvdError(f"{', '.join(both)} beside --plan: change the plan's file instead.")
 
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:

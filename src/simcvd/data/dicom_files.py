@@ -37,6 +37,7 @@ class Slice:
     spacing: tuple[float, ...]
     colour: bool
     frames: int
+    modality: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +180,7 @@ def read_tags(path: Path) -> Slice:
         spacing=_numbers(tag("0028|0030"), 2),
         colour=not tag("0028|0004").startswith("MONOCHROME"),
         frames=int(tag("0028|0008") or 1),
+        modality=tag("0008|0060"),
     )
 
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from simcvd.data.audit import Ends, ends
-from simcvd.data.findings import Finding, Kind, Severity
+from simcvd.data.crop import crop_box, grid_of_box
+from simcvd.data.findings import Finding, Notes
 from simcvd.data.headers import axes_findings, form_findings, stored_as_floats
 from simcvd.data.io import HDF5, read_voxels, spacing_of, suffix_of
 from simcvd.data.listing import SourceCase
-from simcvd.data.preprocess import canonical
+from simcvd.data.preprocess import Preprocessing, canonical
 from simcvd.data.reading import (
     GEOMETRY_TOLERANCE,
     grid_difference,
@@ -23,7 +22,7 @@ from simcvd.data.reading import (
     same_grid,
     voxels_apart,
 )
-from simcvd.types import IntTriple, SimcvdError, Triple, Volume
+from simcvd.types import IntTriple, Triple, Volume
 
 # Label values this close to whole numbers are whole numbers that a scale factor has blurred.
 NEARLY_WHOLE = 1e-3
@@ -47,7 +46,7 @@ class Question:
 class ImageFacts:
     """An image in RAS+ axes: voxels, mm, percentiles 1, 50, 99 a channel, hash of its voxels.
 
-    content: size of the smallest box that holds every voxel that is not 0.
+    content: size of what `prepare --crop nonzero` keeps.
     """
 
     shape: IntTriple
@@ -83,37 +82,6 @@ class CaseFacts:
     label: LabelFacts | None
     findings: tuple[Finding, ...]
     foreground: np.ndarray | None = field(default=None, compare=False, repr=False)
-
-
-class Notes:
-    """Collects the findings of one scan."""
-
-    def __init__(self, scan: str) -> None:
-        self.scan = scan
-        self.findings: list[Finding] = []
-
-    def add(
-        self, severity: Severity, kind: Kind, file: Path, message: str, *, fixable: bool = False
-    ) -> None:
-        """Note one problem of a file."""
-        self.findings.append(
-            Finding(
-                severity=severity,
-                kind=kind,
-                scan=self.scan,
-                file=str(file),
-                message=message,
-                fixable=fixable,
-            )
-        )
-
-    @contextmanager
-    def errors(self, kind: Kind, file: Path) -> Iterator[None]:
-        """Note a SimcvdError as an error, and go on."""
-        try:
-            yield
-        except SimcvdError as error:
-            self.add("error", kind, file, str(error))
 
 
 def examine(question: Question) -> CaseFacts:
@@ -229,6 +197,7 @@ def _compare_grids(case: SourceCase, image: Volume, label: Volume, notes: Notes)
 
 def _image_facts(image: Volume) -> ImageFacts:
     image = canonical(image)
+    box = crop_box(image, Preprocessing(crop="nonzero"))
     spatial = image.array.shape[1:]
     # A few hundred thousand voxels place a percentile as well as all of them do.
     step = max(1, round((np.prod(spatial) / 3e5) ** (1 / 3)))
@@ -236,20 +205,11 @@ def _image_facts(image: Volume) -> ImageFacts:
     percentiles = np.percentile(sample, PERCENTILES, axis=1).T
     return ImageFacts(
         shape=(int(spatial[0]), int(spatial[1]), int(spatial[2])),
-        content=_content(image.array),
+        content=grid_of_box(box, image.affine)[0],
         spacing=spacing_of(image.affine),
         percentiles=tuple((float(a), float(b), float(c)) for a, b, c in percentiles),
         digest=_digest(image.array),
     )
-
-
-def _content(array: np.ndarray) -> IntTriple:
-    filled = (array != 0).any(axis=0)
-    sizes = []
-    for others in ((1, 2), (0, 2), (0, 1)):
-        where = np.flatnonzero(filled.any(axis=others))
-        sizes.append(int(where[-1] - where[0] + 1) if len(where) else 1)
-    return sizes[0], sizes[1], sizes[2]
 
 
 def _foreground(image: Volume, label: Volume) -> np.ndarray | None:

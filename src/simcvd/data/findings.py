@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from simcvd.data.cache import write_json
+from simcvd.types import SimcvdError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,6 +46,37 @@ class Finding:
     file: str
     message: str
     fixable: bool = False
+
+
+class Notes:
+    """Collects the findings of one scan."""
+
+    def __init__(self, scan: str) -> None:
+        self.scan = scan
+        self.findings: list[Finding] = []
+
+    def add(
+        self, severity: Severity, kind: Kind, file: Path, message: str, *, fixable: bool = False
+    ) -> None:
+        """Note one problem of a file."""
+        self.findings.append(
+            Finding(
+                severity=severity,
+                kind=kind,
+                scan=self.scan,
+                file=str(file),
+                message=message,
+                fixable=fixable,
+            )
+        )
+
+    @contextmanager
+    def errors(self, kind: Kind, file: Path) -> Iterator[None]:
+        """Note a SimcvdError as an error, and go on."""
+        try:
+            yield
+        except SimcvdError as error:
+            self.add("error", kind, file, str(error))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from simcvd.data.dicom import is_series, series_at
 from simcvd.data.facts import CaseFacts, ImageFacts
 from simcvd.data.listing import Source
 from simcvd.data.preprocess import Normalization
@@ -36,14 +36,16 @@ def normalization_of(
 
 
 def crop_of(images: Sequence[ImageFacts]) -> tuple[Literal["none", "nonzero"], str]:
-    """Whether scans are cut to their voxels that are not 0, and why."""
+    """Whether scans are cut to what is not background, and why."""
     shares = [
         1 - np.prod(image.content, dtype=float) / np.prod(image.shape, dtype=float)
         for image in images
     ]
     share = float(np.median(shares))
     verb = "would take" if share < WORTH else "takes"
-    reason = f"Cutting the empty border away {verb} {share:.0%} of the median scan's voxels."
+    reason = (
+        f"Cutting the background around it away {verb} {share:.0%} of the median scan's voxels."
+    )
     return ("nonzero" if share >= WORTH else "none"), reason
 
 
@@ -51,7 +53,7 @@ def _ct_evidence(source: Source, facts: Sequence[CaseFacts]) -> str | None:
     """Why the scans are CT, or None if they are not."""
     if source.preprocessing.normalization == "ct":
         return "The data set says CT."
-    modality = _dicom_modality(facts[0].case.images[0])
+    modality = _dicom_modality(facts)
     if modality is not None:
         return "The DICOM files say CT." if modality == "CT" else None
     percentiles = np.array([f.image.percentiles for f in facts if f.image])  # [N, C, 3]
@@ -63,31 +65,22 @@ def _ct_evidence(source: Source, facts: Sequence[CaseFacts]) -> str | None:
 
 def _window(facts: Sequence[CaseFacts], default: Window) -> tuple[tuple[float, float], str]:
     samples = [f.foreground.ravel() for f in facts if f.foreground is not None]
-    values = np.concatenate(samples) if samples else np.zeros(0)
-    if len(values) and np.ptp(values) > 0:
-        low, high = np.percentile(values, WINDOW)
-        count = sum(len(s) > 0 for s in samples)
-        reason = f"Percentiles {WINDOW[0]} and {WINDOW[1]} of the labelled voxels of {count} scans."
-        if round(low) < round(high):
-            return (float(round(low)), float(round(high))), reason
-    if default is not None:
-        return default, "Soft tissue: no labelled voxels to take it from."
-    images = np.array([f.image.percentiles for f in facts if f.image])
-    low, high = np.median(images[..., 0]), np.median(images[..., 2])
-    return (float(round(low)), float(round(high) + 1)), "Percentiles 1 and 99 of the scans."
+    samples = [sample for sample in samples if len(sample)]
+    if samples:
+        low, high = np.percentile(np.concatenate(samples), WINDOW)
+        reason = f"{WINDOW[0]} to {WINDOW[1]} % of the labelled voxels of {len(samples)} scans."
+    elif default:
+        return default, "Soft tissue: there are no labelled voxels to take it from."
+    else:
+        images = np.array([f.image.percentiles for f in facts if f.image])
+        low, high = np.median(images[..., 0]), np.median(images[..., 2])
+        reason = "1 to 99 % of all voxels: there are no labelled ones to take it from."
+    low, high = float(np.floor(low)), float(np.ceil(high))
+    return (low, max(high, low + 1)), reason
 
 
-def _dicom_modality(path: Path) -> str | None:
-    """Modality of the first DICOM file of a series' folder, None for other formats."""
-    folder = Path(str(path).partition("#")[0])
-    if not folder.is_dir():
-        return None
-    import pydicom
-
-    for file in sorted(p for p in folder.iterdir() if p.is_file()):
-        try:
-            header = pydicom.dcmread(file, specific_tags=["Modality"], stop_before_pixels=True)
-        except (pydicom.errors.InvalidDicomError, OSError):
-            continue
-        return str(header.get("Modality", "")) or None
-    return None
+def _dicom_modality(facts: Sequence[CaseFacts]) -> str | None:
+    """What the first DICOM series among the scans says it is, or None where there is none."""
+    series = (f.case.images[0] for f in facts if is_series(f.case.images[0]))
+    first = next(series, None)
+    return series_at(first).slices[0].modality or None if first else None

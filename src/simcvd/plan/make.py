@@ -15,7 +15,7 @@ from simcvd.data.listing import Source, few
 from simcvd.data.sources import recognise
 from simcvd.plan.geometry import MAX_VOXELS, fitted_patch, sizes_at, target_spacing
 from simcvd.plan.intensity import crop_of, normalization_of
-from simcvd.plan.memory import SHARE, free_bytes, step_bytes
+from simcvd.plan.memory import SHARE, free_bytes
 from simcvd.plan.record import Plan
 from simcvd.plan.shift import compare_labeled
 from simcvd.types import IntTriple, SimcvdError
@@ -23,8 +23,6 @@ from simcvd.types import IntTriple, SimcvdError
 # The benchmark's V-Net, as many of its stages as the patch has room for.
 WIDTHS = (16, 32, 64, 128, 256)
 BLOCKS = (1, 2, 3, 3, 3)
-# The paper's schedule.
-BATCH, LABELED_BATCH, ITERATIONS = 4, 2, 6000
 
 
 def make_plan(
@@ -52,58 +50,48 @@ def plan_from(found: Source, facts: Sequence[CaseFacts], memory: int | None = No
     facts = [one for one in facts if one.case.name in set(found.train)]
     images = _images(found, facts)
     memory = int(SHARE * free_bytes()) if memory is None else memory
-    channels, classes = len(images[0].percentiles), _classes(found, facts)
-    spacing, why_spacing = target_spacing(np.array([image.spacing for image in images]))
+    spacings = np.array([image.spacing for image in images])
+    spacing, why_spacing = target_spacing(spacings)
     normalization, window, why_normal, why_window = normalization_of(found, facts)
     crop, why_crop = crop_of(images)
     shapes = np.array([image.content if crop == "nonzero" else image.shape for image in images])
-    size = sizes_at(shapes, np.array([image.spacing for image in images]), spacing)
+    size = sizes_at(shapes, spacings, spacing)
+    channels, classes = len(images[0].percentiles), _classes(found, facts)
 
-    def fits(patch: IntTriple, strides: tuple[IntTriple, ...]) -> bool:
+    def candidate(patch: IntTriple, strides: tuple[IntTriple, ...]) -> Plan:
         stages = len(strides) + 1
-        need = step_bytes(
-            patch=patch,
+        return Plan(
             channels=channels,
             classes=classes,
+            spacing=spacing,
+            normalization=normalization,
+            window=window,
+            crop=crop,
+            patch=patch,
             widths=WIDTHS[:stages],
             blocks=BLOCKS[:stages],
             strides=strides,
-            batch=BATCH,
-            labeled_batch=LABELED_BATCH,
         )
-        return need <= memory
 
-    patch, strides = fitted_patch(size, spacing, fits)
-    stages = len(strides) + 1
+    patch, strides = fitted_patch(
+        size, spacing, lambda p, s: candidate(p, s).memory_bytes <= memory
+    )
     reasons = {
+        "channels": "Of the scans; for the memory alone.",
+        "classes": "Background and the labels there are; for the memory alone.",
         "spacing": why_spacing,
         "normalization": why_normal,
         "window": why_window,
         "crop": why_crop,
         "patch": _why_patch(patch, size, memory),
         "strides": _why_strides(strides),
-        "widths": f"The benchmark's V-Net, {stages} of its {len(WIDTHS)} stages.",
+        "widths": f"The benchmark's V-Net, {len(strides) + 1} of its {len(WIDTHS)} stages.",
         "blocks": "Convolutions a stage, as there.",
-        "batch": "The paper's 4 patches, 2 of them labelled.",
-        "iterations": "The paper's schedule.",
+        "batch": "The paper's: its averages and learning rate are made for 4 patches, 2 labelled.",
+        "iterations": "The paper's; the learning rate falls to a tenth after half of them.",
     }
-    return Plan(
-        channels=channels,
-        classes=classes,
-        spacing=spacing,
-        normalization=normalization,
-        window=window,
-        crop=crop,
-        patch=patch,
-        widths=WIDTHS[:stages],
-        blocks=BLOCKS[:stages],
-        strides=strides,
-        batch=BATCH,
-        labeled_batch=LABELED_BATCH,
-        iterations=ITERATIONS,
-        reasons={name: why for name, why in reasons.items() if why},
-        warnings=compare_labeled(facts),
-    )
+    reasons = {name: why for name, why in reasons.items() if why}
+    return replace(candidate(patch, strides), reasons=reasons, warnings=compare_labeled(facts))
 
 
 def _images(found: Source, facts: Sequence[CaseFacts]) -> list[ImageFacts]:

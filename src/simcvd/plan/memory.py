@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 
 from simcvd.types import IntTriple
 
 FLOAT = 4
-# Maps of one value a voxel and class that the losses of SimCVD hold at once (measured).
-LOSS_MAPS = 12
+# Two numbers are measured, all others counted: maps of one value a voxel and class that the
+# losses of SimCVD hold at once, and what torch loads and keeps for itself from the first step on.
+LOSS_MAPS = 8
+BASE = 150_000_000
 HIDDEN = 512  # of SimCVD's projection head
 # Of the memory that is free, what a plan may fill.
 SHARE = 0.7
@@ -28,29 +31,50 @@ def step_bytes(
     labeled_batch: int,
     pool: int = 128,
 ) -> int:
-    """Peak of a SimCVD step in float32, without what Python and torch take themselves.
+    """Peak of a SimCVD step in float32, without what the imports take.
 
-    The student's maps are kept for the way back: two a convolution (its result, and that after
-    batch norm and ReLU), one for each skip. The teacher keeps what its skips need, on the
-    unlabelled patches. Weights are there five times: student, gradient, momentum, teacher and
-    the layout the convolutions work in.
+    The student's maps are kept for the way back. The teacher keeps what its skips need, on the
+    unlabelled patches, and two maps in the making. Weights are there five times: student,
+    gradient, momentum, teacher and the layout the convolutions work in.
     """
-    voxels = [patch[0] * patch[1] * patch[2]]
-    for x, y, z in strides:
-        voxels.append(voxels[-1] // (x * y * z))
-    maps = [w * v for w, v in zip(widths, voxels, strict=True)]
-    student = 2 * sum(b * m for b, m in zip(blocks, maps, strict=True))  # encoder
-    student += 2 * sum(maps[1:])  # down
-    student += sum((2 * b + 3) * m for b, m in zip(blocks[:-1], maps[:-1], strict=True))
-    student += maps[-1] + maps[0] + channels * voxels[0]
-    teacher = sum(maps) + 2 * maps[0]
+    voxels, maps = _sizes(patch, widths, strides)
+    student = kept(patch, channels, widths, blocks, strides)
     gradients = 2 * maps[0]
-    losses = LOSS_MAPS * classes * voxels[0]
-    unlabeled = batch - labeled_batch
-    values = batch * (student + gradients + losses) + unlabeled * teacher
+    losses = LOSS_MAPS * classes * voxels
+    teacher = sum(maps) + 2 * maps[0]
+    values = batch * (student + gradients + losses) + (batch - labeled_batch) * teacher
     values += 5 * parameters(channels, classes, widths, blocks, strides)
     values += 5 * HIDDEN * pool**2
-    return FLOAT * values
+    return FLOAT * values + BASE
+
+
+def kept(
+    patch: IntTriple,
+    channels: int,
+    widths: Sequence[int],
+    blocks: Sequence[int],
+    strides: Sequence[IntTriple],
+) -> int:
+    """Values that the V-Net keeps of one patch for the way back.
+
+    Two maps a convolution (its result, and that after batch norm and ReLU), one for each sum of
+    a skip, one for each dropout, and the patch.
+    """
+    voxels, maps = _sizes(patch, widths, strides)
+    encoder = 2 * sum(b * m for b, m in zip(blocks, maps, strict=True))
+    down = 2 * sum(maps[1:])
+    decoder = sum((2 * b + 3) * m for b, m in zip(blocks[:-1], maps[:-1], strict=True))
+    return encoder + down + decoder + maps[-1] + maps[0] + channels * voxels
+
+
+def _sizes(
+    patch: IntTriple, widths: Sequence[int], strides: Sequence[IntTriple]
+) -> tuple[int, list[int]]:
+    """Voxels of the patch, and values of one map of each stage."""
+    voxels = [prod(patch)]
+    for stride in strides:
+        voxels.append(voxels[-1] // prod(stride))
+    return voxels[0], [w * v for w, v in zip(widths, voxels, strict=True)]
 
 
 def parameters(
@@ -65,8 +89,7 @@ def parameters(
     for i, (width, layers) in enumerate(zip(widths, blocks, strict=True)):
         count += 27 * ((before if i == 0 else width) + (layers - 1) * width) * width
         if i < len(strides):
-            x, y, z = strides[i]
-            count += 2 * x * y * z * width * widths[i + 1] + 27 * layers * width**2
+            count += 2 * prod(strides[i]) * width * widths[i + 1] + 27 * layers * width**2
     return count + widths[0] * (2 * classes - 1)
 
 

@@ -21,7 +21,7 @@ class Plan:
 
     channels, classes: of the scans and their labels, background included.
     spacing: mm along the RAS+ axes. normalization, window: as `Preprocessing` has them.
-    crop: "nonzero" cuts the empty border of every scan away.
+    crop: "nonzero" keeps the box of what is not background.
     patch: voxels. widths, blocks, strides: as :class:`simcvd.networks.vnet.VNet` has them.
     batch, labeled_batch: patches an iteration in all, and how many of them are labelled.
     reasons: {field: sentence}. warnings: sentences.
@@ -99,12 +99,11 @@ class Plan:
 
     def prepare_arguments(self) -> dict[str, Any]:
         """Keyword arguments of :func:`simcvd.data.prepare.prepare`."""
-        crop = {"crop": self.crop} if self.crop != "none" else {}
         return {
             "spacing": self.spacing,
             "normalization": self.normalization,
             "window": self.window,
-            **crop,
+            "crop": self.crop,
         }
 
     def smaller(self, *, widths_factor: float = 0.5, iterations: int | None = None) -> Plan:

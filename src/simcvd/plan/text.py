@@ -6,8 +6,8 @@ import re
 import tomllib
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
-from itertools import pairwise
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, get_type_hints
 
 from simcvd.engine.settings import describe, fits, tuples
@@ -20,6 +20,7 @@ HEAD = """\
 #   simcvd prepare SCANS --out CACHE --plan THIS-FILE
 #   simcvd train CACHE --labeled N --out RUN --plan THIS-FILE
 """
+WIDTH = 96
 WARNING = "# WARNING: "
 CHOICES = tuple(f.name for f in fields(Plan) if f.name not in ("reasons", "warnings"))
 
@@ -36,8 +37,8 @@ def as_toml(plan: Plan) -> str:
     for name in CHOICES:
         value = getattr(plan, name)
         if value is not None:
-            reason = plan.reasons.get(name)
-            lines.append((f"\n# {reason}" if reason else "") + f"\n{name} = {_toml(value)}")
+            reason = wrap(plan.reasons.get(name, ""), WIDTH)
+            lines += ["", *(f"# {line}" for line in reason), f"{name} = {_toml(value)}"]
     return "\n".join(lines) + "\n"
 
 
@@ -87,11 +88,13 @@ def _typed(path: Path, name: str, value: Any, kind: Any) -> Any:
 
 def _reasons(lines: list[str]) -> dict[str, str]:
     """The comment right above each choice."""
-    found = {}
-    for above, line in pairwise(lines):
+    found: dict[str, str] = {}
+    comment: list[str] = []
+    for line in lines:
         name = re.match(r"(\w+)\s*=", line)
-        if name and above.startswith("# ") and not above.startswith(WARNING):
-            found[name[1]] = above.removeprefix("# ")
+        if name and comment:
+            found[name[1]] = " ".join(comment)
+        comment = [*comment, line.removeprefix("# ")] if line.startswith("# ") else []
     return found
 
 

@@ -1,0 +1,62 @@
+"""The counted maps and weights beside those of real networks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from simcvd.networks.vnet import VNet
+from simcvd.plan.memory import free_bytes, kept, parameters, step_bytes
+from simcvd.types import IntTriple
+
+NETWORKS = [
+    ((32, 32, 16), 1, (16, 32, 64), (1, 2, 3), ((2, 2, 1), (2, 2, 2))),
+    ((32, 32, 32), 4, (4, 8, 16, 32), (1, 2, 3, 3), ((2, 2, 2),) * 3),
+    ((24, 16, 8), 2, (8, 16), (2, 2), ((2, 2, 1),)),
+]
+Shape = tuple[IntTriple, int, tuple[int, ...], tuple[int, ...], tuple[IntTriple, ...]]
+
+
+@pytest.mark.parametrize("shape", NETWORKS)
+def test_maps_kept_are_those_that_autograd_keeps(shape: Shape) -> None:
+    patch, channels, widths, blocks, strides = shape
+    net = VNet(channels, 2, distance=True, widths=widths, blocks=blocks, strides=strides)
+    own = {t.untyped_storage().data_ptr() for t in [*net.parameters(), *net.buffers()]}
+    saved: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        place = tensor.untyped_storage().data_ptr()
+        if place not in own:
+            saved[place] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        net(torch.randn(2, channels, *patch))
+    values = sum(t.untyped_storage().nbytes() // 4 for t in saved.values()) / 2
+    assert kept(patch, channels, widths, blocks, strides) == pytest.approx(values, rel=0.06)
+
+
+@pytest.mark.parametrize("shape", NETWORKS)
+def test_weights_are_counted_right(shape: Shape) -> None:
+    _, channels, widths, blocks, strides = shape
+    net = VNet(channels, 3, distance=True, widths=widths, blocks=blocks, strides=strides)
+    weights = sum(p.numel() for p in net.parameters() if p.dim() > 1)
+    assert parameters(channels, 3, widths, blocks, strides) == weights
+
+
+def test_more_classes_channels_and_patches_need_more() -> None:
+    def need(classes: int = 2, channels: int = 1, batch: int = 4) -> int:
+        return step_bytes(
+            patch=(64, 64, 64), channels=channels, classes=classes, widths=(16, 32), blocks=(1, 2),
+            strides=((2, 2, 2),), batch=batch, labeled_batch=2,
+        )  # fmt: skip
+
+    voxels = 64**3
+    # 8 loss maps a class and patch; weights of the first layer and the heads are nothing beside.
+    assert need(classes=20) - need() == pytest.approx(18 * 8 * 4 * 4 * voxels, rel=1e-3)
+    assert need(channels=4) - need() == pytest.approx(3 * 4 * 4 * voxels, rel=0.01)
+    assert need(batch=6) > need(batch=4)
+
+
+def test_there_is_some_memory() -> None:
+    assert 1 << 28 < free_bytes() < 1 << 50
