@@ -44,7 +44,7 @@ def crop_of(images: Sequence[ImageFacts]) -> tuple[Literal["none", "nonzero"], s
     share = float(np.median(shares))
     verb = "would take" if share < WORTH else "takes"
     reason = (
-        f"Cutting the background around it away {verb} {share:.0%} of the median scan's voxels."
+        f"Cutting off the background at the borders {verb} {share:.0%} of the median scan's voxels."
     )
     return ("nonzero" if share >= WORTH else "none"), reason
 

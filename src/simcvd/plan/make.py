@@ -77,8 +77,8 @@ def plan_from(found: Source, facts: Sequence[CaseFacts], memory: int | None = No
         size, spacing, lambda p, s: candidate(p, s).memory_bytes <= memory
     )
     reasons = {
-        "channels": "Of the scans; for the memory alone.",
-        "classes": "Background and the labels there are; for the memory alone.",
+        "channels": "Images of a scan. Only the estimate of memory uses this.",
+        "classes": "Background and the labels there are. Only the estimate of memory uses this.",
         "spacing": why_spacing,
         "normalization": why_normal,
         "window": why_window,

@@ -109,21 +109,20 @@ class Plan:
     def smaller(self, *, widths_factor: float = 0.5, iterations: int | None = None) -> Plan:
         """The same scans and patches with a narrower network, and perhaps fewer iterations.
 
-        Widths are multiplied by `widths_factor`, and never go below 8 filters.
+        Widths are multiplied by `widths_factor`, but not to fewer than 8 filters.
         """
-        widths = tuple(max(NARROWEST, round(w * widths_factor)) for w in self.widths)
+        widths = tuple(min(w, max(NARROWEST, round(w * widths_factor))) for w in self.widths)
         reasons = {
             **self.reasons,
             "widths": f"{widths_factor:g} of the planned {list(self.widths)}, for speed.",
         }
-        if iterations is not None:
-            reasons["iterations"] = f"{self.iterations} were planned; fewer, for speed."
-        return replace(
-            self, widths=widths, iterations=iterations or self.iterations, reasons=reasons
-        )
+        if iterations is None:
+            return replace(self, widths=widths, reasons=reasons)
+        reasons["iterations"] = f"{self.iterations} were planned; fewer, for speed."
+        return replace(self, widths=widths, iterations=iterations, reasons=reasons)
 
     def quick(self) -> Plan:
-        """A plan for minutes on a CPU: half the widths, one convolution less a stage, 400 steps."""
+        """For minutes on a CPU: half the widths, one convolution less a stage, 400 iterations."""
         plan = self.smaller(widths_factor=0.5, iterations=min(self.iterations, 400))
         blocks = tuple(max(1, b - 1) for b in self.blocks)
         return replace(plan, blocks=blocks, reasons={**plan.reasons, "blocks": "Fewer, for speed."})
