@@ -202,6 +202,51 @@ def evaluate(
 
 
 @app.command()
+def benchmark(
+    cache: Annotated[Path | None, typer.Argument(help="What `simcvd prepare` wrote.")] = None,
+    protocol: Annotated[str, typer.Option(help="One of those that --list names.")] = "la-half",
+    out: Annotated[Path | None, typer.Option(help="Folder of all runs and tables.")] = None,
+    row: Annotated[
+        list[str] | None, typer.Option(help="Table I to V, methods, or a row; may be repeated.")
+    ] = None,
+    labeled: Annotated[
+        list[int] | None, typer.Option(help="Labelled scans; may be repeated.")
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="May be repeated.")] = None,
+    change: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD=VALUE", help="Another protocol, so named.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Runs side by side on this machine.")] = 1,
+    dask: Annotated[str | None, typer.Option(help="Address of a Dask scheduler.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is missing.")] = False,
+    only_tables: Annotated[
+        bool, typer.Option("--only-tables", help="Write the tables of what is done.")
+    ] = False,
+    listing: Annotated[
+        bool, typer.Option("--list", help="Name all protocols, methods and rows.")
+    ] = False,
+) -> None:
+    """Compare methods under one protocol; typed again, it goes on with what is missing."""
+    from simcvd.benchmark import command
+
+    if listing:
+        print(command.listing())
+        return
+    command.benchmark(
+        cache,
+        out,
+        protocol=protocol,
+        changes=change or (),
+        wanted=row or ("methods",),
+        labeled=labeled,
+        seeds=seed,
+        jobs=jobs,
+        dask=dask,
+        mode="dry" if dry_run else "tables" if only_tables else "run",
+    )
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")],
     quick: Annotated[bool, typer.Option(help="The smallest demo, under a minute.")] = False,

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from math import nan
-from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from simcvd.methods.base import names
@@ -27,8 +26,6 @@ class Numbers(NamedTuple):
 
 
 Data = Literal["la", "pancreas"]
-NOTHING: Mapping[int, tuple[str, ...]] = MappingProxyType({})
-NO_NUMBERS: Mapping[int, Numbers] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +41,8 @@ class Row:
     title: str
     method: str
     settings: tuple[str, ...] = ()
-    at: Mapping[int, tuple[str, ...]] = field(default_factory=lambda: NOTHING)
-    paper: Mapping[int, Numbers] = field(default_factory=lambda: NO_NUMBERS)
+    at: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    paper: Mapping[int, Numbers] = field(default_factory=dict)
 
     def settings_for(self, labeled: int) -> tuple[str, ...]:
         """All that is changed when ``labeled`` scans are labelled."""
@@ -97,7 +94,7 @@ TITLES = {
     "simcvd": "SimCVD",
 }
 # SASSNet's own choice for 16 labelled scans of LA; its default is that for 8.
-_AT = {"sassnet": MappingProxyType({16: ("method.weight=0.01",)})}
+_AT = {"sassnet": {16: ("method.weight=0.01",)}}
 
 
 _SIMCVD_8 = (89.03, 80.34, 2.59, 8.34)
@@ -193,7 +190,7 @@ def _variants(variants: tuple[_Variant, ...]) -> tuple[Row, ...]:
 def _plain(method: str) -> Row:
     """A method with nothing changed, without numbers."""
     title = TITLES.get(method, method)
-    return Row(id=method, title=title, method=method, at=_AT.get(method, NOTHING))
+    return Row(id=method, title=title, method=method, at=_AT.get(method, {}))
 
 
 # "Baseline" of Table III carries Mean Teacher's numbers of Table I.
@@ -288,7 +285,7 @@ def _named(name: str) -> list[Row]:
     if "/" in name or not all("=" in setting for setting in settings):
         raise SimcvdError(f"{name!r}: write a row of your own as row+method.field=value")
     own = "+".join((row.id, *settings))
-    return [replace(row, id=own, title=own, settings=(*row.settings, *settings), paper=NO_NUMBERS)]
+    return [replace(row, id=own, title=own, settings=(*row.settings, *settings), paper={})]
 
 
 def _by_id() -> dict[str, Row]:

@@ -1,0 +1,122 @@
+"""What `simcvd benchmark` does, and what it says on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from simcvd.benchmark.execute import Ended
+from simcvd.benchmark.grid import Grid, open_results, plan_grid, seconds_left
+from simcvd.benchmark.protocols import PROTOCOLS, Protocol, changed, find_protocol
+from simcvd.benchmark.units import Unit
+from simcvd.benchmark.write import TABLES, write_tables
+from simcvd.engine.settings import override
+from simcvd.experiments import listing as rows_listing
+from simcvd.experiments import select
+from simcvd.types import SimcvdError
+
+Mode = Literal["run", "dry", "tables"]
+
+
+def benchmark(
+    cache: Path | None,
+    out: Path | None,
+    *,
+    protocol: str,
+    changes: Sequence[str] = (),
+    wanted: Sequence[str] = ("methods",),
+    labeled: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
+    jobs: int = 1,
+    dask: str | None = None,
+    mode: Mode = "run",
+) -> None:
+    """List what is missing, run it, write the tables; see the command's options.
+
+    mode: "dry" stops after the list; "tables" needs no cache and runs nothing. Raises SimcvdError
+    for anything that cannot be asked for and, after the tables, if runs failed.
+    """
+    rows = select(wanted)  # an unknown row is refused first
+    chosen = _protocol(protocol, changes)
+    if out is None or (cache is None and mode != "tables"):
+        raise SimcvdError("give a cache and --out for the results; --list shows what can be run")
+    failed: list[Ended] = []
+    if cache is not None and mode != "tables":
+        grid = plan_grid(cache, chosen, rows, out, labeled=labeled, seeds=seeds)
+        missing = grid.missing()
+        print(_plan(grid, missing, jobs), flush=True)
+        if mode == "dry":
+            return
+        open_results(grid)
+        failed = _run(grid, len(missing), jobs, dask)
+    try:
+        print(write_tables(out, wanted, split=chosen.split_scored, labeled=labeled))
+        print(f"tables: {out / TABLES}")
+    finally:
+        _refuse_failed(failed)
+
+
+def listing() -> str:
+    """Protocols, methods, and the rows of all five tables."""
+    protocols = [f"  {name:<22}{_brief(p)}" for name, p in PROTOCOLS.items()]
+    return "\n".join(["Protocols:", *protocols, "", rows_listing()])
+
+
+def _protocol(name: str, changes: Sequence[str]) -> Protocol:
+    base = find_protocol(name)
+    other = override({"protocol": base}, [f"protocol.{change}" for change in changes])["protocol"]
+    fields = [change.partition("=")[0].strip() for change in changes]
+    return changed(base, **{field: getattr(other, field) for field in fields})
+
+
+def _brief(protocol: Protocol) -> str:
+    patch = " x ".join(map(str, protocol.patch))
+    labels = ", ".join(map(str, protocol.labeled))
+    return f"{protocol.iterations} iterations, patch {patch}, {labels} labelled; {protocol.hash()}"
+
+
+def _plan(grid: Grid, missing: Sequence[Unit], jobs: int) -> str:
+    """What is done, and each missing run with its time."""
+    states = grid.states()
+    done = sum(s == "done" for s in states.values())
+    lines = [
+        f"protocol {grid.protocol.name}, hash {grid.protocol.hash()}: "
+        f"{done} of {len(grid.units)} runs done",
+        *grid.findings,
+    ]
+    if not missing:
+        return "\n".join(lines)
+    seconds = seconds_left(grid, missing)
+    lines += [f"  {u.name:<40}{states[u.name]:<9}{_time(seconds[u.name])}" for u in missing]
+    total = sum(seconds.values())
+    lines.append(f"{len(missing)} runs, about {_time(total)} one after another on this machine")
+    if jobs > 1:
+        lines.append(f"{jobs} side by side: between {_time(total / jobs)} and that")
+    return "\n".join(lines)
+
+
+def _run(grid: Grid, total: int, jobs: int, dask: str | None) -> list[Ended]:
+    """Run what is missing; gives back the failures."""
+    failed = []
+    for number, ended in enumerate(grid.run(jobs=jobs, dask=dask), start=1):
+        state = f"failed: it {ended.problem}" if ended.problem else "done"
+        print(f"[{number}/{total}] {ended.name} {state}", flush=True)
+        if ended.problem:
+            failed.append(ended)
+    return failed
+
+
+def _refuse_failed(failed: Sequence[Ended]) -> None:
+    if failed:
+        raise SimcvdError(
+            f"{len(failed)} runs failed: {', '.join(ended.name for ended in failed)}. The others "
+            "are kept; mend the cause shown above and type the same command again"
+        )
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"

@@ -1,0 +1,112 @@
+"""Runs of a grid, each in a process of its own: on this machine, or on a Dask cluster.
+
+A run is never lost with its process: it goes on from its last checkpoint wherever it is started
+next, on any machine that sees the same folders.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from simcvd.benchmark.units import Unit
+from simcvd.types import SimcvdError
+
+TAIL = 12  # lines of a failed run's log that are shown
+CONNECT_SECONDS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A run's process that is over. problem: "" where the run is trained and scored."""
+
+    name: str
+    problem: str
+
+
+def execute(unit: Unit, root: Path, side_by_side: int) -> Ended:
+    """One run in a process of its own, which stops with a checkpoint if this one is killed.
+
+    root: the cache. side_by_side: runs at once on one machine, which share out its cores: threads
+    that wait for each other's cores cost far more than they bring.
+    """
+    log = unit.beside(".log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = dict(os.environ)
+    if side_by_side > 1:
+        environment["OMP_NUM_THREADS"] = str(max((os.cpu_count() or 1) // side_by_side, 1))
+    command = [sys.executable, "-m", "simcvd.benchmark.worker"]
+    with (
+        log.open("ab") as output,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment
+        ) as process,
+    ):
+        assert process.stdin is not None
+        pickle.dump((unit, root), process.stdin)
+        process.stdin.flush()  # and left open: its end tells the run to stop
+        try:
+            code = process.wait()
+        except BaseException:
+            process.stdin.close()
+            process.wait()
+            raise
+    return Ended(name=unit.name, problem=_problem(code, log) if code else "")
+
+
+def execute_all(
+    units: Sequence[Unit], root: Path, *, jobs: int = 1, dask: str | None = None
+) -> Iterator[Ended]:
+    """Execute runs and give back each as it ends, in no fixed order.
+
+    jobs: runs side by side on one machine. dask: address of a scheduler, whose workers take the
+    runs instead, one for each of their threads; ``jobs`` of them share a machine.
+    Raises SimcvdError where the scheduler cannot be reached.
+    """
+    import joblib
+
+    with _backend(dask):
+        parallel = joblib.Parallel(
+            n_jobs=-1 if dask else jobs,
+            backend=None if dask else "threading",
+            return_as="generator_unordered",
+            batch_size=1,
+            pre_dispatch="all" if dask else "1 * n_jobs",
+        )
+        yield from parallel(joblib.delayed(execute)(unit, root, jobs) for unit in units)
+
+
+@contextmanager
+def _backend(scheduler: str | None) -> Iterator[None]:
+    if scheduler is None:
+        yield
+        return
+    import joblib
+
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise SimcvdError(
+            "runs on a Dask cluster need the package distributed; pip install 'simcvd[dask]'"
+        ) from error
+    try:
+        client = Client(scheduler, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, TimeoutError) as error:
+        raise SimcvdError(
+            f"no Dask scheduler answers at {scheduler} ({error}). Nothing was started and nothing "
+            "is lost; start one (dask scheduler), check the address, and type the command again"
+        ) from error
+    with client, joblib.parallel_config(backend="dask", client=client):
+        yield
+
+
+def _problem(code: int, log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:]
+    how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
+    return f"{how}; the end of {log}:\n    " + "\n    ".join(lines)

@@ -1,0 +1,163 @@
+"""Methods x numbers of labels x seeds under one protocol: what is missing, and running it.
+
+State is read from what lies on disk, so a grid may be stopped at any moment and started again.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from lightning.fabric import Fabric
+
+from simcvd.benchmark.execute import Ended, execute_all
+from simcvd.benchmark.protocols import Protocol, check, difference
+from simcvd.benchmark.units import State, Unit, make_units, seconds_of, state, steps_done
+from simcvd.data.audit import audit, refuse_fatal
+from simcvd.data.cache import Cache, write_json
+from simcvd.engine.loop import Trainer
+from simcvd.engine.run import resolve
+from simcvd.experiments import Row
+from simcvd.types import SimcvdError
+
+RECORD = "protocol.json"
+TIMED_STEPS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """All trainings of a benchmark. findings: the leak audit's sentences."""
+
+    cache: Cache
+    protocol: Protocol
+    results: Path
+    units: tuple[Unit, ...]
+    findings: tuple[str, ...]
+
+    def states(self) -> dict[str, State]:
+        """How far each run is, by its name."""
+        return {unit.name: state(unit, self.cache) for unit in self.units}
+
+    def missing(self) -> list[Unit]:
+        """The runs that are not trained and scored yet."""
+        return [unit for unit in self.units if state(unit, self.cache) != "done"]
+
+    def run(self, *, jobs: int = 1, dask: str | None = None) -> Iterator[Ended]:
+        """Do what is missing; gives back each run as it ends. See `execute_all`."""
+        yield from execute_all(self.missing(), self.cache.root, jobs=jobs, dask=dask)
+
+
+def plan_grid(
+    root: Path,
+    protocol: Protocol,
+    rows: Sequence[Row],
+    results: Path,
+    *,
+    labeled: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> Grid:
+    """Hold the data against the protocol and settle every run, writing nothing.
+
+    root: the cache. results: the grid's folder, there or not. labeled, seeds: the protocol's by
+    default. Raises SimcvdError for data that are not the protocol's, a test scan in the training
+    list, settings that do not exist, or a folder of other results.
+    """
+    cache = Cache(root.resolve())
+    findings = audit(cache)
+    refuse_fatal(findings)
+    check(protocol, cache, findings)
+    _check_folder(results, protocol, cache)
+    units = make_units(cache, protocol, rows, results.resolve(), labeled=labeled, seeds=seeds)
+    texts = tuple(f"Leak audit: {finding.text}." for finding in findings)
+    return Grid(cache=cache, protocol=protocol, results=results, units=tuple(units), findings=texts)
+
+
+def open_results(grid: Grid) -> None:
+    """Make the folder of the grid's results, with the protocol that all in it were made under."""
+    record = _record(grid.protocol, grid.cache)
+    write_json(grid.results / RECORD, {**record, "findings": list(grid.findings)})
+
+
+def seconds_left(grid: Grid, missing: Sequence[Unit]) -> dict[str, float]:
+    """Seconds that each missing run will take, trained and scored, on this machine alone.
+
+    From the times of the runs that are done and, while there are none, from a few steps of the
+    supervised method, timed here; a method's cost relative to it is counted (`Row.cost`) until a
+    run of its own has been timed. Scoring counts only once a run has been scored.
+    """
+    timed = [(unit.row, t) for unit in grid.units if (t := seconds_of(unit)) is not None]
+    if timed:
+        per_cost = median(seconds / row.cost for row, seconds in timed)
+    else:
+        per_cost = _step_seconds(grid) * grid.protocol.iterations
+    own = {row.id: median(t for other, t in timed if other.id == row.id) for row, _ in timed}
+    return {
+        unit.name: own.get(unit.row.id, unit.row.cost * per_cost) * (1 - _share_done(unit))
+        for unit in missing
+    }
+
+
+def read_findings(results: Path) -> list[str]:
+    """The leak audit's sentences as the grid wrote them; none where no grid did."""
+    path = results / RECORD
+    return list(_read(path).get("findings", ())) if path.exists() else []
+
+
+def _share_done(unit: Unit) -> float:
+    return steps_done(unit)[0] / unit.protocol.iterations
+
+
+def _step_seconds(grid: Grid) -> float:
+    """Of a step of the supervised method under the protocol, after one to warm up."""
+    unit = grid.units[0]
+    run = resolve(
+        grid.cache,
+        method="supervised",
+        labeled=unit.labeled,
+        settings=(*grid.protocol.settings(), f"train.seed={unit.seed}"),
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = Trainer(Fabric(devices=1), run, grid.cache, Path(scratch))
+        times = []
+        for _ in range(TIMED_STEPS + 1):
+            start = time.perf_counter()
+            float(trainer.train_step()["loss"])  # waits for a GPU
+            times.append(time.perf_counter() - start)
+    return median(times[1:])
+
+
+def _record(protocol: Protocol, cache: Cache) -> dict[str, Any]:
+    record = {"protocol": protocol.record(), "hash": protocol.hash()}
+    return {**record, "data": cache.manifest.data_hash}
+
+
+def _check_folder(results: Path, protocol: Protocol, cache: Cache) -> None:
+    path = results / RECORD
+    if path.exists():
+        old = _read(path)
+        old.pop("findings", None)
+        record = json.loads(json.dumps(_record(protocol, cache)))
+        if changed := difference(old, record):
+            raise SimcvdError(
+                f"{results} holds results of another protocol or of other data:\n  "
+                + "\n  ".join(changed)
+                + "\nGive another folder for these results"
+            )
+    elif results.exists() and any(results.iterdir()):
+        raise SimcvdError(f"{results} is not empty and holds no benchmark; give another folder")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SimcvdError(f"{path} is broken ({error}); move it away") from error
+    if not isinstance(record, dict):
+        raise SimcvdError(f"{path} holds a {type(record).__name__}, no record; move it away")
+    return record

@@ -1,0 +1,197 @@
+"""One training of a grid, and where it lies.
+
+::
+
+    RESULTS/protocol.json          the protocol and the data's hash
+    RESULTS/runs/NAME/             the run, as `simcvd train` and `simcvd evaluate` write it
+    RESULTS/runs/NAME.json         what was asked for, under which protocol; times and machine
+    RESULTS/runs/NAME.log          what the run printed
+    RESULTS/runs/NAME.lock         held while a process works on the run
+
+NAME is row-labels-seedN.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from simcvd.benchmark.protocols import Protocol
+from simcvd.data.cache import Cache, write_json
+from simcvd.engine.log import read_log
+from simcvd.engine.run import resolve
+from simcvd.engine.settings import differences
+from simcvd.experiments import Row, paper_numbers
+from simcvd.methods.base import find
+from simcvd.types import SimcvdError
+
+FORMAT = 1
+State = Literal["done", "started", "missing"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """One training and its scores. settings: the protocol's, then the row's own."""
+
+    row: Row
+    labeled: int
+    seed: int
+    protocol: Protocol
+    results: Path
+
+    @property
+    def name(self) -> str:
+        """The same for the same row, labels and seed."""
+        return f"{self.row.id}-{self.labeled}-seed{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.results / "runs" / self.name
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """For ``train --set``."""
+        own = self.row.settings_for(self.labeled)
+        return (*self.protocol.settings(), f"train.seed={self.seed}", *own)
+
+    def beside(self, suffix: str) -> Path:
+        """``NAME.json`` and its like beside the folder; a row's name may hold dots."""
+        return self.folder.with_name(self.name + suffix)
+
+    def metrics(self) -> Path:
+        """Where its scores are written."""
+        holdout = self.protocol.split_scored == "holdout"
+        return (self.folder / "holdout" if holdout else self.folder) / "metrics.json"
+
+    def record(self, cache: Cache) -> dict[str, Any]:
+        """What is asked for, as JSON."""
+        record: dict[str, Any] = {
+            "format": FORMAT,
+            "name": self.name,
+            "row": self.row.id,
+            "method": self.row.method,
+            "labeled": self.labeled,
+            "seed": self.seed,
+            "settings": self.settings,
+            "protocol": self.protocol.record(),
+            "protocol_hash": self.protocol.hash(),
+            "data": cache.manifest.data_hash,
+        }
+        return json.loads(json.dumps(record))
+
+
+def make_units(
+    cache: Cache,
+    protocol: Protocol,
+    rows: Sequence[Row],
+    results: Path,
+    *,
+    labeled: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> list[Unit]:
+    """The trainings of a grid: by labels, then seed, then row, so that comparisons come early.
+
+    labeled, seeds: the protocol's by default. The fully labelled control of the paper's tables is
+    added by default where the numbers are comparable. A method that needs unlabelled scans has
+    no training where none are left.
+    """
+    everything = len(cache.train)
+    counts = list(labeled or protocol.labeled)
+    if labeled is None and protocol.comparable:
+        counts += [n for n in (everything,) if n not in counts]
+    units = [
+        Unit(row=row, labeled=count, seed=seed, protocol=protocol, results=results)
+        for count in counts
+        for seed in seeds or protocol.seeds
+        for row in rows
+        if count < everything or _wanted_with_all(row, everything, protocol, labeled)
+    ]
+    for unit in units:
+        resolve_unit(unit, cache)  # unknown settings, too many labels: refused before any run
+    return units
+
+
+def resolve_unit(unit: Unit, cache: Cache) -> dict[str, Any]:
+    """Every setting of the run, as its config.json will hold it, but for version numbers."""
+    run = resolve(cache, method=unit.row.method, labeled=unit.labeled, settings=unit.settings)
+    return _without_version(run.record())
+
+
+def state(unit: Unit, cache: Cache) -> State:
+    """How far a run is. Raises SimcvdError if its place holds a run of other settings."""
+    record = unit.record(cache)
+    try:
+        old = json.loads(unit.beside(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        old = None
+    if old is None:
+        if unit.folder.exists():
+            raise SimcvdError(
+                f"{unit.folder} was not made by a benchmark: {unit.beside('.json').name} is "
+                "missing. Move it away, or give another folder for the results"
+            )
+        return "missing"
+    if changed := differences({key: old.get(key) for key in record}, record):
+        raise SimcvdError(_conflict(unit, changed))
+    return "done" if _scored(unit, cache) else "started"
+
+
+def write_record(unit: Unit, cache: Cache, **more: Any) -> None:
+    """Write ``NAME.json``; ``more``: what is known once the run is over."""
+    unit.folder.parent.mkdir(parents=True, exist_ok=True)
+    write_json(unit.beside(".json"), {**unit.record(cache), **more})
+
+
+def seconds_of(unit: Unit) -> float | None:
+    """Seconds that training and scoring took, once the run is over."""
+    try:
+        record = json.loads(unit.beside(".json").read_text(encoding="utf-8"))
+        return float(sum(record["seconds"].values()))
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def steps_done(unit: Unit) -> tuple[int, float]:
+    """Iterations that were logged and the seconds they took."""
+    rows = read_log(unit.folder)
+    return (int(rows[-1]["step"]), rows[-1]["seconds"]) if rows else (0, 0.0)
+
+
+def _wanted_with_all(
+    row: Row, everything: int, protocol: Protocol, asked: Sequence[int] | None
+) -> bool:
+    """Whether a row is trained with every scan labelled: on demand, or as the paper did."""
+    if find(row.method).uses_unlabeled:
+        return False
+    return asked is not None or paper_numbers(protocol.paper, row.id, everything) is not None
+
+
+def _scored(unit: Unit, cache: Cache) -> bool:
+    """Whether there are scores, of this very run."""
+    try:
+        info = json.loads(unit.metrics().read_text(encoding="utf-8"))["info"]
+        found = _without_version(info["config"]["run"])
+        stride, data = info["stride"], info["config"]["data"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    if data != cache.manifest.data_hash or list(unit.protocol.stride) != stride:
+        return False
+    if changed := differences(found, resolve_unit(unit, cache)):
+        raise SimcvdError(_conflict(unit, changed))
+    return True
+
+
+def _without_version(run: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in run.items() if name not in ("format", "simcvd")}
+
+
+def _conflict(unit: Unit, changed: list[str]) -> str:
+    return (
+        f"{unit.folder} holds a run of other settings:\n  "
+        + "\n  ".join(changed)
+        + "\nMove it away, or give another folder for the results"
+    )

@@ -1,0 +1,110 @@
+"""The process of one run: ``python -m simcvd.benchmark.worker``, started by `execute`.
+
+It stops, with a checkpoint, as soon as its standard input ends: that is when whoever started it
+is gone, by whatever signal. So a killed worker leaves no training behind that nobody waits for.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from simcvd.benchmark.units import Unit, state, steps_done, write_record
+from simcvd.data.cache import Cache
+from simcvd.engine.loop import Interrupted, train
+from simcvd.engine.score_run import score_run
+from simcvd.types import SimcvdError
+
+LOCK_SECONDS = 120.0  # to wait for a process that is just being stopped
+STOPPED = 130
+
+
+def work(unit: Unit, root: Path) -> None:
+    """Train and score one run, or go on with it; do nothing if it is done.
+
+    Raises SimcvdError for what training and scoring refuse, or if the run is taken.
+    """
+    with _locked(unit.beside(".lock")):
+        cache = Cache(root)
+        if state(unit, cache) == "done":
+            return
+        write_record(unit, cache)
+        print(_command(unit, root), flush=True)
+        train(
+            root,
+            unit.folder,
+            method=unit.row.method,
+            labeled=unit.labeled,
+            settings=unit.settings,
+        )
+        started = time.monotonic()
+        score_run(
+            unit.folder,
+            split=unit.protocol.split_scored,
+            stride=unit.protocol.stride,
+            cache=root,
+            quiet=True,
+        )
+        seconds = {"train": steps_done(unit)[1], "score": round(time.monotonic() - started, 3)}
+        write_record(unit, cache, seconds=seconds)
+
+
+def main() -> int:
+    """Do the work that `execute` sends through standard input, then watch for its end."""
+    unit, root = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    try:
+        work(unit, root)
+    except (Interrupted, KeyboardInterrupt):
+        return STOPPED
+    except SimcvdError as error:
+        print(f"simcvd: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _stop_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        until = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if time.monotonic() > until:
+                    raise SimcvdError(
+                        f"{path}: another process works on this run; is the benchmark running "
+                        "twice? Let one of them end"
+                    ) from error
+                time.sleep(0.2)
+        yield
+
+
+def _command(unit: Unit, root: Path) -> str:
+    """How the run is done by hand."""
+    flags = " ".join(f"--set '{setting}'" for setting in unit.settings)
+    stride = " ".join(map(str, unit.protocol.stride))
+    return (
+        f"simcvd train {root} --method {unit.row.method} --labeled {unit.labeled} "
+        f"--out {unit.folder} {flags}\n"
+        f"simcvd evaluate {unit.folder} --split {unit.protocol.split_scored} --stride {stride}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
