@@ -102,7 +102,7 @@ def whole(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("whole") / "results"
     text = finish([*arguments(cache, out, 40), "--jobs=2"])
     assert "0 of 2 runs done" in text
-    assert "Leak audit" in text
+    assert "Leak audit: no scan twice" in text
     return out
 
 

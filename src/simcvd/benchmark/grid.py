@@ -75,6 +75,7 @@ def plan_grid(
     _check_folder(results, protocol, cache)
     units = make_units(cache, protocol, rows, results.resolve(), labeled=labeled, seeds=seeds)
     texts = tuple(f"Leak audit: {finding.text}." for finding in findings)
+    texts = texts or ("Leak audit: no scan twice, none cropped by its label.",)
     return Grid(cache=cache, protocol=protocol, results=results, units=tuple(units), findings=texts)
 
 

@@ -72,7 +72,9 @@ def main() -> int:
 
 
 def _stop_with_parent() -> None:
-    sys.stdin.buffer.read()
+    # Not through sys.stdin, whose lock a thread still reading would hold at the end of the process.
+    while os.read(0, 1):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
