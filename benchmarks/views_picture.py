@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from simcvd.data.crop import cropped
 from simcvd.data.io import read_image
 from simcvd.data.phantom import PhantomSettings, make_phantom
 from simcvd.data.preprocess import Preprocessing, to_network
@@ -32,12 +33,10 @@ VIEWS: tuple[View, ...] = get_args(View)
 
 def patch_of(volume: Volume) -> Tensor:
     """The middle of a scan, ``[1, 1, X, Y, Z]``, normalised as for training."""
-    array = to_network(volume, Preprocessing()).array[:1]
-    middle = [
-        slice(max((n - side) // 2, 0), max((n - side) // 2, 0) + side)
-        for n, side in zip(array.shape[1:], PATCH, strict=True)
-    ]
-    return torch.from_numpy(np.ascontiguousarray(array[(..., *middle)]))[None]
+    scan = to_network(volume, Preprocessing())
+    starts = (max((n - side) // 2, 0) for n, side in zip(scan.array.shape[1:], PATCH, strict=True))
+    x, y, z = (slice(a, a + side) for a, side in zip(starts, PATCH, strict=True))
+    return torch.from_numpy(cropped(scan, (x, y, z)).array[None, :1])
 
 
 def draw(patch: Tensor, path: Path, seeds: tuple[int, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -169,6 +170,32 @@ def test_ct_clips_to_the_window_first() -> None:
     ).array
     clipped = array.clip(-125, 275)
     assert np.allclose(out, (clipped - clipped.mean()) / clipped.std(), atol=1e-5)
+
+
+@pytest.mark.parametrize("stored", ["as is", "turned"])
+@pytest.mark.parametrize(
+    ("p", "most"),
+    [
+        (Preprocessing(), 1.0),  # the result
+        (Preprocessing(normalization="ct", window=(-125, 275)), 1.0),
+        (Preprocessing(spacing=(1.25, 1.25, 1.25)), 1 + 0.8 + 0.8**3),  # own, first axis, result
+    ],
+    ids=["zscore", "ct", "coarser"],
+)
+def test_memory_is_that_of_the_result_and_at_most_two_maps(
+    p: Preprocessing, most: float, stored: str
+) -> None:
+    """Peak of what is allocated, in units of the scan, planes and imports within 0.15 of it."""
+    array = np.random.default_rng(0).normal(0, 100, (1, 100, 90, 80)).astype(np.float32)
+    volume = Volume(array=array, affine=np.eye(4))
+    if stored == "turned":
+        volume = turned(volume, ORIENTATIONS[29])
+    to_network(volume, p)  # loads what it needs
+    tracemalloc.start()
+    to_network(volume, p)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak / array.nbytes < most + 0.15
 
 
 def test_settings_survive_json_and_wrong_ones_are_refused() -> None:

@@ -7,13 +7,14 @@ a signed permutation, a scale and a shift, and every resampling is separable.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
-from scipy import sparse
 
 from simcvd.data.io import spacing_of
+from simcvd.data.resample import axis_maps, resampled
 from simcvd.types import IntTriple, SimcvdError, Triple, Volume
 
 Normalization = Literal["none", "zscore", "ct"]
@@ -85,14 +86,20 @@ def to_network(volume: Volume, p: Preprocessing) -> Volume:
     """A scan ``[C, X, Y, Z]`` on the network's grid, float32, with that grid's affine.
 
     Going coarser is anti-aliased (Cardoso et al., MICCAI 2015: the point spread of the
-    coarser scanner). Statistics are those of the scan at its own resolution.
+    coarser scanner). Statistics are those of the scan at its own resolution. Takes little
+    memory beyond the result's; where it resamples, beyond that of about two channels.
     """
-    volume = canonical(volume)
-    array = np.stack([_normalised(channel, p) for channel in volume.array])
-    shape, affine = _network_grid(array.shape[1:], volume.affine, p.spacing)
-    maps = _axis_maps(affine, volume.affine)
-    channels = [_resampled(channel, shape, maps, blur=True) for channel in array]
-    return Volume(array=np.stack(channels), affine=affine)
+    volume = _turned(volume)
+    x, y, z = volume.array.shape[1:]
+    shape, affine = _network_grid((x, y, z), volume.affine, p.spacing)
+    maps = axis_maps(affine, volume.affine)
+    result = np.empty((len(volume.array), *shape), np.float32)
+    for channel, out in zip(volume.array, result, strict=True):
+        if np.array_equal(affine, volume.affine):
+            _normalise(channel, p, out)
+        else:  # nothing here holds the normalised channel: it goes after the first axis
+            resampled(_normalised(channel, p), shape, maps, blur=True, out=out)
+    return Volume(array=result, affine=affine)
 
 
 def label_to_network(label: Volume, p: Preprocessing) -> Volume:
@@ -101,9 +108,9 @@ def label_to_network(label: Volume, p: Preprocessing) -> Volume:
     shape, affine = _network_grid(label.array.shape, label.affine, p.spacing)
     if shape == label.array.shape:
         return Volume(array=label.array, affine=affine)
-    maps = _axis_maps(affine, label.affine)
+    maps = axis_maps(affine, label.affine)
     values = np.unique(label.array)
-    shares = (_resampled((label.array == v).astype(np.float32), shape, maps) for v in values)
+    shares = (resampled((label.array == v).astype(np.float32), shape, maps) for v in values)
     return Volume(array=values[_argmax(shares, shape)], affine=affine)
 
 
@@ -120,8 +127,8 @@ def to_source(
     Returns uint8 (uint16 beyond 256 classes). Raises SimcvdError if the two grids do
     not share their axes, which `to_network` guarantees.
     """
-    maps = _axis_maps(source_affine, affine)
-    classes = (_resampled(np.asarray(p, np.float32), source_shape, maps) for p in probabilities)
+    maps = axis_maps(source_affine, affine)
+    classes = (resampled(np.asarray(p, np.float32), source_shape, maps) for p in probabilities)
     dtype = np.uint8 if len(probabilities) <= 256 else np.uint16
     return _argmax(classes, source_shape).astype(dtype)
 
@@ -129,18 +136,23 @@ def to_source(
 def canonical(volume: Volume) -> Volume:
     """The same voxels with axes flipped and swapped to be closest to RAS+, C-contiguous.
 
-    Contiguous, so that sums over the scan are taken in the same order whatever the
-    file's orientation: a re-oriented scan then gives the same bits.
+    The array is copied only if the axes must change.
     """
+    turned = _turned(volume)
+    return replace(turned, array=np.ascontiguousarray(turned.array))
+
+
+def _turned(volume: Volume) -> Volume:
+    """`canonical` as a view of the same memory, in whatever order that lies."""
     from nibabel import orientations
 
-    spatial = volume.array.shape[-3:]
+    spatial, channels = volume.array.shape[-3:], volume.array.ndim - 3
     turn = orientations.io_orientation(volume.affine)
-    arrays = volume.array.reshape(-1, *spatial)
-    turned = np.stack([orientations.apply_orientation(array, turn) for array in arrays])
-    array = turned[0] if volume.array.ndim == 3 else turned
+    order = np.argsort(turn[:, 0]).astype(int)
+    array = volume.array.transpose((*range(channels), *(order + channels)))
+    mirrored = channels + np.flatnonzero(turn[order, 1] < 0)
     _, affine = canonical_grid(spatial, volume.affine)
-    return Volume(array=np.ascontiguousarray(array), affine=affine)
+    return Volume(array=np.flip(array, tuple(mirrored)), affine=affine)
 
 
 def canonical_grid(shape: IntTriple, affine: np.ndarray) -> tuple[IntTriple, np.ndarray]:
@@ -153,15 +165,34 @@ def canonical_grid(shape: IntTriple, affine: np.ndarray) -> tuple[IntTriple, np.
 
 
 def _normalised(channel: np.ndarray, p: Preprocessing) -> np.ndarray:
-    if p.normalization == "none":
-        return channel.astype(np.float32)
-    if p.window is not None:
-        channel = channel.clip(*p.window)
-    mean = channel.mean(dtype=np.float64)
-    std = channel.std(dtype=np.float64)
+    return _normalise(channel, p, np.empty(channel.shape, np.float32))
+
+
+def _normalise(channel: np.ndarray, p: Preprocessing, out: np.ndarray) -> np.ndarray:
+    """Fill `out` with a normalised channel ``[X, Y, Z]``, plane by plane; returns it."""
+    mean, std = (0.0, 1.0) if p.normalization == "none" else _mean_and_std(channel, p)
+    for plane, filled in zip(_planes(channel, p), out, strict=True):
+        filled[...] = (plane - mean) / std
+    return out
+
+
+def _mean_and_std(channel: np.ndarray, p: Preprocessing) -> tuple[float, float]:
+    mean = sum(float(plane.sum()) for plane in _planes(channel, p)) / channel.size
+    squares = sum(float(((plane - mean) ** 2).sum()) for plane in _planes(channel, p))
+    std = float(np.sqrt(squares / channel.size))
     # A constant scan has nothing to scale; it becomes zero everywhere.
-    scaled: np.ndarray = (channel - mean) / (std if std > 0 else 1.0)
-    return scaled.astype(np.float32)
+    return mean, std if std > 0 else 1.0
+
+
+def _planes(channel: np.ndarray, p: Preprocessing) -> Iterator[np.ndarray]:
+    """The planes ``[Y, Z]`` of a channel within the window, in float64.
+
+    C-contiguous, so that sums are taken in the same order whatever the file's orientation: a
+    re-oriented scan then gives the same bits.
+    """
+    for plane in channel:
+        values = plane.astype(np.float64, order="C")
+        yield values if p.window is None else values.clip(*p.window)
 
 
 def _network_grid(
@@ -182,65 +213,6 @@ def _network_grid(
     step[:3, 3] = (size - 1) / 2 - ratio * (new - 1) / 2
     x, y, z = (int(n) for n in new)
     return (x, y, z), affine @ step
-
-
-AxisMap = tuple[int, float, float]
-
-
-def _axis_maps(target: np.ndarray, source: np.ndarray) -> list[AxisMap]:
-    """For each target axis: which source axis it runs along, and index -> scale, shift."""
-    link = np.linalg.inv(source) @ target
-    matrix = link[:3, :3]
-    axes = np.abs(matrix).argmax(axis=0)
-    rest = matrix.copy()
-    rest[axes, range(3)] = 0
-    if len(set(axes)) < 3 or np.abs(rest).max() > 1e-3 * np.abs(matrix).max():
-        raise SimcvdError(
-            "the two grids do not share their axes, so labels cannot be carried over: "
-            f"{source.tolist()} and {target.tolist()}."
-        )
-    # Rounded, so that identical positions stay exactly so through the matrix inversion.
-    return [(int(a), *np.round((matrix[a, i], link[a, 3]), 9)) for i, a in enumerate(axes)]
-
-
-def _resampled(
-    array: np.ndarray, shape: IntTriple, maps: list[AxisMap], *, blur: bool = False
-) -> np.ndarray:
-    """`array` read at the target's voxel centres, one axis after the other."""
-    array = array.transpose([axis for axis, _, _ in maps])
-    for axis, (_, scale, shift) in enumerate(maps):
-        if shape[axis] == array.shape[axis] and scale == 1 and shift == 0:
-            continue
-        weights = _weights(array.shape[axis], shape[axis], scale, shift, blur)
-        moved = np.moveaxis(array, axis, 0)
-        flat = weights @ np.ascontiguousarray(moved).reshape(len(moved), -1)
-        array = np.moveaxis(flat.reshape(shape[axis], *moved.shape[1:]), 0, axis)
-    return np.ascontiguousarray(array)
-
-
-def _weights(n: int, n_new: int, scale: float, shift: float, blur: bool) -> sparse.csr_array:
-    """``[n_new, n]``: linear interpolation at ``scale * i + shift``, edges repeated."""
-    position = np.clip(np.arange(n_new) * scale + shift, 0, n - 1)
-    low = np.minimum(position.astype(int), max(n - 2, 0))
-    high = np.minimum(low + 1, n - 1)
-    share = (position - low).astype(np.float32)
-    rows = np.arange(n_new)
-    entries = (np.concatenate([1 - share, share]), (np.tile(rows, 2), np.concatenate([low, high])))
-    linear = sparse.csr_array(entries, shape=(n_new, n))
-    if blur and abs(scale) > 1:
-        linear = sparse.csr_array(linear @ _gaussian(n, abs(scale)))
-    return linear.astype(np.float32)
-
-
-def _gaussian(n: int, ratio: float) -> sparse.csr_array:
-    """``[n, n]`` smoothing that turns a voxel's point spread into one `ratio` times wider."""
-    sigma = np.sqrt((ratio**2 - 1) / (8 * np.log(2)))
-    radius = int(np.ceil(4 * sigma))
-    offsets = np.arange(-radius, radius + 1)
-    kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
-    rows = np.repeat(np.arange(n), len(offsets))
-    columns = np.clip(rows + np.tile(offsets, n), 0, n - 1)
-    return sparse.csr_array((np.tile(kernel / kernel.sum(), n), (rows, columns)), shape=(n, n))
 
 
 def _argmax(maps: Any, shape: IntTriple) -> np.ndarray:
