@@ -1,8 +1,10 @@
 """Copy what a scored run says about itself, without weights, scans or this machine's paths.
 
     python benchmarks/collect.py RUN [RUN ...] --out benchmarks/results/NAME
+    python benchmarks/collect.py --grid RESULTS --out benchmarks/results/NAME
 
-Takes config.json, log.csv and metrics.{csv,json,md} of each run, and of its held-out split.
+Takes config.json, log.csv and metrics.{csv,json,md} of each run, and of its held-out split. Of a grid,
+what `simcvd benchmark --only-tables` needs to make the tables again, and the tables.
 """
 
 from __future__ import annotations
@@ -38,14 +40,28 @@ def collect(run: Path, out: Path) -> None:
     (out / run.name / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
+def collect_grid(results: Path, out: Path) -> None:
+    """The scored runs of a benchmark, what each was asked for, and the tables."""
+    for record in sorted((results / "runs").glob("*.json")):
+        run = record.with_suffix("")
+        if (run / "metrics.json").exists() or (run / "holdout" / "metrics.json").exists():
+            collect(run, out / "runs")
+            shutil.copy(record, out / "runs" / record.name)
+    shutil.copy(results / "protocol.json", out / "protocol.json")
+    shutil.copytree(results / "tables", out / "tables", dirs_exist_ok=True)
+
+
 def main() -> None:
-    """Collect every run named."""
+    """Collect every run named, or a grid."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("runs", type=Path, nargs="*")
+    parser.add_argument("--grid", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     for run in arguments.runs:
         collect(run, arguments.out)
+    if arguments.grid:
+        collect_grid(arguments.grid, arguments.out)
 
 
 if __name__ == "__main__":
