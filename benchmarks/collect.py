@@ -3,8 +3,8 @@
     python benchmarks/collect.py RUN [RUN ...] --out benchmarks/results/NAME
     python benchmarks/collect.py --grid RESULTS --out benchmarks/results/NAME
 
-Takes config.json, log.csv and metrics.{csv,json,md} of each run, and of its held-out split. Of a grid,
-what `simcvd benchmark --only-tables` needs to make the tables again, and the tables.
+Takes config.json, log.csv and metrics.{csv,json,md} of each run, and of its held-out split; of a
+grid, what `simcvd benchmark --only-tables` needs to make the tables again, and the tables.
 """
 
 from __future__ import annotations
