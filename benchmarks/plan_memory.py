@@ -42,6 +42,10 @@ CASES = {
         widths=(16, 32, 64, 128, 256), blocks=(1, 2, 3, 3, 3),
         strides=((2, 2, 1), (2, 2, 1), (2, 2, 2), (2, 2, 2)),
     ),
+    "flat, 8 classes, 2 channels": Plan(
+        channels=2, classes=8, spacing=(1, 1, 1), normalization="zscore", patch=(64, 48, 32),
+        widths=(16, 32, 64), blocks=(1, 2, 3), strides=((2, 2, 1), (2, 2, 2)),
+    ),
     "left atrium": Plan(
         channels=1, classes=2, spacing=(1, 1, 1), normalization="none", patch=(112, 112, 80),
         widths=(16, 32, 64, 128, 256), blocks=(1, 2, 3, 3, 3), strides=((2, 2, 2),) * 4,

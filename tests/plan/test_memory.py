@@ -58,5 +58,17 @@ def test_more_classes_channels_and_patches_need_more() -> None:
     assert need(batch=6) > need(batch=4)
 
 
+def test_a_large_deepest_map_costs_its_square() -> None:
+    def need(strides: tuple[IntTriple, ...]) -> int:
+        return step_bytes(
+            patch=(32, 32, 32), channels=1, classes=2, widths=(4, 4), blocks=(1, 1),
+            strides=strides, batch=4, labeled_batch=2,
+        )  # fmt: skip
+
+    # 16 x 16 x 32 voxels instead of 16 x 16 x 16: four matrices for each of 2 unlabelled patches.
+    more = 4 * 2 * 4 * (8192**2 - 4096**2)
+    assert need(((2, 2, 1),)) - need(((2, 2, 2),)) == pytest.approx(more, rel=0.02)
+
+
 def test_there_is_some_memory() -> None:
     assert 1 << 28 < free_bytes() < 1 << 50

@@ -14,6 +14,8 @@ FLOAT = 4
 # losses of SimCVD hold at once, and what torch loads and keeps for itself from the first step on.
 LOSS_MAPS = 8
 BASE = 150_000_000
+# Eq. (4) compares every voxel of the deepest map with every other; so many such matrices at once.
+SIMILARITIES = 4
 HIDDEN = 512  # of SimCVD's projection head
 # Of the memory that is free, what a plan may fill.
 SHARE = 0.7
@@ -43,6 +45,7 @@ def step_bytes(
     losses = LOSS_MAPS * classes * voxels
     teacher = sum(maps) + 2 * maps[0]
     values = batch * (student + gradients + losses) + (batch - labeled_batch) * teacher
+    values += (batch - labeled_batch) * SIMILARITIES * (maps[-1] // widths[-1]) ** 2
     values += 5 * parameters(channels, classes, widths, blocks, strides)
     values += 5 * HIDDEN * pool**2
     return FLOAT * values + BASE
