@@ -128,7 +128,7 @@ def _detached(header: Path) -> list[Path]:
     """The voxel file that a ``.mhd`` or ``.nhdr`` header names."""
     if header.suffix.lower() not in (".mhd", ".nhdr"):
         return []
-    text = header.read_text(errors="replace")
+    text = header.read_text(encoding="utf-8", errors="replace")
     names = re.findall(r"(?im)^(?:ElementDataFile\s*=|data ?file:)\s*(.+?)\s*$", text)
     return [p for p in (header.parent / name for name in names) if p.is_file()]
 
@@ -153,16 +153,11 @@ def prepare_case(job: Job) -> list[str]:
     if job.case.label:
         with _collected(problems):
             label = read_case_label(job.case)
-    elif job.preprocessing.crop == "label":
-        problems.append(
-            f"{job.case.images[0]}: has no label to be cropped by. Label it, take it out, or "
-            "prepare without --crop label."
-        )
     if image and label:
         problems += _geometry_problems(job.case, image, label)
     if label and job.case.label:
         problems += _value_problems(job.case.label, label, job.label_values)
-        problems += _crop_problems(job, label)
+    problems += _crop_problems(job, label)
     if image is None or problems:
         return problems
     with _collected(problems):
@@ -199,13 +194,16 @@ def _geometry_problems(case: SourceCase, image: Volume, label: Volume) -> list[s
     ]
 
 
-def _crop_problems(job: Job, label: Volume) -> list[str]:
-    if job.preprocessing.crop != "label" or (label.array != job.label_values[0]).any():
+def _crop_problems(job: Job, label: Volume | None) -> list[str]:
+    if job.preprocessing.crop != "label":
         return []
-    return [
-        f"{job.case.label}: holds background only, so the scan cannot be cropped by it. Correct "
-        "it, take the scan out, or prepare without --crop label."
-    ]
+    if job.case.label is None:
+        found = f"{job.case.images[0]}: has no label to be cropped by. Label it"
+    elif label is not None and not (label.array != job.label_values[0]).any():
+        found = f"{job.case.label}: holds background only, so it crops nothing. Correct it"
+    else:
+        return []
+    return [f"{found}, take the scan out, or prepare without --crop label."]
 
 
 def _value_problems(path: Path, label: Volume, values: tuple[int, ...]) -> list[str]:

@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from simcvd.files import write_text
+
 Row = dict[str, float]
 
 
@@ -18,10 +20,9 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, step: int = 0) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._jsonl, self._csv = folder / "log.jsonl", folder / "log.csv"
         rows = [row for row in read_log(folder) if row["step"] <= step]
-        self._jsonl.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_text(self._jsonl, "".join(json.dumps(row) + "\n" for row in rows))
         self._columns: list[str] = []
         self._write_csv(rows, "w")
         self._board = _tensorboard(folder, step)
