@@ -121,7 +121,7 @@ def plan(
         float | None, typer.Option(metavar="GB", help="For training; by default 70 % of the free.")
     ] = None,
     quick: Annotated[
-        bool, typer.Option(help="A narrower network and 400 iterations: minutes on a CPU.")
+        bool, typer.Option(help="A narrower network and 400 iterations: a trial, no model.")
     ] = False,
     jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
 ) -> None:

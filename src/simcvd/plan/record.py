@@ -122,7 +122,10 @@ class Plan:
         return replace(self, widths=widths, iterations=iterations, reasons=reasons)
 
     def quick(self) -> Plan:
-        """For minutes on a CPU: half the widths, one convolution less a stage, 400 iterations."""
+        """Half the widths, one convolution less a stage, 400 iterations.
+
+        A trial of all parts in minutes on a CPU; too short for a model (docs/plan.md).
+        """
         plan = self.smaller(widths_factor=0.5, iterations=min(self.iterations, 400))
         blocks = tuple(max(1, b - 1) for b in self.blocks)
         return replace(plan, blocks=blocks, reasons={**plan.reasons, "blocks": "Fewer, for speed."})
