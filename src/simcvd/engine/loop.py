@@ -17,6 +17,7 @@ from torch import Tensor, distributed, nn
 
 from simcvd.data.cache import Cache
 from simcvd.data.sampler import Patches, TwoStreams
+from simcvd.engine.allocator import keep_freed_memory
 from simcvd.engine.checkpoint import load_latest, save_checkpoint
 from simcvd.engine.ema import update_averages
 from simcvd.engine.log import RunLog
@@ -193,6 +194,8 @@ def launch() -> Fabric:
     strategy = DDPStrategy(find_unused_parameters=True) if processes * nodes > 1 else "auto"
     fabric = Fabric(devices=processes, num_nodes=nodes, strategy=strategy)
     fabric.launch()
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
     return fabric
 
 

@@ -1,0 +1,36 @@
+"""Page faults of repeated large allocations, with and without `keep_freed_memory`."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+
+import pytest
+
+BLOCK = 64 << 20
+SCRIPT = f"""
+import resource, sys
+import numpy as np
+if sys.argv[1] == "keep":
+    from simcvd.engine.allocator import keep_freed_memory
+    assert keep_freed_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(2):
+    np.ones({BLOCK}, np.uint8)
+before = faults()
+for _ in range(3):
+    np.ones({BLOCK}, np.uint8)
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="no mallopt in this libc")
+def test_large_blocks_are_reused() -> None:
+    given, kept = (
+        int(subprocess.check_output([sys.executable, "-c", SCRIPT, how])) for how in ("", "keep")
+    )
+    huge = 2 << 20  # where the kernel hands out such pages, a fault brings one of them
+    assert given >= 3 * BLOCK // huge
+    assert kept < given / 10
