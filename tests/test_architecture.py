@@ -24,7 +24,7 @@ RANKS = (
     ("data", "methods"),
     ("inference",),
     ("engine",),
-    ("experiments", "benchmark", "report", "demo", "plan"),
+    ("experiments", "benchmark", "report", "demo", "plan", "run"),
     ("cli",),
 )
 RANK = {unit: rank for rank, units in enumerate(RANKS) for unit in units}

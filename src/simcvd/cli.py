@@ -32,6 +32,27 @@ PlanFile = Annotated[
 
 
 @app.command()
+def run(
+    images: Annotated[Path, typer.Option(help="Folder of scans, or a data set with its labels.")],
+    out: Annotated[Path, typer.Option(help="Folder for everything; the same command resumes.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="Folder of label maps; a scan without one is unlabelled.")
+    ] = None,
+    preset: Annotated[
+        Literal["quick", "standard", "full"], typer.Option(help="How much is trained.")
+    ] = "standard",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print plan, time and memory; write nothing.")
+    ] = False,
+    jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
+) -> None:
+    """Everything: check, plan, train with and without the unlabelled scans, segment all scans."""
+    from simcvd import run as whole
+
+    (whole.dry_run if dry_run else whole.run)(images, labels, out, preset=preset, jobs=jobs)
+
+
+@app.command()
 def prepare(
     source: Annotated[Path, typer.Argument(help="Folder of scans, in any layout of the docs.")],
     out: Annotated[Path, typer.Option(help="Folder of the prepared cache.")],

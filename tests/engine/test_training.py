@@ -22,6 +22,7 @@ from simcvd.engine import loop
 from simcvd.engine.checkpoint import load_latest, save_checkpoint
 from simcvd.engine.log import read_log
 from simcvd.engine.loop import train
+from simcvd.engine.run import split
 from simcvd.types import SimcvdError
 
 CPU = torch.device("cpu")
@@ -150,6 +151,8 @@ def test_a_folder_with_something_else_in_it_is_left_alone(
         (99, [], "99 labelled training scans were asked for.*6"),
         (0, [], "Ask for 1 to 6"),
         (3, ["train.holdout=4"], "7 labelled training scans were asked for"),
+        (3, ["train.fold=1"], "a fold needs scans to hold out"),
+        (4, ["train.holdout=2", "train.fold=3"], r"make the folds 0 to 2"),
         (3, ["method.tua=0.3"], "no 'method.tua'.*method.tau"),
         (3, ["method.tau=warm"], "expected float"),
         (3, ["method.boundary=edge"], "one of distance, probability"),
@@ -163,6 +166,33 @@ def test_settings_that_cannot_work_are_refused(
 ) -> None:
     with pytest.raises(SimcvdError, match=message):
         train(small_cache.root, tmp_path / "run", labeled=labeled, settings=settings)
+
+
+def test_every_fold_holds_out_others_and_never_sees_them(small_cache: Cache) -> None:
+    """Six labelled scans in three folds of two: each is held out once, from the end on."""
+    folds = [split(small_cache, 3, 2, fold) for fold in range(3)]
+    assert [held for _, _, held in folds] == [
+        ("case4", "case5"),
+        ("case2", "case3"),
+        ("case0", "case1"),
+    ]
+    assert [names for names, _, _ in folds] == [
+        ("case0", "case1", "case2"),
+        ("case0", "case1", "case4"),
+        ("case2", "case3", "case4"),
+    ]
+    for names, rest, held in folds:  # the one left over counts as unlabelled
+        assert sorted((*names, *rest, *held)) == sorted(small_cache.train)
+
+
+def test_a_run_from_before_there_were_folds_goes_on(small_cache: Cache, tmp_path: Path) -> None:
+    settings = [*FLAGS, "train.iterations=2"]
+    train(small_cache.root, tmp_path / "run", labeled=LABELED, settings=settings)
+    path = tmp_path / "run" / "config.json"
+    record = json.loads(path.read_text())
+    del record["run"]["train"]["fold"]
+    path.write_text(json.dumps(record))
+    train(small_cache.root, tmp_path / "run", labeled=LABELED, settings=settings)
 
 
 def test_an_unknown_method_names_the_near_misses(small_cache: Cache, tmp_path: Path) -> None:

@@ -54,22 +54,35 @@ def check_source(
     found = _recognised(source, labels)
     leaks = _patients(found, patient) if splits else []  # a wrong pattern shows before hours pass
     facts = examine_all(found, jobs, "checking", quiet)
-    findings = [*_layout(found), *(f for one in facts for f in one.findings)]
-    findings += [*compare(facts, found.train, found.test), *leaks]
     notes: list[str] = []
     if splits:
-        findings += _crops(facts)
+        leaks += _crops(facts)
         notes = _not_looked_at(found, facts, patient)
-    report = CheckReport(
+    seconds = time.perf_counter() - start
+    return report_of(source, found, facts, seconds, more=leaks, notes=notes), found
+
+
+def report_of(
+    source: Path,
+    found: Source,
+    facts: Sequence[CaseFacts],
+    seconds: float,
+    *,
+    more: Sequence[Finding] = (),
+    notes: Sequence[str] = (),
+) -> CheckReport:
+    """The report on a data set whose scans have been read already, in so many seconds."""
+    findings = [*_layout(found), *(f for one in facts for f in one.findings)]
+    findings += [*compare(facts, found.train, found.test), *more]
+    return CheckReport(
         source=str(source),
         description=found.description,
         scans=len(found.cases),
         labeled=sum(case.label is not None for case in found.cases.values()),
-        seconds=time.perf_counter() - start,
+        seconds=seconds,
         findings=tuple(sorted(findings, key=lambda f: (f.severity, f.scan))),
         notes=tuple(notes),
     )
-    return report, found
 
 
 def _patients(found: Source, patient: str | None) -> list[Finding]:

@@ -72,7 +72,7 @@ def resolve(
         schedule = dataclasses.replace(schedule, patch=patch)
     assert schedule.patch is not None
     info = cache.task_info
-    names, rest, held = split(cache, labeled, schedule.holdout)
+    names, rest, held = split(cache, labeled, schedule.holdout, schedule.fold)
     return Run(
         method=method,
         labeled=names,
@@ -86,16 +86,25 @@ def resolve(
 
 
 def split(
-    cache: Cache, labeled: int, holdout: int
+    cache: Cache, labeled: int, holdout: int, fold: int = 0
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Training cases that count as labelled, as unlabelled, and those held out.
 
-    The first ``labeled`` cases of the list that have a label; the last ``holdout`` that do.
+    Held out are the last ``holdout`` cases that have a label, or in fold 1 those before, and so
+    on; labelled are the first ``labeled`` of the others that have one. What is held out is not
+    among the unlabelled either.
     """
-    names = cache.labeled(labeled)
+    cache.labeled(labeled)
     cache.labeled(labeled + holdout)  # refuses more than there are
     have = tuple(name for name in cache.train if cache.manifest.cases[name].has_label)
-    held = have[len(have) - holdout :]
+    last = len(have) - fold * holdout
+    if last < holdout:
+        raise SimcvdError(
+            f"train.fold is {fold}, but {len(have)} labelled scans, {holdout} held out at a time, "
+            f"make the folds 0 to {len(have) // holdout - 1}"
+        )
+    held = have[last - holdout : last]
+    names = tuple(name for name in have if name not in held)[:labeled]
     rest = tuple(name for name in cache.train if name not in {*names, *held})
     return names, rest, held
 
@@ -148,6 +157,7 @@ def open_folder(out: Path, run: Run, cache: Cache) -> None:
     record = {"run": run.record(), "data": cache.manifest.data_hash}
     if path.exists():
         old = json.loads(path.read_text(encoding="utf-8"))
+        old["run"]["train"].setdefault("fold", 0)  # which runs had before there were folds
         changed = differences({k: old.get(k) for k in record}, record)
         if changed:
             raise SimcvdError(

@@ -31,6 +31,8 @@ class TrainConfig:
     lr_every: iterations between divisions of the learning rate by 10; None is half the run.
     holdout: labelled scans at the end of the training list that are kept out of training, to
         choose settings on.
+    fold: which ``holdout`` of them: 0 the last ones, 1 those before, and so on, so that every fold
+        of a cross-validation is a run of its own.
     """
 
     iterations: int = 6000
@@ -44,6 +46,7 @@ class TrainConfig:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     holdout: int = 0
+    fold: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     def __post_init__(self) -> None:
@@ -54,6 +57,11 @@ class TrainConfig:
             raise SimcvdError(
                 f"train.labeled_batch is {self.labeled_batch} of train.batch {self.batch}; "
                 "it cannot be the larger"
+            )
+        if self.holdout < 0 or self.fold < 0 or (self.fold and not self.holdout):
+            raise SimcvdError(
+                f"train.fold is {self.fold} and train.holdout {self.holdout}; neither may be "
+                "negative, and a fold needs scans to hold out"
             )
 
 

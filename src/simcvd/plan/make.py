@@ -88,6 +88,9 @@ def plan_from(found: Source, facts: Sequence[CaseFacts], memory: int | None = No
         "widths": f"The benchmark's V-Net, {len(strides) + 1} of its {len(WIDTHS)} stages.",
         "blocks": "Convolutions a stage, as there.",
         "batch": "The paper's: its averages and learning rate are made for 4 patches, 2 labelled.",
+        "lr": "The paper's.",
+        "dropout": "The benchmark's V-Net; a short training of a narrow network wants less.",
+        "augmentation": "Quarter turns and flips in the X, Y plane; none shows scans as they lie.",
         "iterations": "The paper's; the learning rate falls to a tenth after half of them.",
     }
     reasons = {name: why for name, why in reasons.items() if why}

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from simcvd.data.preprocess import Normalization, Preprocessing
 from simcvd.plan.memory import step_bytes
+from simcvd.transforms.spatial import Augmentation
 from simcvd.types import IntTriple, SimcvdError, Triple
 
 # The projection head of SimCVD sees slices of 112 x 112 voxels at 128 x 128 in the paper.
@@ -24,6 +25,8 @@ class Plan:
     crop: "nonzero" keeps the box of what is not background.
     patch: voxels. widths, blocks, strides: as :class:`simcvd.networks.vnet.VNet` has them.
     batch, labeled_batch: patches an iteration in all, and how many of them are labelled.
+    lr, dropout, augmentation: the first learning rate, the share of channels that the V-Net drops
+    in training, and the poses shown; as `TrainConfig` and `VNet` have them.
     reasons: {field: sentence}. warnings: sentences.
     Raises SimcvdError when the choices do not go together.
     """
@@ -41,6 +44,9 @@ class Plan:
     batch: int = 4
     labeled_batch: int = 2
     iterations: int = 6000
+    lr: float = 0.01
+    dropout: float = 0.5
+    augmentation: Augmentation = "fixed"
     reasons: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -60,6 +66,11 @@ class Plan:
             raise SimcvdError(
                 f"labeled_batch is {self.labeled_batch} of batch {self.batch}; "
                 "it cannot be the larger."
+            )
+        if not (self.lr > 0 and 0 <= self.dropout < 1):
+            raise SimcvdError(
+                f"lr is {self.lr} and dropout {self.dropout}; give a positive lr, and a dropout "
+                "of 0 or more below 1."
             )
 
     @property
@@ -91,8 +102,8 @@ class Plan:
 
     def settings(self, method: str | None = None) -> tuple[str, ...]:
         """What `train(settings=...)` and ``--set`` take; with a `method`, its own settings too."""
-        train = ("patch", "batch", "labeled_batch", "iterations")
-        network = ("widths", "blocks", "strides")
+        train = ("patch", "batch", "labeled_batch", "iterations", "lr", "augmentation")
+        network = ("widths", "blocks", "strides", "dropout")
         common = [f"train.{name}={getattr(self, name)}" for name in train]
         common += [f"network.{name}={getattr(self, name)}" for name in network]
         return (*common, *([f"method.pool={self.pool}"] if method == "simcvd" else []))
@@ -122,13 +133,16 @@ class Plan:
         return replace(self, widths=widths, iterations=iterations, reasons=reasons)
 
     def quick(self) -> Plan:
-        """Half the widths, one convolution less a stage, 400 iterations.
-
-        A trial of all parts in minutes on a CPU; too short for a model (docs/plan.md).
-        """
-        plan = self.smaller(widths_factor=0.5, iterations=min(self.iterations, 400))
+        """For minutes on a CPU: a narrow network, few but large steps (docs/run.md has scores)."""
+        plan = self.smaller(widths_factor=0.5, iterations=min(self.iterations, 300))
+        reasons = {
+            **plan.reasons,
+            "blocks": "Fewer, for speed.",
+            "lr": "Higher than the paper's, for few iterations.",
+            "dropout": "Less than the benchmark's: the network is narrow and trained briefly.",
+        }
         blocks = tuple(max(1, b - 1) for b in self.blocks)
-        return replace(plan, blocks=blocks, reasons={**plan.reasons, "blocks": "Fewer, for speed."})
+        return replace(plan, blocks=blocks, lr=0.05, dropout=0.1, reasons=reasons)
 
     def _check_network(self) -> None:
         if not len(self.widths) == len(self.blocks) == len(self.strides) + 1:

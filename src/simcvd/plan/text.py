@@ -78,7 +78,7 @@ def _check_names(path: Path, values: dict[str, Any]) -> None:
 
 
 def _typed(path: Path, name: str, value: Any, kind: Any) -> Any:
-    value = tuples(value)
+    value = float(value) if kind is float and type(value) is int else tuples(value)
     if name in ("spacing", "window") and isinstance(value, tuple):
         value = tuple(float(v) if type(v) is int else v for v in value)
     if not fits(value, kind):

@@ -26,11 +26,20 @@ SHOWN_CASES = 4
 
 
 def write_page(
-    out: Path, cache: Cache, results: Sequence[Result], *, title: str, notes: Sequence[str] = ()
+    out: Path,
+    cache: Cache,
+    results: Sequence[Result],
+    *,
+    title: str,
+    notes: Sequence[str] = (),
+    answer: str | None = None,
+    scored: str = "test scans",
 ) -> Path:
     """Write ``report.html``: the answer, the table, the curves, and scans with outlines.
 
     results: the control first. notes: what a reader must know of the data and the settings.
+    answer: the sentence at the top, by default who is better than the control. scored: what the
+    scans that were scored are called.
     """
     import jinja2
 
@@ -46,7 +55,8 @@ def write_page(
     text = environment.get_template("template.html").render(
         title=title,
         version=__version__,
-        answer=sentence(control, others),
+        answer=answer or sentence(control, others),
+        scored=scored,
         notes=notes,
         metrics=METRICS,
         columns=[_column(result, None if result is control else control) for result in results],

@@ -1,0 +1,283 @@
+"""`simcvd run`: the stages in order. Each goes on with what lies in the folder.
+
+::
+
+    WORK/run.json           what was asked for
+    WORK/check.json         what `simcvd check` found
+    WORK/plan.toml          may be edited before the first training; kept as it is
+    WORK/cache/             the prepared scans
+    WORK/supervised/        the control: fold_0, fold_1, ..., and their scores together
+    WORK/simcvd/            SimCVD, the same
+    WORK/report.html        the comparison
+    WORK/model/             the better method, trained on all labelled scans
+    WORK/predictions/       a segmentation of every scan
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from simcvd.data.cache import Cache, read_json, write_json
+from simcvd.data.check import examine_all, report_of
+from simcvd.data.facts import CaseFacts
+from simcvd.data.findings import CheckReport, show
+from simcvd.data.listing import Source
+from simcvd.data.prepare import prepare
+from simcvd.data.sources import recognise
+from simcvd.engine.loop import train
+from simcvd.engine.settings import differences
+from simcvd.plan import Plan, plan_from, read_plan, write_plan
+from simcvd.plan.memory import SHARE, free_bytes
+from simcvd.plan.text import as_toml
+from simcvd.report.html import write_page
+from simcvd.report.results import Result
+from simcvd.run.compare import CONTROL, SIMCVD, TITLES, answer, better, cross_validate
+from simcvd.run.estimate import estimate
+from simcvd.run.presets import PRESETS, Folds, Preset, PresetName, divide
+from simcvd.run.segment import segment_all
+from simcvd.types import SimcvdError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What was asked for. labels: None where the layout of ``images`` has them."""
+
+    images: Path
+    labels: Path | None
+    work: Path
+    preset: Preset
+    jobs: int | None = None
+
+    def record(self) -> dict[str, str | None]:
+        """What must be the same when the command is typed again."""
+        labels = str(self.labels.resolve()) if self.labels else None
+        return {
+            "images": str(self.images.resolve()),
+            "labels": labels,
+            "preset": self.preset.name,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """All scans read once, and what was found."""
+
+    facts: list[CaseFacts]
+    report: CheckReport
+
+
+def run(
+    images: Path,
+    labels: Path | None,
+    work: Path,
+    *,
+    preset: PresetName = "standard",
+    jobs: int | None = None,
+    console: Console | None = None,
+) -> str:
+    """Check, plan, prepare, compare, train and segment in ``work``; returns the answer.
+
+    images: a folder of scans, or a data set in any layout that `simcvd prepare` takes. labels: the
+    folder of label maps; a scan without one is unlabelled. preset: one of `PRESETS`. The same call
+    goes on where it stopped. Raises SimcvdError for anything the user can mend.
+    """
+    asked = Request(images=images, labels=labels, work=work, preset=PRESETS[preset], jobs=jobs)
+    console = console or Console(soft_wrap=True, highlight=False)
+    found = recognise(images, labels)
+    folds = folds_of(found, asked.preset)
+    _open(asked)
+    plan = _planned(asked, found, folds, console)
+    console.print(folds.sentence())
+    console.print("[bold]Preparing[/bold]")
+    chosen = plan.prepare_arguments()
+    cache = prepare(images, work / "cache", labels=labels, jobs=jobs, **chosen)
+    results = _compared(asked, cache, plan, folds, console)
+    said = answer(*results)
+    write_page(
+        work,
+        cache,
+        results,
+        title="Did the unlabelled scans help?",
+        notes=_notes(asked, found, plan, folds, better(*results)),
+        answer=said,
+        scored="held-out labelled scans",
+    )
+    _finish(asked, found, cache, plan, better(*results), folds, console)
+    console.print(f"[bold]{said}[/bold]")
+    places = f"the report: {work / 'report.html'}\nthe segmentations: {work / 'predictions'}"
+    console.print(places, markup=False)
+    return said
+
+
+def dry_run(
+    images: Path,
+    labels: Path | None,
+    work: Path,
+    *,
+    preset: PresetName = "standard",
+    jobs: int | None = None,
+    console: Console | None = None,
+) -> None:
+    """Print the plan and what a run will take; write nothing. Arguments as of `run`."""
+    asked = Request(images=images, labels=labels, work=work, preset=PRESETS[preset], jobs=jobs)
+    console = console or Console(soft_wrap=True, highlight=False)
+    found = recognise(images, labels)
+    folds = folds_of(found, asked.preset)
+    looked = _look(asked, found, console)
+    path = work / "plan.toml"
+    plan = read_plan(path) if path.exists() else _plan(asked, found, looked)
+    console.print(as_toml(plan), markup=False)
+    console.print(folds.sentence())
+    _say_cost(asked, plan, folds, looked, console)
+    console.print("Nothing was written.")
+
+
+def folds_of(found: Source, preset: Preset) -> Folds:
+    """How the labelled scans are divided. Raises SimcvdError where nothing can be compared."""
+    have = [found.cases[name].label is not None for name in found.train if name in found.cases]
+    folds = divide(sum(have), preset)
+    if all(have):
+        raise SimcvdError(
+            f"all {len(have)} training scans have a label, so that there is nothing for SimCVD to "
+            "learn from. Add scans without one, or use `simcvd prepare` and `simcvd train --method "
+            "supervised`."
+        )
+    return folds
+
+
+def _open(asked: Request) -> None:
+    """Note what was asked for, or check that it is what the folder was begun with."""
+    path = asked.work / "run.json"
+    if path.exists():
+        if changed := differences(read_json(path), asked.record()):
+            raise SimcvdError(
+                f"{asked.work} was begun with something else:\n  "
+                + "\n  ".join(changed)
+                + "\nType the same command to go on with it, or give another --out"
+            )
+        return
+    others = {p.name for p in asked.work.iterdir()} - {"plan.toml"} if asked.work.is_dir() else ()
+    if others:
+        raise SimcvdError(
+            f"{asked.work} holds other files ({', '.join(sorted(others)[:3])}) and no run; give "
+            "another --out"
+        )
+    write_json(path, asked.record())
+
+
+def _planned(asked: Request, found: Source, folds: Folds, console: Console) -> Plan:
+    """Check the scans unless these very files were found good; the plan, made if there is none."""
+    checked, path = asked.work / "check.json", asked.work / "plan.toml"
+    files = _fingerprint(asked)
+    if path.exists() and checked.exists() and read_json(checked).get("files") == files:
+        return read_plan(path)
+    looked = _look(asked, found, console)
+    write_json(checked, {**looked.report.to_json(), "files": files})
+    if path.exists():
+        console.print(f"the plan is the one of {path}", markup=False)
+        plan = read_plan(path)
+    else:
+        plan = _plan(asked, found, looked)
+        write_plan(plan, path)
+        console.print(f"the plan: {path}", markup=False)
+    for warning in plan.warnings:
+        console.print(f"warning: {warning}", markup=False)
+    _say_cost(asked, plan, folds, looked, console)
+    return plan
+
+
+def _look(asked: Request, found: Source, console: Console) -> Looked:
+    """Read every scan once and show what is wrong. Raises SimcvdError for what must be mended."""
+    console.print("[bold]Checking[/bold]")
+    started = time.perf_counter()
+    facts = examine_all(found, asked.jobs, "checking", quiet=False)
+    report = report_of(asked.images, found, facts, time.perf_counter() - started)
+    show(report, console)
+    if report.errors:
+        labels = f" --labels {asked.labels}" if asked.labels else ""
+        raise SimcvdError(
+            f"{report.errors} errors to mend before training, listed above. `simcvd check "
+            f"{asked.images}{labels} --fix FOLDER` mends what can be without guessing."
+        )
+    return Looked(facts=facts, report=report)
+
+
+def _plan(asked: Request, found: Source, looked: Looked) -> Plan:
+    """The preset's plan for the scans that were read."""
+    memory = asked.preset.memory
+    free = int(SHARE * free_bytes())
+    plan = plan_from(found, looked.facts, free if memory is None else min(memory, free))
+    return asked.preset.planned(plan)
+
+
+def _say_cost(asked: Request, plan: Plan, folds: Folds, looked: Looked, console: Console) -> None:
+    stride = asked.preset.stride(plan)
+    cost = estimate(plan, folds, looked.facts, stride, looked.report.seconds)
+    console.print(cost.sentence())
+
+
+def _fingerprint(asked: Request) -> str:
+    """Changes with the name, size or date of any file in the folders."""
+    folders = [asked.images, *([asked.labels] if asked.labels else [])]
+    files = sorted(
+        path
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_relative_to(asked.work)
+    )
+    stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(repr(stats).encode()).hexdigest()
+
+
+def _compared(
+    asked: Request, cache: Cache, plan: Plan, folds: Folds, console: Console
+) -> tuple[Result, Result]:
+    """The control and SimCVD, trained and scored on the same folds."""
+    results = []
+    for method in (CONTROL, SIMCVD):
+        console.print(f"[bold]{TITLES[method]}[/bold], {folds.count} trainings")
+        stride = asked.preset.stride(plan)
+        results.append(cross_validate(cache, asked.work, method, plan, folds, stride))
+    return results[0], results[1]
+
+
+def _finish(
+    asked: Request,
+    found: Source,
+    cache: Cache,
+    plan: Plan,
+    method: str,
+    folds: Folds,
+    console: Console,
+) -> None:
+    """Train the better method on all labelled scans and segment every scan with it."""
+    console.print(f"[bold]Final training[/bold]: {TITLES[method]} on all {folds.labeled} labelled")
+    model = asked.work / "model"
+    settings = plan.settings(method)
+    train(cache.root, model, method=method, labeled=folds.labeled, settings=settings)
+    names = dict.fromkeys((*found.train, *found.test))
+    console.print(f"[bold]Segmenting[/bold] {len(names)} scans")
+    cases = [found.cases[name] for name in names]
+    stride = asked.preset.stride(plan)
+    segment_all(model, cases, asked.work / "predictions", stride, console)
+
+
+def _notes(asked: Request, found: Source, plan: Plan, folds: Folds, method: str) -> list[str]:
+    unlabeled = sum(found.cases[name].label is None for name in found.train)
+    rest = folds.labeled - folds.compared
+    never = f" {rest} of the labelled scans were in every training." if rest else ""
+    return [
+        f"{folds.sentence()}{never} {unlabeled} scans without a label were added for SimCVD.",
+        f"Each training: {plan.iterations} iterations from one seed (preset {asked.preset.name}). "
+        "Both methods have the same network, plan and labelled scans; SimCVD also learns distances "
+        "to the boundary, so that not all of a difference need be due to the unlabelled scans.",
+        f"The final model is {TITLES[method]}, whose mean was higher, trained again on all "
+        f"{folds.labeled} labelled scans. It has seen them all, so its own score is not known.",
+        "Training curves are those of the first fold.",
+        *plan.warnings,
+    ]

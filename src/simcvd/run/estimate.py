@@ -1,0 +1,185 @@
+"""What a run will take: a few steps of the planned training measured, the rest counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+
+from simcvd.data.facts import CaseFacts
+from simcvd.engine.loop import build_method
+from simcvd.engine.optim import build_optimizers
+from simcvd.engine.run import Run
+from simcvd.engine.settings import NetworkConfig, TrainConfig, override
+from simcvd.inference.predict import pick_device
+from simcvd.inference.sliding_window import Windows, grid_of
+from simcvd.methods.base import default_config
+from simcvd.networks.autocast import autocast, autocast_dtype
+from simcvd.plan import Plan
+from simcvd.run.compare import CONTROL, SIMCVD
+from simcvd.run.presets import Folds
+from simcvd.types import Batch, IntTriple, Progress, Task
+
+# A patch this large is measured in a second or two; a larger one is scaled from it.
+MEASURED_VOXELS = 100_000
+STEPS = 2
+# Measured on hippocampus: preparing takes so many times as long as checking did.
+PREPARE = 1.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Seconds of each part, and bytes of the largest training step."""
+
+    prepare: float
+    compare: float
+    final: float
+    predict: float
+    memory: int
+
+    def sentence(self) -> str:
+        """In words."""
+        total = self.prepare + self.compare + self.final + self.predict
+        return (
+            f"Expected: {_time(total)} on this machine as it is now ({_time(self.prepare)} to "
+            f"prepare, {_time(self.compare)} to compare, {_time(self.final)} for the final "
+            f"training, {_time(self.predict)} to segment), and {self.memory / 2**30:.1f} GB of "
+            "memory beside 0.5 GB for the program."
+        )
+
+
+def estimate(
+    plan: Plan, folds: Folds, facts: Sequence[CaseFacts], stride: IntTriple, reading: float
+) -> Estimate:
+    """What a run will take. reading: seconds that reading all scans once took."""
+    steps = {method: step_seconds(plan, method) for method in (CONTROL, SIMCVD)}
+    window = window_seconds(plan)
+    windows = {f.case.name: _windows(plan, f, stride) for f in facts}
+    labeled = [f.case.name for f in facts if f.label]
+    scored = 2 * folds.compared * sum(windows[n] for n in labeled) / max(len(labeled), 1)
+    return Estimate(
+        prepare=PREPARE * reading,
+        compare=folds.count * plan.iterations * sum(steps.values()) + scored * window,
+        final=plan.iterations * max(steps.values()),
+        predict=reading + window * sum(windows.values()),
+        memory=plan.memory_bytes,
+    )
+
+
+def step_seconds(plan: Plan, method: str) -> float:
+    """Seconds of one training step, measured on random patches."""
+    patch, share = _small(plan)
+    configs = {
+        "method": default_config(method),
+        "train": TrainConfig(),
+        "network": NetworkConfig(),
+    }
+    configs = override(configs, plan.settings(method))
+    task = Task(channels=plan.channels, classes=plan.classes, patch=patch)
+    run = Run(
+        method=method,
+        labeled=(),
+        unlabeled=(),
+        holdout=(),
+        task=task,
+        config=configs["method"],
+        train=configs["train"],
+        network=configs["network"],
+    )
+    device = pick_device()
+    trained = build_method(run).to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    optimizers = build_optimizers(trained.players(), run.train)
+    batch = _random_batch(plan, task, device, all_labeled=not trained.uses_unlabeled)
+    middle = Progress(step=1, total=2)
+    dtype = autocast_dtype(run.train.precision, device)
+
+    def step() -> None:
+        with autocast(dtype, device):
+            terms = trained(batch, middle)
+        weights = trained.weights(middle)
+        torch.stack([weights[name] * term for name, term in terms.items()]).sum().backward()
+        for optimizer in optimizers.values():
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    return _seconds(step, device) / share
+
+
+def window_seconds(plan: Plan) -> float:
+    """Seconds of one window through the network, measured on a random patch."""
+    from simcvd.networks.vnet import VNet
+
+    patch, share = _small(plan)
+    device = pick_device()
+    network = VNet(
+        plan.channels,
+        plan.classes,
+        distance=True,
+        widths=plan.widths,
+        blocks=plan.blocks,
+        strides=plan.strides,
+    )
+    network = network.eval().to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    image = torch.randn(1, plan.channels, *patch, device=device)
+
+    def step() -> None:
+        with torch.inference_mode(), autocast(autocast_dtype("auto", device), device):
+            network(image)
+
+    return _seconds(step, device) / share
+
+
+def _small(plan: Plan) -> tuple[IntTriple, float]:
+    """A patch that is quick to measure, and its share of the planned one's voxels."""
+    patch = list(plan.patch)
+    while prod(patch) > MEASURED_VOXELS:
+        able = [axis for axis in range(3) if patch[axis] > plan.divisor[axis]]
+        if not able:
+            break
+        longest = max(able, key=lambda axis: patch[axis])
+        patch[longest] -= plan.divisor[longest]
+    return (patch[0], patch[1], patch[2]), prod(patch) / prod(plan.patch)
+
+
+def _random_batch(plan: Plan, task: Task, device: torch.device, *, all_labeled: bool) -> Batch:
+    labeled = plan.batch if all_labeled else plan.labeled_batch
+    label = torch.randint(task.classes, (labeled, *task.patch), device=device)
+    return Batch(
+        image=torch.randn(plan.batch, task.channels, *task.patch, device=device),
+        label=label,
+        distance=torch.rand(labeled, task.classes - 1, *task.patch, device=device),
+        cases=("random",) * plan.batch,
+    )
+
+
+def _seconds(step: Callable[[], None], device: torch.device) -> float:
+    """Mean seconds of a step, the first left out: it sets everything up."""
+    for timed in (1, STEPS):
+        started = time.perf_counter()
+        for _ in range(timed):
+            step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    return (time.perf_counter() - started) / STEPS
+
+
+def _windows(plan: Plan, facts: CaseFacts, stride: IntTriple) -> int:
+    """Windows over a scan at the planned spacing; 0 for one that could not be read."""
+    if facts.image is None:
+        return 0
+    shape = facts.image.content if plan.crop == "nonzero" else facts.image.shape
+    x, y, z = (
+        max(1, round(n * old / new))
+        for n, old, new in zip(shape, facts.image.spacing, plan.spacing, strict=True)
+    )
+    how = Windows(patch=plan.patch, stride=stride, classes=plan.classes)
+    return grid_of((x, y, z), how).count
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

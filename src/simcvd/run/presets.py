@@ -1,0 +1,89 @@
+"""How much work a run does, and how its labelled scans are divided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from simcvd.plan import Plan
+from simcvd.types import IntTriple, SimcvdError
+
+PresetName = Literal["quick", "standard", "full"]
+# With so many labelled scans a quarter of them, held out once, says as much as ten others would.
+MANY = 40
+MANY_SHARE = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """folds: trainings of each method for the comparison. memory: bytes a plan may fill, or None.
+
+    overlap: whether windows overlap by half a patch when scans are segmented, or not at all.
+    """
+
+    name: PresetName
+    folds: int
+    memory: int | None
+    overlap: bool
+
+    def planned(self, plan: Plan) -> Plan:
+        """The plan as far as this preset goes with it."""
+        if self.name == "full":
+            return plan
+        if self.name == "quick":
+            return plan.quick()
+        iterations = min(2000, plan.iterations)
+        reason = f"{plan.iterations} were planned; fewer, for speed."
+        reasons = {**plan.reasons, "iterations": reason}
+        return replace(plan, iterations=iterations, reasons=reasons)
+
+    def stride(self, plan: Plan) -> IntTriple:
+        """Voxels between windows."""
+        x, y, z = (max(1, n // 2) if self.overlap else n for n in plan.patch)
+        return x, y, z
+
+
+QUICK = Preset(name="quick", folds=2, memory=2 * 2**30, overlap=False)
+STANDARD = Preset(name="standard", folds=3, memory=None, overlap=True)
+FULL = Preset(name="full", folds=5, memory=None, overlap=True)
+PRESETS = {preset.name: preset for preset in (QUICK, STANDARD, FULL)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folds:
+    """A cross-validation: ``holdout`` of ``labeled`` scans are held out, ``count`` times."""
+
+    labeled: int
+    count: int
+    holdout: int
+
+    @property
+    def trained_on(self) -> int:
+        """Labelled scans of each training."""
+        return self.labeled - self.holdout
+
+    @property
+    def compared(self) -> int:
+        """Scans that are held out once; the first few of the list may never be."""
+        return self.count * self.holdout
+
+    def sentence(self) -> str:
+        """In words."""
+        times = "once" if self.count == 1 else f"in each of {self.count} folds"
+        return (
+            f"{self.labeled} labelled scans: {times}, {self.holdout} are held out and "
+            f"{self.trained_on} trained on; the methods are compared on {self.compared}."
+        )
+
+
+def divide(labeled: int, preset: Preset) -> Folds:
+    """The folds for so many labelled scans. Raises SimcvdError for fewer than two."""
+    if labeled < 2:
+        raise SimcvdError(
+            f"{labeled} of the training scans have a label, and at least 2 are needed: one to "
+            "train on, one to see how good the training was. Label more scans."
+        )
+    if labeled >= MANY:
+        return Folds(labeled=labeled, count=1, holdout=labeled // MANY_SHARE)
+    count = min(preset.folds, labeled)
+    return Folds(labeled=labeled, count=count, holdout=labeled // count)

@@ -1,0 +1,213 @@
+"""The whole job as a user types it, on a few small phantoms."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from rich.console import Console
+
+from simcvd.data.phantom import PhantomSettings, write_phantoms
+from simcvd.engine.run import read_config
+from simcvd.plan import make_plan, read_plan, write_plan
+from simcvd.run import dry_run, run
+from simcvd.types import SimcvdError
+
+SCANS, LABELED = 7, 4
+ITERATIONS = 12
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``images/`` with seven scans, ``labels/`` with four."""
+    folder = tmp_path_factory.mktemp("scans")
+    settings = PhantomSettings(shape=(20, 18, 16), spacing=(5.0, 5.0, 6.0))
+    write_phantoms(folder, SCANS, 0, test=0, labeled=LABELED, settings=settings)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run with an edited plan, and what it said."""
+    work = tmp_path_factory.mktemp("finished") / "work"
+    _edit_plan(scans, work)
+    return work, _typed(scans, work)
+
+
+def test_every_scan_is_segmented_in_its_own_grid(finished: tuple[Path, str], scans: Path) -> None:
+    written = sorted(path.name for path in (finished[0] / "predictions").glob("*.nii.gz"))
+    sources = sorted((scans / "images").iterdir())
+    assert written == [path.name for path in sources]
+    for path in sources:
+        source, mask = nibabel.load(path), nibabel.load(finished[0] / "predictions" / path.name)
+        assert mask.shape == source.shape
+        np.testing.assert_array_equal(mask.affine, source.affine)
+        assert set(np.unique(np.asarray(mask.dataobj))) <= {0, 1}
+
+
+def test_the_answer_is_on_screen_and_in_the_report(finished: tuple[Path, str]) -> None:
+    work, said = finished
+    answer = next(line for line in said.splitlines() if "unlabelled scans helped" in line)
+    assert answer.startswith("Whether the unlabelled scans helped cannot be told")
+    assert f"over {LABELED} held-out labelled scans" in answer
+    page = unescape((work / "report.html").read_text(encoding="utf-8"))
+    assert answer in page
+    assert "held-out labelled scans</h2>" in page
+
+
+def test_each_labelled_scan_is_held_out_once_from_both_methods(
+    finished: tuple[Path, str],
+) -> None:
+    for method in ("supervised", "simcvd"):
+        held = []
+        for fold in ("fold_0", "fold_1"):
+            seen = read_config(finished[0] / method / fold)["run"]
+            assert not {*seen["labeled"], *seen["unlabeled"]} & set(seen["holdout"])
+            held += seen["holdout"]
+        assert sorted(held) == [f"phantom_{i:03d}" for i in range(LABELED)]
+    final = read_config(finished[0] / "model")["run"]
+    assert len(final["labeled"]) == LABELED
+    assert final["holdout"] == []
+
+
+def test_an_edited_plan_is_kept(finished: tuple[Path, str]) -> None:
+    work = finished[0]
+    plan = read_plan(work / "plan.toml")
+    assert plan.iterations == ITERATIONS
+    used = read_config(work / "simcvd" / "fold_0")["run"]
+    assert tuple(used["network"]["widths"]) == plan.widths == (4, 8)
+    assert used["train"]["iterations"] == ITERATIONS
+
+
+def test_typed_again_it_does_nothing_anew(finished: tuple[Path, str], scans: Path) -> None:
+    work, said = finished
+    kept = [*work.glob("predictions/*.nii.gz"), *work.glob("*/fold_*/holdout/metrics.json")]
+    dates = [path.stat().st_mtime_ns for path in kept]
+    again = _typed(scans, work)
+    assert [path.stat().st_mtime_ns for path in kept] == dates
+    assert "Checking" not in again
+    assert said.splitlines()[-3:] == again.splitlines()[-3:]
+
+
+def test_killed_and_typed_again_it_ends_the_same(
+    finished: tuple[Path, str], scans: Path, tmp_path: Path
+) -> None:
+    """Killed in the middle of SimCVD's first training, and again while scans are segmented."""
+    work = tmp_path / "work"
+    _edit_plan(scans, work)
+    _kill_when(scans, work, lambda: any(work.glob("simcvd/fold_0/checkpoints/*.pt")))
+    assert not (work / "simcvd" / "fold_0" / "model.json").exists()
+    _kill_when(scans, work, lambda: any(work.glob("predictions/phantom_*.nii.gz")))
+    _typed(scans, work)
+    for part in ("model/model.safetensors", "simcvd/metrics.csv", "supervised/metrics.csv"):
+        assert (work / part).read_bytes() == (finished[0] / part).read_bytes()
+    for path in (finished[0] / "predictions").glob("*.nii.gz"):
+        first, second = (nibabel.load(p) for p in (path, work / "predictions" / path.name))
+        np.testing.assert_array_equal(np.asarray(first.dataobj), np.asarray(second.dataobj))
+
+
+def test_a_dry_run_tells_the_cost_and_writes_nothing(scans: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*")), sorted(scans.rglob("*"))
+    said = io.StringIO()
+    console = Console(file=said, width=200)
+    dry_run(scans / "images", scans / "labels", tmp_path / "work", preset="quick", console=console)
+    assert (sorted(tmp_path.rglob("*")), sorted(scans.rglob("*"))) == before
+    assert "spacing = [5.0, 5.0, 6.0]" in said.getvalue()
+    assert "4 labelled scans: in each of 2 folds, 2 are held out" in said.getvalue()
+    assert "Expected: " in said.getvalue()
+
+
+def test_a_folder_without_a_readable_scan(tmp_path: Path) -> None:
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "images" / "notes.txt").write_text("no scan")
+    with pytest.raises(SimcvdError, match="images"):
+        run(tmp_path / "images", tmp_path / "labels", tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_scan_that_cannot_be_read_is_named_before_any_training(
+    scans: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(scans, tmp_path / "scans")
+    (tmp_path / "scans" / "images" / "phantom_006.nii.gz").write_bytes(b"no gzip")
+    with pytest.raises(SimcvdError, match="1 errors to mend"):
+        run(tmp_path / "scans" / "images", tmp_path / "scans" / "labels", tmp_path / "work")
+    assert not (tmp_path / "work" / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("labeled", "message"),
+    [(1, "1 of the training scans have a label, and at least 2"), (3, "all 3 .* have a label")],
+)
+def test_too_few_labels_and_too_few_without(labeled: int, message: str, tmp_path: Path) -> None:
+    settings = PhantomSettings(shape=(16, 16, 16))
+    write_phantoms(tmp_path, 3, 0, test=0, labeled=labeled, settings=settings)
+    with pytest.raises(SimcvdError, match=message):
+        run(tmp_path / "images", tmp_path / "labels", tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+
+
+def test_another_preset_or_a_foreign_folder_is_refused(
+    finished: tuple[Path, str], scans: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SimcvdError, match="preset: 'quick' -> 'full'"):
+        run(scans / "images", scans / "labels", finished[0], preset="full")
+    (tmp_path / "thesis.tex").write_text("dear reader")
+    with pytest.raises(SimcvdError, match="holds other files"):
+        run(scans / "images", scans / "labels", tmp_path)
+
+
+def _edit_plan(scans: Path, work: Path) -> None:
+    """A plan that trains in seconds, where the run will look for it."""
+    plan = make_plan(scans / "images", scans / "labels", jobs=1)
+    small = replace(
+        plan.quick(),
+        patch=(16, 16, 16),
+        widths=(4, 8),
+        blocks=(1, 1),
+        strides=((2, 2, 2),),
+        iterations=ITERATIONS,
+    )
+    write_plan(small, work / "plan.toml")
+
+
+def _command(scans: Path, work: Path) -> list[str]:
+    return [
+        *(sys.executable, "-m", "simcvd.cli", "run", "--images", str(scans / "images")),
+        *("--labels", str(scans / "labels"), "--out", str(work), "--preset", "quick"),
+        *("--jobs", "1"),
+    ]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "SIMCVD_CHECKPOINT_SECONDS": "0"}
+
+
+def _typed(scans: Path, work: Path) -> str:
+    done = subprocess.run(
+        _command(scans, work), capture_output=True, encoding="utf-8", env=_environment()
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _kill_when(scans: Path, work: Path, ready: object) -> None:
+    process = subprocess.Popen(_command(scans, work), stdout=subprocess.DEVNULL, env=_environment())
+    deadline = time.monotonic() + 120
+    while not ready():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        assert process.poll() is None, "it was done before it could be killed"
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
