@@ -70,8 +70,8 @@ def speed(shape: IntTriple, stride: IntTriple, rounds: int = 2) -> None:
     dtype = autocast_dtype("auto", torch.device("cpu"))
 
     def fast() -> np.ndarray:
-        settings = {"patch": PATCH, "stride": stride, "classes": 2, "autocast": dtype}
-        return predict_labels(ours, image, **settings).numpy()
+        how = Windows(patch=PATCH, stride=stride, classes=2, autocast=dtype)
+        return predict_labels(ours, image, how).numpy()
 
     best = {"plain": (np.inf, np.inf), "simcvd": (np.inf, np.inf)}
     for _ in range(rounds):
@@ -102,7 +102,7 @@ def memory() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     how = Windows(patch=PATCH, stride=HALF, classes=20)
     start = time.perf_counter()
-    labels = predict_labels(NoCost(), image, patch=PATCH, stride=HALF, classes=20)
+    labels = predict_labels(NoCost(), image, how)
     added = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
     scan = image.numel() * 4
     print(f"{shape} voxels, 20 classes, {labels.unique().numel()} of them found")

@@ -19,7 +19,7 @@ import simcvd
 Statement = ast.Import | ast.ImportFrom
 SOURCE = Path(simcvd.__file__).parent
 RANKS = (
-    ("types", "schedules", "distance", "files"),
+    ("types", "schedules", "distance", "files", "machine"),
     ("losses", "networks", "metrics", "transforms"),
     ("data", "methods"),
     ("inference",),
@@ -30,7 +30,7 @@ RANKS = (
 RANK = {unit: rank for rank, units in enumerate(RANKS) for unit in units}
 # The records of types.py serve rank 0 too, and a demo shows its report; cycles stay forbidden.
 SIBLINGS_MAY_IMPORT = {0, 5}
-SLOW_TO_IMPORT = {"SimpleITK", "h5py", "matplotlib", "nibabel"}
+SLOW_TO_IMPORT = {"SimpleITK", "h5py", "highdicom", "matplotlib", "nibabel", "pydicom"}
 
 
 class Import(NamedTuple):

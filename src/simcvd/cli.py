@@ -187,13 +187,38 @@ def predict(
     model: Annotated[Path, typer.Argument(help="A finished run.")],
     scans: Annotated[list[Path], typer.Argument(help="Files or folders of scans.")],
     out: Annotated[Path, typer.Option(help="Folder for the segmentations.")],
+    also: Annotated[
+        list[Path] | None,
+        typer.Option("--with", metavar="MODEL", help="Average with this one; may be repeated."),
+    ] = None,
+    format: Annotated[
+        Literal["nifti", "nrrd", "mha", "dicom-seg"] | None,
+        typer.Option(help="By default each scan's own."),
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Every class's probability, as NIfTI.")
+    ] = False,
+    entropy: Annotated[
+        bool, typer.Option("--entropy", help="How undecided the model is, voxel by voxel.")
+    ] = False,
+    flip: Annotated[
+        str, typer.Option(metavar="AXES", help="Average over flips, e.g. x or xyz: 2 or 8 passes.")
+    ] = "",
     stride: Stride = None,
 ) -> None:
-    """Segment scans; every result lies in its scan's own grid."""
-    from simcvd.inference.predict import predict_files
+    """Segment scans; every result lies in its scan's own grid and has its format."""
+    from simcvd.inference.predict import Wanted, predict_files
 
-    written = predict_files(model, scans, out, stride=stride)
-    print(f"{len(written)} segmentations in {out}")
+    written = predict_files(
+        [model, *(also or [])],
+        scans,
+        out,
+        format=format,
+        wanted=Wanted(probabilities=probabilities, entropy=entropy),
+        flip=flip,
+        stride=stride,
+    )
+    print(f"{len(written)} segmentations in {out}, confidence and volumes in predictions.csv")
 
 
 @app.command()

@@ -127,7 +127,7 @@ def test_trained_scored_and_predicted_in_the_whole_scan(
     score_run(run, quiet=True)
     assert (run / "metrics.csv").read_text(encoding="utf-8").count("PANCREAS_0004") == 1
     series = root / "Pancreas-CT" / "PANCREAS_0004"
-    (written,) = predict_files(run, [series], tmp_path / "out", device="cpu")
+    (written,) = predict_files(run, [series], tmp_path / "out", format="nifti", device="cpu")
     image = nibabel.load(written)
     assert image.shape == SHAPE
     np.testing.assert_allclose(image.affine, AFFINE, atol=1e-5)

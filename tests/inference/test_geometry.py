@@ -20,7 +20,7 @@ from tests.inference.tools import (
 from simcvd.data.preprocess import Preprocessing, to_network, to_source
 from simcvd.inference.model import Model
 from simcvd.inference.predict import predict_scan
-from simcvd.inference.sliding_window import predict_probabilities
+from simcvd.inference.sliding_window import Windows, predict_probabilities
 from simcvd.types import Triple, Volume
 
 PLAIN = np.diag([1.0, 1.2, 2.5, 1.0])
@@ -72,9 +72,8 @@ def test_slab_by_slab_equals_resampling_everything_at_once(
     volume = reoriented(Volume(array=blob(shape), affine=OBLIQUE), turn)
     scan = to_network(volume, preprocessing)
     image = torch.from_numpy(scan.array)
-    whole = predict_probabilities(
-        model.network, image, patch=(8, 8, 8), stride=(4, 4, 4), classes=3
-    )
+    how = Windows(patch=(8, 8, 8), stride=(4, 4, 4), classes=3)
+    whole = predict_probabilities(model.network, image, how)
     x, y, z = volume.array.shape[1:]
     at_once = to_source(whole.numpy(), scan.affine, (x, y, z), volume.affine)
     values = np.array([0, 420, 600])

@@ -7,16 +7,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-import SimpleITK
 import torch
-from tests.data.dicom_series import write_series
 from tests.inference.tools import OBLIQUE, blob, small_vnet, spec
 
 from simcvd.data.io import read_image
+from simcvd.inference.inputs import jobs
 from simcvd.inference.model import load_model, save_model
 from simcvd.inference.predict import (
     Compute,
-    output_names,
     predict_files,
     predict_scan,
     restore_values,
@@ -69,17 +67,6 @@ def test_another_stride_is_used(run: Path, tmp_path: Path) -> None:
         predict_files(run, [path], tmp_path / "out", stride=(9, 1, 1), device="cpu")
 
 
-def test_nrrd_in_keeps_its_place_in_the_world(run: Path, tmp_path: Path) -> None:
-    import SimpleITK
-
-    nifti = write(tmp_path / "scans" / "a.nii.gz")
-    SimpleITK.WriteImage(SimpleITK.ReadImage(str(nifti)), str(tmp_path / "scans" / "b.nrrd"))
-    first, second = predict_files(run, [tmp_path / "scans"], tmp_path / "out", device="cpu")
-    a, b = nibabel.load(first), nibabel.load(second)
-    np.testing.assert_allclose(a.affine, b.affine, atol=1e-4)
-    np.testing.assert_array_equal(np.asarray(a.dataobj), np.asarray(b.dataobj))
-
-
 def test_bad_scans_are_all_named_and_the_good_ones_are_done(run: Path, tmp_path: Path) -> None:
     scans = tmp_path / "scans"
     good = [write(scans / "a.nii.gz"), write(scans / "z.nii.gz", seed=1)]
@@ -94,7 +81,11 @@ def test_bad_scans_are_all_named_and_the_good_ones_are_done(run: Path, tmp_path:
     assert message.startswith("3 of 5 scans could not be segmented")
     for name in "bcd":
         assert str(scans / f"{name}.nii.gz") in message
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.nii.gz", "z.nii.gz"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "a.nii.gz",
+        "predictions.csv",
+        "z.nii.gz",
+    ]
 
 
 def test_a_failed_write_leaves_nothing_behind(
@@ -115,9 +106,9 @@ def test_a_failed_write_leaves_nothing_behind(
 def test_outputs_that_would_collide_are_refused(tmp_path: Path) -> None:
     pair = [tmp_path / "a" / "scan.nii.gz", tmp_path / "b" / "scan.nrrd"]
     with pytest.raises(SimcvdError, match=r"scan\.nii\.gz and .*scan\.nrrd would both be written"):
-        output_names(pair, tmp_path / "out")
+        jobs(pair, tmp_path / "out")
     with pytest.raises(SimcvdError, match="would overwrite it"):
-        output_names(pair[:1], tmp_path / "a")
+        jobs(pair[:1], tmp_path / "a")
 
 
 def test_nothing_to_do_is_said(run: Path, tmp_path: Path) -> None:
@@ -146,28 +137,3 @@ def test_values_are_restored_in_the_smallest_type(values: dict[int, int], dtype:
     restored = restore_values(np.array([0, 1, 1], np.uint8), values)
     assert restored.dtype == dtype
     assert restored.tolist() == [values[0], values[1], values[1]]
-
-
-def test_a_scan_in_any_format_gets_the_same_mask(run: Path, tmp_path: Path) -> None:
-    """One folder of the same scan as NIfTI, NRRD, MHA and a DICOM series, below it and nested."""
-    array = np.rint(100 * blob((18, 15, 12), 3)[0]).astype(np.int16)
-    affine = np.diag([1.0, 1.0, 2.0, 1.0])
-    folder = tmp_path / "scans"
-    folder.mkdir()
-    nibabel.save(nibabel.Nifti1Image(array, affine), folder / "nifti.nii.gz")
-    image = SimpleITK.GetImageFromArray(array.T)
-    image.SetSpacing((1.0, 1.0, 2.0))
-    image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))  # LPS of the axes above
-    for name in ("itk.nrrd", "meta.mha"):
-        SimpleITK.WriteImage(image, folder / name)
-    write_series(folder / "nested" / "dicom", array, affine)
-    written = predict_files(run, [folder], tmp_path / "out", device="cpu")
-    assert sorted(p.name for p in written) == [
-        f"{n}.nii.gz" for n in ("dicom", "itk", "meta", "nifti")
-    ]
-    results = {p.name: nibabel.as_closest_canonical(nibabel.load(p)) for p in written}
-    mask = np.asarray(results["nifti.nii.gz"].dataobj)
-    assert mask.any()
-    for result in results.values():
-        np.testing.assert_array_equal(np.asarray(result.dataobj), mask)
-        np.testing.assert_allclose(result.affine, affine, atol=1e-6)

@@ -72,11 +72,11 @@ def test_equals_a_plain_loop_over_windows(
         noise(1, *shape),
     )
     settings = {"patch": patch, "stride": stride, "classes": 3, "windows_per_batch": batch}
-    found = predict_probabilities(network, image, **settings)  # type: ignore[arg-type]
+    found = predict_probabilities(network, image, Windows(**settings))  # type: ignore[arg-type]
     expected = one_at_a_time(network, image, patch, stride)
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
     assert expected.max() > 0.7, "the probabilities must not all be alike"
-    labels = predict_labels(network, image, **settings)  # type: ignore[arg-type]
+    labels = predict_labels(network, image, Windows(**settings))  # type: ignore[arg-type]
     np.testing.assert_array_equal(labels.numpy(), found.numpy().argmax(0))
 
 
@@ -94,7 +94,9 @@ def test_equals_monai_where_the_grids_agree() -> None:
         theirs = sliding_window_inference(
             image[None], (8, 8, 8), 3, probabilities, overlap=0.5, mode="constant"
         )[0]
-    ours = predict_probabilities(network, image, patch=(8, 8, 8), stride=(4, 4, 4), classes=3)
+    ours = predict_probabilities(
+        network, image, Windows(patch=(8, 8, 8), stride=(4, 4, 4), classes=3)
+    )
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
 
 
@@ -128,13 +130,13 @@ def test_windows_are_walked_once_each(
 MEMORY = """
 import resource, sys, torch
 from tests.inference.test_sliding_window import OfManyClasses
-from simcvd.inference.sliding_window import predict_labels
+from simcvd.inference.sliding_window import Windows, predict_labels
 torch.set_num_threads(1)
 image = torch.rand(1, 48, 56, 320)
-run = dict(patch=(16, 16, 16), stride=(8, 8, 8), classes=20, windows_per_batch=4)
-predict_labels(OfManyClasses(), image[..., :16], **run)
+run = Windows(patch=(16, 16, 16), stride=(8, 8, 8), classes=20, windows_per_batch=4)
+predict_labels(OfManyClasses(), image[..., :16], run)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-labels = predict_labels(OfManyClasses(), image, **run)
+labels = predict_labels(OfManyClasses(), image, run)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 assert labels.unique().numel() == 20
 print((after - before) * 1024)
@@ -170,7 +172,9 @@ def test_the_memory_stated_for_a_large_scan_stays_below_its_probabilities() -> N
 def test_a_scan_smaller_than_the_patch_is_padded_and_cut_back() -> None:
     image = torch.zeros(1, 5, 20, 3)
     image[:, 1, 4, 2] = 1
-    labels = predict_labels(Threshold(), image, patch=(8, 8, 8), stride=(4, 4, 4), classes=2)
+    labels = predict_labels(
+        Threshold(), image, Windows(patch=(8, 8, 8), stride=(4, 4, 4), classes=2)
+    )
     torch.testing.assert_close(labels, (image[0] > 0.5).to(torch.uint8))
 
 
@@ -180,7 +184,7 @@ def test_modes_of_modules_are_given_back() -> None:
     image = noise(1, 8, 8, 8)
     settings = {"patch": (8, 8, 8), "stride": (4, 4, 4), "classes": 3}
     statistics = {k: v.clone() for k, v in network.state_dict().items()}
-    predict_labels(network, image, **settings)  # type: ignore[arg-type]
+    predict_labels(network, image, Windows(**settings))  # type: ignore[arg-type]
     assert network.training
     assert not network.dropout.training
     for name, value in network.state_dict().items():
@@ -190,7 +194,7 @@ def test_modes_of_modules_are_given_back() -> None:
 def test_bfloat16_keeps_the_mean_of_probabilities_in_float32() -> None:
     network, image = small_vnet(), noise(1, 12, 12, 12)
     settings = {"patch": (8, 8, 8), "stride": (4, 4, 4), "classes": 3}
-    half = predict_probabilities(network, image, autocast=torch.bfloat16, **settings)  # type: ignore[arg-type]
+    half = predict_probabilities(network, image, Windows(autocast=torch.bfloat16, **settings))  # type: ignore[arg-type]
     assert half.dtype == torch.float32
     torch.testing.assert_close(half.sum(0), torch.ones(12, 12, 12), atol=1e-6, rtol=0)
 
@@ -200,7 +204,7 @@ def test_mistakes_are_named() -> None:
 
     def run(scan: Tensor = image, **changes: object) -> None:
         settings = {"patch": (8, 8, 8), "stride": (4, 4, 4), "classes": 2, **changes}
-        predict_labels(Threshold(), scan, **settings)  # type: ignore[arg-type]
+        predict_labels(Threshold(), scan, Windows(**settings))  # type: ignore[arg-type]
 
     with pytest.raises(SimcvdError, match=r"stride \(9, 4, 4\) is larger than the patch"):
         run(stride=(9, 4, 4))

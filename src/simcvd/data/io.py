@@ -114,13 +114,17 @@ def has_label(path: Path) -> bool:
 def write_label(
     path: Path | str, array: np.ndarray, affine: np.ndarray, like: Path | None = None
 ) -> None:
-    """Write labels ``[X, Y, Z]`` as NIfTI, whole or not at all.
+    """Write labels ``[X, Y, Z]``, as NIfTI, NRRD or MHA by the ending, whole or not at all.
 
-    affine: ``[4, 4]`` RAS+. like: a NIfTI file whose header (sform and qform, their
-    codes, units) is kept, so that the result overlays it in every viewer.
-    Raises SimcvdError when the disk is full or the folder cannot be written.
+    affine: ``[4, 4]`` RAS+. like: a file of that format whose geometry is kept as it is written
+    there (of a NIfTI sform and qform, their codes, units), so that the result overlays it in every
+    viewer. Raises SimcvdError when the disk is full or the folder cannot be written.
     """
-    _write_nifti(Path(path), array.astype(_smallest_type(array)), affine, like)
+    path, array = Path(path), array.astype(_smallest_type(array))
+    if suffix_of(path) in ITK:
+        _write_itk(path, array, affine, like)
+    else:
+        _write_nifti(path, array, affine, like)
 
 
 def write_image(
@@ -143,6 +147,38 @@ def _write_nifti(path: Path, array: np.ndarray, affine: np.ndarray, like: Path |
     image = nibabel.Nifti1Image(array, affine, header)
     with replace_into(path) as temporary:
         nibabel.save(image, temporary)
+
+
+def _write_itk(path: Path, array: np.ndarray, affine: np.ndarray, like: Path | None) -> None:
+    import SimpleITK
+
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    spacing = spacing_of(lps)
+    geometry = lps[:3, 3].tolist(), spacing, (lps[:3, :3] / spacing).ravel().tolist()
+    if like is not None and suffix_of(like) in ITK:
+        source = SimpleITK.ImageFileReader()
+        source.SetFileName(str(like))
+        source.ReadImageInformation()
+        if source.GetDimension() == 3:
+            geometry = source.GetOrigin(), source.GetSpacing(), source.GetDirection()
+    image = SimpleITK.GetImageFromArray(array.T)
+    origin, spacing, directions = geometry
+    image.SetOrigin(origin)
+    image.SetSpacing(spacing)
+    image.SetDirection(directions)
+    with replace_into(path) as temporary:
+        _save_itk(image, temporary)
+
+
+def _save_itk(image: Any, path: Path) -> None:
+    """ITK tells of a full disk by a RuntimeError, or not at all: what was written is read back."""
+    import SimpleITK
+
+    try:
+        SimpleITK.WriteImage(image, str(path), useCompression=True)
+        SimpleITK.ReadImage(str(path))
+    except RuntimeError as error:
+        raise OSError(" ".join(str(error).split())) from error
 
 
 def _smallest_type(array: np.ndarray) -> np.dtype[Any]:

@@ -17,7 +17,7 @@ from simcvd.engine.run import read_config
 from simcvd.engine.scores import Score, score_case
 from simcvd.inference.model import Model, load_model
 from simcvd.inference.predict import pick_device, restore_values
-from simcvd.inference.sliding_window import predict_labels
+from simcvd.inference.sliding_window import Windows, predict_labels
 from simcvd.networks.autocast import autocast_dtype
 from simcvd.types import IntTriple, SimcvdError
 
@@ -87,15 +87,15 @@ def _score(model: Model, cache: Cache, name: str, out: Path) -> list[Score]:
     """Predict one prepared scan, write the label map, score it."""
     case, spec = cache.case(name), model.spec
     device = next(model.network.parameters()).device
-    labels = predict_labels(
-        model.network,
-        torch.from_numpy(case.image.astype(np.float32)),
+    how = Windows(
         patch=spec.patch,
         stride=spec.stride,
         classes=spec.classes,
         device=device,
         autocast=autocast_dtype("auto", device),
-    ).numpy()
+    )
+    image = torch.from_numpy(case.image.astype(np.float32))
+    labels = predict_labels(model.network, image, how).numpy()
     affine = np.array(case.info["affine"])
     values = restore_values(labels, spec.label_values)
     write_label(out / "predictions" / f"{name}.nii.gz", values, affine)

@@ -1,4 +1,4 @@
-"""From finished blocks on the network's grid to labels on the scan's own, slab by slab."""
+"""From finished blocks on the network's grid to probabilities on the scan's own, part by part."""
 
 from __future__ import annotations
 
@@ -8,12 +8,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simcvd.data.preprocess import to_source
+from simcvd.data.resample import axis_maps, resampled
 from simcvd.inference.sliding_window import Slices
 from simcvd.types import IntTriple, Volume
 
+# Where a part lies in the source's grid, and its K probability maps, one at a time.
+Part = tuple[Slices, Iterable[np.ndarray]]
 
-def same_grid(scan: Volume, shape: IntTriple, affine: np.ndarray) -> bool:
+
+def parts_in_source(
+    blocks: Iterable[tuple[Slices, Tensor]],
+    axis: int,
+    scan: Volume,
+    shape: IntTriple,
+    affine: np.ndarray,
+) -> Iterator[Part]:
+    """Class probabilities on the source's grid (``shape``, ``affine``) as they are finished.
+
+    blocks: as `finished_blocks` yields them, in slabs across ``axis`` of ``scan``, the network's
+    grid. The parts tile the source. The maps of a part are valid until the next part.
+    """
+    if _same_grid(scan, shape, affine):
+        return _turned_parts(blocks, scan, affine)
+    return _resampled_parts(blocks, axis, scan, shape, affine)
+
+
+def _same_grid(scan: Volume, shape: IntTriple, affine: np.ndarray) -> bool:
     """Whether the network's grid has the source's voxels, turned to RAS+ but not resampled."""
     from nibabel import orientations
 
@@ -23,29 +43,36 @@ def same_grid(scan: Volume, shape: IntTriple, affine: np.ndarray) -> bool:
     return sizes == scan.array.shape[-3:] and np.allclose(turned, scan.affine, rtol=0, atol=1e-6)
 
 
-def turn_back(labels: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Labels ``[X, Y, Z]`` on canonical axes as the source with ``affine`` has them."""
+def _turned_parts(
+    blocks: Iterable[tuple[Slices, Tensor]], scan: Volume, affine: np.ndarray
+) -> Iterator[Part]:
+    """Blocks on canonical axes as the source with ``affine`` has them: flips and swaps only."""
     from nibabel import orientations
 
-    ras = np.array([[0, 1], [1, 1], [2, 1]])
-    back = orientations.ornt_transform(ras, orientations.io_orientation(affine))
-    return np.ascontiguousarray(orientations.apply_orientation(labels, back))
+    turn = orientations.io_orientation(affine).astype(int)
+    axes, mirrored = turn[:, 0], np.flatnonzero(turn[:, 1] < 0)
+    size = scan.array.shape[-3:]
+    for place, block in blocks:
+        sides = [place[axis] for axis in axes]
+        for i in mirrored:
+            end = size[axes[i]]
+            sides[i] = slice(end - sides[i].stop, end - sides[i].start)
+        maps = (np.flip(p.cpu().numpy().transpose(axes), tuple(mirrored)) for p in block)
+        yield (sides[0], sides[1], sides[2]), maps
 
 
-def labels_in_source(
+def _resampled_parts(
     blocks: Iterable[tuple[Slices, Tensor]],
     axis: int,
     scan: Volume,
     shape: IntTriple,
     affine: np.ndarray,
-) -> np.ndarray:
-    """Labels ``[X, Y, Z]`` on the source's grid from probability blocks on the network's.
+) -> Iterator[Part]:
+    """Each class interpolated linearly on the source's grid.
 
-    blocks: as `finished_blocks` yields them, in slabs across ``axis`` of ``scan``. Each class
-    is interpolated linearly before the most probable one is taken. A source voxel is settled
-    as soon as both network planes around it are finished, so only one slab is held.
+    A source voxel is settled as soon as both network planes around it are finished, so only
+    one slab is held.
     """
-    out = np.zeros(shape, np.uint8)
     link = np.linalg.inv(scan.affine) @ affine
     source_axis = int(np.abs(link[axis, :3]).argmax())
     position = link[axis, source_axis] * np.arange(shape[source_axis]) + link[axis, 3]
@@ -57,25 +84,22 @@ def labels_in_source(
         rows = np.flatnonzero((position >= below) & (position < above))
         below = above
         if len(rows):
-            part = slice(int(rows[0]), int(rows[-1]) + 1)
-            _fill(out, slab, _moved(scan.affine, axis, start), affine, source_axis, part)
-    return out
+            sides = [slice(0, n) for n in shape]
+            sides[source_axis] = slice(int(rows[0]), int(rows[-1]) + 1)
+            x, y, z = sides
+            slab_affine = _moved(scan.affine, axis, start)
+            yield (x, y, z), _maps(slab, slab_affine, (x, y, z), affine)
 
 
-def _fill(
-    out: np.ndarray,
-    slab: np.ndarray,
-    slab_affine: np.ndarray,
-    affine: np.ndarray,
-    axis: int,
-    part: slice,
-) -> None:
-    """Settle the source's planes ``part`` across ``axis`` from one slab of probabilities."""
-    place = [slice(None)] * 3
-    place[axis] = part
-    view = out[tuple(place)]
-    x, y, z = view.shape
-    view[...] = to_source(slab, slab_affine, (x, y, z), _moved(affine, axis, part.start))
+def _maps(
+    slab: np.ndarray, slab_affine: np.ndarray, place: Slices, affine: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Each class of a slab on the part of the source's grid that lies at ``place``."""
+    for axis, side in enumerate(place):
+        affine = _moved(affine, axis, side.start)
+    x, y, z = (side.stop - side.start for side in place)
+    maps = axis_maps(affine, slab_affine)
+    return (resampled(p, (x, y, z), maps) for p in slab)
 
 
 def _moved(affine: np.ndarray, axis: int, start: int) -> np.ndarray:

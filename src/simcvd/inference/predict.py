@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from math import prod
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,25 +12,22 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from simcvd.data.crop import Box, crop_box, cropped, grid_of_box, pasted
-from simcvd.data.io import NIFTI, read_image, stem_of, suffix_of, write_label
-from simcvd.data.pairing import find_scans
+from simcvd.data.crop import Box, crop_box, cropped, grid_of_box
+from simcvd.data.io import write_label
 from simcvd.data.preprocess import to_network
-from simcvd.inference.geometry import labels_in_source, same_grid, turn_back
-from simcvd.inference.model import Model, load_model
-from simcvd.inference.sliding_window import (
-    Advance,
-    Windows,
-    finished_blocks,
-    grid_of,
-    labels_of,
-    memory_needed,
-)
+from simcvd.data.reading import read_channels
+from simcvd.inference.average import load_models
+from simcvd.inference.dicom_seg import seg_source, write_seg
+from simcvd.inference.geometry import Part, parts_in_source
+from simcvd.inference.inputs import Job, format_of, jobs
+from simcvd.inference.maps import SourceMaps, map_file
+from simcvd.inference.memory import fitted, needed
+from simcvd.inference.model import Model
+from simcvd.inference.sliding_window import Advance, Windows, finished_blocks, grid_of
+from simcvd.inference.table import Row, write_table
 from simcvd.networks.autocast import Precision, autocast_dtype
 from simcvd.types import IntTriple, SimcvdError, Volume
 
-# Full-resolution maps a V-Net holds at once, measured: its skip and what its first stage works on.
-NETWORK_MAPS = 5
 Start = Callable[[str, int], Advance]
 
 
@@ -69,66 +65,75 @@ def predict_scan(model: Model, volume: Volume, compute: Compute | None = None) -
     box = _box(model, volume)
     scan = to_network(cropped(volume, box), model.spec.preprocessing)
     shape, affine = _grid(volume)
-    return _segment(model, scan, box, shape, affine, compute.windows(model), None)
+    maps = SourceMaps(shape, box)
+    maps.fill(_parts(model, scan, box, affine, compute.windows(model)))
+    return restore_values(maps.labels, model.spec.label_values)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What to write of each scan besides its segmentation.
+
+    probabilities: ``probabilities/<name>.nii.gz``, ``[X, Y, Z, K]`` in steps of 1/255.
+    entropy: ``entropy/<name>.nii.gz``, ``[X, Y, Z]`` in nats, in steps of ln(K)/255.
+    Both lie in the scan's grid and take a byte a voxel (and class) on the disk while they grow.
+    """
+
+    probabilities: bool = False
+    entropy: bool = False
 
 
 def predict_files(
-    model_path: Path | str,
+    model_path: Path | str | Sequence[Path | str],
     inputs: Sequence[Path],
     out: Path,
     *,
+    format: str | None = None,
+    wanted: Wanted | None = None,
+    flip: str = "",
     stride: IntTriple | None = None,
     device: str = "auto",
     precision: Precision = "auto",
     windows_per_batch: int | None = None,
     console: Console | None = None,
 ) -> list[Path]:
-    """Segment every input into ``out/<name>.nii.gz``, shape and affine as the input has them.
+    """Segment every input into ``out``, in the input's own grid, orientation and format.
 
-    inputs: files, or folders of which every readable scan is taken. stride: voxels between
-    windows; None takes the model's. A file is written whole or not at all. A scan that cannot
-    be segmented does not stop the others; when they are done, SimcvdError names all that failed
-    and why.
+    model_path: a finished run, or several whose probabilities are averaged. inputs: files, or
+    folders of which every readable scan is taken. format: None for each scan's own (a DICOM
+    series gives a DICOM segmentation), else nifti, nrrd, mha or dicom-seg. flip: axes, of x, y
+    and z, along which windows are flipped too, the results averaged. stride: voxels between
+    windows; None takes the model's.
+
+    ``out/predictions.csv`` gives each scan's confidence and volumes in ml. Every file is written
+    whole or not at all. A scan that cannot be segmented does not stop the others; when they are
+    done, SimcvdError names all that failed and why.
     """
-    where = pick_device(device)
-    model = load_model(model_path, device=where)
+    where, out = pick_device(device), Path(out)
+    paths = [model_path] if isinstance(model_path, str | Path) else model_path
+    model = load_models(paths, flip=flip, device=where)
     if stride is not None:
         model = dataclasses.replace(model, spec=dataclasses.replace(model.spec, stride=stride))
-    targets = output_names(_scans(inputs, Path(out)), Path(out))
-    _make_folder(Path(out))
+    made = jobs(inputs, out, channels=model.spec.channels, wanted=format)
+    _make_folder(out)
     dtype = autocast_dtype(precision, where)
     compute = Compute(device=where, autocast=dtype, windows_per_batch=windows_per_batch)
-    failed = []
+    failed, rows = [], []
     with _bars(console or Console(stderr=True)) as start:
-        for path, target in targets.items():
+        for job in made:
             try:
-                _predict_file(model, path, target, compute, start)
+                rows.append(predict_job(model, job, compute, wanted or Wanted(), start))
+                write_table(out / "predictions.csv", model.spec, rows)
             except SimcvdError as error:
-                failed.append(_one_failure(path, str(error)))
+                failed.append(_one_failure(job.path, str(error)))
             except (MemoryError, torch.OutOfMemoryError) as error:
-                failed.append(_one_failure(path, f"{error}; try fewer windows a batch"))
+                failed.append(_one_failure(job.path, f"{error}; try fewer windows a batch"))
     if failed:
         raise SimcvdError(
-            f"{len(failed)} of {len(targets)} scans could not be segmented; the others are in "
+            f"{len(failed)} of {len(made)} scans could not be segmented; the others are in "
             f"{out}\n  " + "\n  ".join(failed)
         )
-    return list(targets.values())
-
-
-def output_names(scans: Sequence[Path], out: Path) -> dict[Path, Path]:
-    """The file each scan's segmentation goes to; refuses to write two, or an input, to one."""
-    taken: dict[Path, Path] = {}
-    for path in scans:
-        target = out / f"{stem_of(path)}.nii.gz"
-        if target in taken:
-            raise SimcvdError(
-                f"{taken[target]} and {path} would both be written to {target}; "
-                "rename one, or predict them into two folders"
-            )
-        if target.resolve() == path.resolve():
-            raise SimcvdError(f"{path}: its segmentation would overwrite it; give another --out")
-        taken[target] = path
-    return {path: target for target, path in taken.items()}
+    return [job.target for job in made]
 
 
 def _make_folder(out: Path) -> None:
@@ -139,51 +144,48 @@ def _make_folder(out: Path) -> None:
         raise SimcvdError(f"{out}: cannot be made ({error}); give another --out") from error
 
 
-def _scans(inputs: Sequence[Path], out: Path) -> list[Path]:
-    """The inputs, each folder replaced by the scans below it, DICOM series among them.
-
-    What lies in ``out`` is an earlier result and no scan.
-    """
-    scans: list[Path] = []
-    for path in map(Path, inputs):
-        scans += [f for f in _scans_below(path, out) if f not in scans]
-    if not scans:
-        raise SimcvdError("no scan was given; name at least one file or folder")
-    return scans
-
-
-def _scans_below(path: Path, out: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    found, _, problems = find_scans(path, apart_from=out)
-    if problems:
-        raise SimcvdError("\n  ".join([f"{path}: not every file can be read", *problems]))
-    if not found:
-        raise SimcvdError(f"{path}: no scan in this folder; give scans or a folder of scans")
-    return [scan.path for scan in found]
-
-
-def _predict_file(model: Model, path: Path, target: Path, compute: Compute, start: Start) -> None:
+def predict_job(model: Model, job: Job, compute: Compute, wanted: Wanted, start: Start) -> Row:
     """Read, segment and write one scan; the source's voxels are dropped before the windows run."""
-    volume = read_image(path, channels=model.spec.channels)
+    source = seg_source(job.path) if job.format == "dicom-seg" else None
+    volume = read_channels(job.images, model.spec.channels)
     shape, affine = _grid(volume)
     box = _box(model, volume)
     scan = to_network(cropped(volume, box), model.spec.preprocessing)
     del volume
-    how = compute.windows(model)
-    size = _sizes(scan)
-    need = _need(model, scan, shape, how)
-    text = f"{path.name}: {_by(size)} voxels, needs {need / 1e9:.1f} GB"
-    advance = start(text, grid_of(size, how).count)
-    labels = _segment(model, scan, box, shape, affine, how, advance)
-    write_label(target, labels, affine, like=path if suffix_of(path) in NIFTI else None)
+    how = fitted(model, scan, shape, compute.windows(model))
+    text = f"{job.name}: {_by(_sizes(scan))} voxels, needs {_gb(needed(model, scan, shape, how))}"
+    advance = start(text, grid_of(_sizes(scan), how).count)
+    with _maps(job, shape, affine, model.spec.classes, wanted) as (probabilities, entropy):
+        maps = SourceMaps(shape, box, probabilities, entropy)
+        maps.fill(_parts(model, scan, box, affine, how, advance))
+        if source is not None:
+            write_seg(job.target, maps.labels, affine, source, model.spec)
+        else:
+            labels = restore_values(maps.labels, model.spec.label_values)
+            like = job.path if format_of(job.path) == job.format else None
+            write_label(job.target, labels, affine, like=like)
+    counts = np.bincount(maps.labels.ravel(), minlength=model.spec.classes)
+    millilitres = counts * abs(np.linalg.det(affine[:3, :3])) / 1000
+    return Row(job=job, confidence=maps.confidence, volumes=tuple(millilitres.tolist()))
 
 
-def _need(model: Model, scan: Volume, shape: IntTriple, how: Windows) -> int:
-    """Bytes that segmenting takes at its peak: scan, sums of windows, network, result."""
-    width = int(model.spec.network.get("widths", (16,))[0])
-    network = 4 * NETWORK_MAPS * width * how.batch * prod(how.patch)
-    return int(scan.array.nbytes) + memory_needed(_sizes(scan), how) + network + 2 * prod(shape)
+@contextmanager
+def _maps(
+    job: Job, shape: IntTriple, affine: np.ndarray, classes: int, wanted: Wanted
+) -> Iterator[tuple[np.ndarray | None, np.ndarray | None]]:
+    """Files of the maps that are wanted, to be filled; written when the block ends well."""
+    with ExitStack() as stack:
+
+        def map_of(kind: str, size: tuple[int, ...], top: float) -> np.ndarray:
+            path = job.target.parent / kind / f"{job.name}.nii.gz"
+            return stack.enter_context(map_file(path, size, top, affine, like=job.path))
+
+        probabilities = entropy = None
+        if wanted.probabilities:
+            probabilities = map_of("probabilities", (*shape, classes), 1.0)
+        if wanted.entropy:
+            entropy = map_of("entropy", shape, float(np.log(classes)))
+        yield probabilities, entropy
 
 
 def _box(model: Model, volume: Volume) -> Box:
@@ -197,28 +199,19 @@ def _box(model: Model, volume: Volume) -> Box:
     return crop_box(volume, model.spec.preprocessing)
 
 
-def _segment(
+def _parts(
     model: Model,
     scan: Volume,
     box: Box,
-    whole: IntTriple,
     affine: np.ndarray,
     how: Windows,
-    advance: Advance | None,
-) -> np.ndarray:
-    """Label values on the source's grid, background outside the box.
-
-    Without resampling no probability leaves its slab.
-    """
+    advance: Advance | None = None,
+) -> Iterator[Part]:
+    """Class probabilities in the box of the source's grid, as they are finished."""
     shape, affine = grid_of_box(box, affine)
     blocks = finished_blocks(model.network, torch.from_numpy(scan.array), how, advance)
-    size = _sizes(scan)
-    if same_grid(scan, shape, affine):
-        labels = turn_back(labels_of(blocks, size).numpy(), affine)
-    else:
-        labels = labels_in_source(blocks, grid_of(size, how).order[0], scan, shape, affine)
-    values = model.spec.label_values
-    return pasted(restore_values(labels, values), box, whole, values[0])
+    axis = grid_of(_sizes(scan), how).order[0]
+    return parts_in_source(blocks, axis, scan, shape, affine)
 
 
 def restore_values(labels: np.ndarray, values: dict[int, int]) -> np.ndarray:
@@ -241,6 +234,10 @@ def _sizes(volume: Volume) -> IntTriple:
 
 def _by(size: IntTriple) -> str:
     return " x ".join(map(str, size))
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
 
 
 def _one_failure(path: Path, message: str) -> str:

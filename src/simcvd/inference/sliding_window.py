@@ -215,27 +215,14 @@ def _cut_back(
 
 
 def predict_probabilities(
-    network: nn.Module,
-    image: Tensor,
-    *,
-    patch: IntTriple,
-    stride: IntTriple,
-    classes: int,
-    windows_per_batch: int | None = None,
-    device: torch.device | str = "cpu",
-    autocast: torch.dtype | None = None,
-    advance: Advance | None = None,
+    network: nn.Module, image: Tensor, how: Windows, advance: Advance | None = None
 ) -> Tensor:
     """Mean over windows of the class probabilities, ``[K, X, Y, Z]`` float32 on the CPU.
 
-    Arguments as in `Windows` and `finished_blocks`. Raises SimcvdError if the network's class
-    count differs from ``classes`` or its output is not finite.
+    Arguments as in `finished_blocks`. Raises SimcvdError if the network's class count differs
+    from ``how.classes`` or its output is not finite.
     """
-    how = Windows(
-        patch=patch, stride=stride, classes=classes, windows_per_batch=windows_per_batch,
-        device=device, autocast=autocast,
-    )  # fmt: skip
-    out = torch.empty(classes, *image.shape[1:])
+    out = torch.empty(how.classes, *image.shape[1:])
     for place, block in finished_blocks(network, image, how, advance):
         out[(slice(None), *place)] = block
     return out
@@ -252,26 +239,13 @@ def most_probable(probabilities: Tensor) -> Tensor:
 
 
 def predict_labels(
-    network: nn.Module,
-    image: Tensor,
-    *,
-    patch: IntTriple,
-    stride: IntTriple,
-    classes: int,
-    windows_per_batch: int | None = None,
-    device: torch.device | str = "cpu",
-    autocast: torch.dtype | None = None,
-    advance: Advance | None = None,
+    network: nn.Module, image: Tensor, how: Windows, advance: Advance | None = None
 ) -> Tensor:
     """Most probable class of every voxel, ``[X, Y, Z]`` uint8.
 
     Equals ``most_probable(predict_probabilities(...))`` bit for bit, without ever holding
     the probabilities of the whole scan. Arguments and errors as there.
     """
-    how = Windows(
-        patch=patch, stride=stride, classes=classes, windows_per_batch=windows_per_batch,
-        device=device, autocast=autocast,
-    )  # fmt: skip
     blocks = finished_blocks(network, image, how, advance)
     return labels_of(blocks, (image.shape[1], image.shape[2], image.shape[3]))
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from math import prod
-from pathlib import Path
 
+from simcvd.machine import free_memory
 from simcvd.types import IntTriple
 
 FLOAT = 4
@@ -100,24 +99,4 @@ def free_bytes() -> int:
     """Memory of the GPU if there is one, else of the machine, of which a plan may take a share."""
     import torch
 
-    if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[0])
-    return min(_available(), _limit())
-
-
-def _available() -> int:
-    info = Path("/proc/meminfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-
-
-def _limit() -> int:
-    """What a container may take, as far as it says so."""
-    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        path = Path(name)
-        if path.is_file() and (text := path.read_text(encoding="utf-8").strip()).isdigit():
-            return int(text)
-    return 1 << 62
+    return free_memory("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,198 @@
+"""DICOM segmentation objects that refer to the series they were made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simcvd import __version__
+from simcvd.data.dicom import series_at
+from simcvd.files import replace_into
+from simcvd.inference.model import ModelSpec
+from simcvd.types import SimcvdError
+
+# What a segmentation takes over from its source and cannot do without.
+NEEDED = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "Modality",
+    "Rows",
+    "Columns",
+)
+# Attributes that a scanner must write but may leave empty (type 2 of PS3.3).
+MAY_BE_EMPTY = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "StudyID",
+    "ReferringPhysicianName",
+)
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegSource:
+    """The headers of a series' slices, each place once, from the first to the last."""
+
+    path: Path
+    headers: Sequence[Any]
+
+
+def seg_source(path: Path) -> SegSource:
+    """Read what `write_seg` needs of the series at ``path``, before any work is done.
+
+    Raises SimcvdError if highdicom is not installed, or if the series lacks what a reference
+    to it must hold.
+    """
+    _highdicom()
+    import pydicom
+
+    slices = series_at(path).slices
+    if len(slices) < 2 or not all(s.position and s.orientation for s in slices):
+        raise SimcvdError(f"{path}: is no series of slices with a place in the patient")
+    row, column = np.array(slices[0].orientation).reshape(2, 3)
+    normal = np.cross(row, column)
+    places: dict[float, Path] = {}
+    for one in sorted(slices, key=lambda s: float(np.dot(s.position, normal))):
+        places.setdefault(round(float(np.dot(one.position, normal)), 3), one.path)
+    headers = []
+    step = round(float(np.median(np.diff(list(places)))), 6)
+    for file in places.values():
+        header: Any = pydicom.dcmread(file, stop_before_pixels=True)
+        if missing := [name for name in NEEDED if name not in header]:
+            raise SimcvdError(
+                f"{file}: has no {', '.join(missing)}, which a DICOM segmentation must refer to. "
+                "Export the original series, or choose --format nifti"
+            )
+        for name in MAY_BE_EMPTY:
+            if name not in header:
+                setattr(header, name, "")
+        header.SliceThickness = header.get("SliceThickness") or step
+        header.SpacingBetweenSlices = step  # written wrongly often enough; highdicom would copy it
+        headers.append(header)
+    return SegSource(path=path, headers=headers)
+
+
+def write_seg(
+    path: Path | str,
+    classes: np.ndarray,
+    affine: np.ndarray,
+    source: SegSource,
+    spec: ModelSpec,
+) -> None:
+    """Write classes ``[X, Y, Z]`` (0 is background) as a binary DICOM segmentation.
+
+    affine: ``[4, 4]`` RAS+, as the series was read. Class k becomes segment k, with its name as
+    label and its value in the user's label files in the description; a class that was not found
+    has a segment without frames. Raises SimcvdError if there is no voxel to write at all, which
+    the format cannot express, or if the file cannot be written.
+    """
+    hd = _highdicom()
+    if not classes.any():
+        raise SimcvdError(
+            f"{source.path}: no voxel of any structure was found, and a DICOM segmentation "
+            "cannot be empty; choose --format nifti to get an empty mask"
+        )
+    first = source.headers[0]
+    volume = hd.Volume(
+        array=np.ascontiguousarray(classes.T),  # slices, rows, columns
+        affine=(LPS @ affine)[:, [2, 1, 0, 3]],
+        coordinate_system="PATIENT",
+        frame_of_reference_uid=first.FrameOfReferenceUID,
+    )
+    try:
+        segmentation = _segmentation(hd, volume, source, spec)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise SimcvdError(
+            f"{source.path}: its headers do not allow a DICOM segmentation ({error}); export the "
+            "original series, or choose --format nifti"
+        ) from error
+    with replace_into(path) as temporary:
+        segmentation.save_as(temporary)
+
+
+def _segmentation(hd: Any, volume: Any, source: SegSource, spec: ModelSpec) -> Any:
+    algorithm = _algorithm(hd)
+    names, values = spec.class_names, spec.label_values
+    return hd.seg.Segmentation(
+        source_images=list(source.headers),
+        pixel_array=volume,
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[
+            _segment(hd, k, names[k], values[k], algorithm) for k in range(1, spec.classes)
+        ],
+        series_instance_uid=hd.UID(),
+        series_number=int(source.headers[0].get("SeriesNumber") or 0) + 1000,
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        manufacturer="simcvd",
+        manufacturer_model_name="simcvd",
+        software_versions=__version__,
+        device_serial_number="0",
+        content_label="SEGMENTATION",
+        content_description="Segmentation by a neural network",
+        series_description="simcvd segmentation",
+    )
+
+
+def _highdicom() -> Any:
+    try:
+        import highdicom
+    except ImportError as error:
+        raise SimcvdError(
+            "a DICOM segmentation needs the package highdicom: `pip install simcvd[dicom]`; or "
+            "choose --format nifti"
+        ) from error
+    return highdicom
+
+
+def _algorithm(hd: Any) -> Any:
+    from pydicom.sr.codedict import codes
+
+    return hd.AlgorithmIdentificationSequence(
+        name="simcvd", version=__version__, family=codes.DCM.ArtificialIntelligence
+    )
+
+
+def _segment(hd: Any, number: int, name: str, value: int, algorithm: Any) -> Any:
+    category, kind = concepts(name)
+    segment = hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=name[:64],
+        segmented_property_category=category,
+        segmented_property_type=kind,
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=algorithm,
+    )
+    segment.SegmentDescription = f"label value {value}"
+    return segment
+
+
+def concepts(name: str) -> tuple[Any, Any]:
+    """SNOMED CT codes of a class: what kind of thing it is, and which one.
+
+    Names are looked up as DICOM spells them ("left atrium"), among lesions (CID 7159) and then
+    structures of the body (CID 7153 of the brain, CID 7151 of all); an unknown name is an
+    anatomical structure and no more.
+    """
+    from pydicom.sr.codedict import codes
+
+    structure = codes.SCT.AnatomicalStructure
+    lesion = codes.SCT.MorphologicallyAbnormalStructure
+    words = "".join(word.capitalize() for word in name.replace("_", " ").split())
+    for group, category in (("cid7159", lesion), ("cid7153", structure), ("cid7151", structure)):
+        listed = getattr(codes, group)
+        if words in listed.dir():
+            return category, getattr(listed, words)
+    return structure, structure

@@ -1,0 +1,127 @@
+"""Which scans to segment, and which file each result becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from simcvd.data.io import HDF5, NIFTI, stem_of, suffix_of
+from simcvd.data.pairing import CHANNEL, find_scans
+from simcvd.types import SimcvdError
+
+Format = Literal["nifti", "nrrd", "mha", "dicom-seg"]
+ENDINGS: dict[Format, str] = {
+    "nifti": ".nii.gz",
+    "nrrd": ".nrrd",
+    "mha": ".mha",
+    "dicom-seg": ".dcm",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One scan: its files, one or one a channel, and where its segmentation goes."""
+
+    name: str
+    images: tuple[Path, ...]
+    target: Path
+    format: Format
+
+    @property
+    def path(self) -> Path:
+        """What the scan is called by in messages; its geometry is that of this file."""
+        return self.images[0]
+
+
+def format_of(path: Path) -> Format:
+    """The format to answer in: a file's own, NIfTI for h5, a segmentation for a DICOM series."""
+    suffix = "" if path.is_dir() else suffix_of(path)
+    if suffix in (*NIFTI, *HDF5):
+        return "nifti"
+    if suffix in (".nrrd", ".nhdr"):
+        return "nrrd"
+    return "mha" if suffix in (".mha", ".mhd") else "dicom-seg"
+
+
+def jobs(
+    inputs: Sequence[Path], out: Path, *, channels: int = 1, wanted: str | None = None
+) -> list[Job]:
+    """The scans that files and folders name, DICOM series among them, each with its target.
+
+    channels: of the model; files ``<name>_0000`` to ``<name>_000C`` are then one scan.
+    wanted: a `Format` for all, or None for each scan's own. Raises SimcvdError if there is no
+    scan, a folder has a file that cannot be read, two results would have one name or one would
+    replace its scan, and for a DICOM segmentation of a scan that is no DICOM.
+    """
+    if wanted is not None and wanted not in ENDINGS:
+        raise SimcvdError(f"format '{wanted}' is none of: {', '.join(get_args(Format))}")
+    made = []
+    for name, images in _by_channel(_scans(inputs, out), channels):
+        kind = next((f for f in ENDINGS if f == wanted), format_of(images[0]))
+        target = out / f"{name}{ENDINGS[kind]}"
+        made.append(Job(name=name, images=images, target=target, format=kind))
+    _check(made)
+    return made
+
+
+def _check(made: Sequence[Job]) -> None:
+    taken: dict[str, Job] = {}
+    for job in made:
+        if other := taken.get(job.name):
+            raise SimcvdError(
+                f"{other.path} and {job.path} would both be written to {job.target.parent} as "
+                f"'{job.name}'; rename one, or predict them into two folders"
+            )
+        taken[job.name] = job
+        if job.target.resolve() in [image.resolve() for image in job.images]:
+            raise SimcvdError(
+                f"{job.path}: its segmentation would overwrite it; give another --out"
+            )
+        if job.format == "dicom-seg" and format_of(job.path) != "dicom-seg":
+            raise SimcvdError(
+                f"{job.path}: is no DICOM series, so a DICOM segmentation has nothing to refer to; "
+                "choose another --format"
+            )
+
+
+def _by_channel(scans: Sequence[Path], channels: int) -> list[tuple[str, tuple[Path, ...]]]:
+    """Name and files of every scan, files of one scan's channels put together."""
+    if channels == 1:
+        return [(stem_of(path), (path,)) for path in scans]
+    found: dict[tuple[Path, str], list[Path]] = {}
+    for path in scans:
+        match = CHANNEL.fullmatch(stem_of(path))
+        found.setdefault((path.parent, match[1] if match else stem_of(path)), []).append(path)
+    for (folder, name), files in found.items():
+        if len(files) not in (1, channels):
+            raise SimcvdError(
+                f"{folder}: scan '{name}' has {len(files)} channel files, but the model needs "
+                f"{channels}; add what is missing, or take away what is too much"
+            )
+    return [(name, tuple(sorted(files))) for (_, name), files in found.items()]
+
+
+def _scans(inputs: Sequence[Path], out: Path) -> list[Path]:
+    """The inputs, each folder replaced by the scans below it, DICOM series among them.
+
+    What lies in ``out`` is an earlier result and no scan.
+    """
+    scans: list[Path] = []
+    for path in map(Path, inputs):
+        scans += [f for f in _scans_below(path, out) if f not in scans]
+    if not scans:
+        raise SimcvdError("no scan was given; name at least one file or folder")
+    return scans
+
+
+def _scans_below(path: Path, out: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found, _, problems = find_scans(path, apart_from=out)
+    if problems:
+        raise SimcvdError("\n  ".join([f"{path}: not every file can be read", *problems]))
+    if not found:
+        raise SimcvdError(f"{path}: no scan in this folder; give scans or a folder of scans")
+    return [scan.path for scan in found]

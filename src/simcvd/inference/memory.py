@@ -1,0 +1,48 @@
+"""What segmenting a scan takes in memory, held against what there is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+
+import torch
+
+from simcvd.inference.model import Model
+from simcvd.inference.sliding_window import Windows, memory_needed
+from simcvd.machine import free_memory
+from simcvd.types import IntTriple, SimcvdError, Volume
+
+# Full-resolution maps a V-Net holds at once, measured: its skip and what its first stage works on.
+NETWORK_MAPS = 5
+
+
+def needed(model: Model, scan: Volume, shape: IntTriple, how: Windows) -> int:
+    """Bytes at the peak: scan, sums of windows, network, and the result of ``shape``."""
+    return int(scan.array.nbytes) + _of_windows(model, scan, how) + 2 * prod(shape)
+
+
+def fitted(model: Model, scan: Volume, shape: IntTriple, how: Windows) -> Windows:
+    """``how`` with as many windows a batch as fit into the free memory.
+
+    The scan itself is in memory already and so counts as there. Raises SimcvdError if one
+    window at a time is still too much.
+    """
+    device = torch.device(how.device)
+    free = free_memory(str(device) if device.type == "cuda" else "cpu")
+    extra = 2 * prod(shape) if device.type != "cuda" else 0
+    while (need := _of_windows(model, scan, how) + extra) > free:
+        if how.batch == 1:
+            raise SimcvdError(
+                f"segmenting it needs {need / 1e9:.1f} GB of memory beyond the scan's own, but "
+                f"{free / 1e9:.1f} GB are free on {device}; close other programs, take a machine "
+                "with more memory, or cut the scan to the part of interest"
+            )
+        how = replace(how, windows_per_batch=how.batch // 2)
+    return how
+
+
+def _of_windows(model: Model, scan: Volume, how: Windows) -> int:
+    x, y, z = scan.array.shape[-3:]
+    width = int(model.spec.network.get("widths", (16,))[0])
+    network = 4 * NETWORK_MAPS * width * how.batch * prod(how.patch)
+    return memory_needed((x, y, z), how) + network
