@@ -139,10 +139,13 @@ class Plan:
             **plan.reasons,
             "blocks": "Fewer, for speed.",
             "lr": "Higher than the paper's, for few iterations.",
-            "dropout": "Less than the benchmark's: the network is narrow and trained briefly.",
+            "dropout": "None: the network is narrow and trained briefly.",
+            "augmentation": "Scans as they lie: few iterations are too few to learn all poses.",
         }
         blocks = tuple(max(1, b - 1) for b in self.blocks)
-        return replace(plan, blocks=blocks, lr=0.05, dropout=0.1, reasons=reasons)
+        return replace(
+            plan, blocks=blocks, lr=0.05, dropout=0.0, augmentation="none", reasons=reasons
+        )
 
     def _check_network(self) -> None:
         if not len(self.widths) == len(self.blocks) == len(self.strides) + 1:
