@@ -30,7 +30,7 @@ HASHES = {
     "la-half": "946359cf420a",
     "pancreas-published": "7351aa72f757",
     "pancreas-clean": "bba7060b4711",
-    "hippocampus": "b43dd74bfb54",
+    "hippocampus": "8895d3094928",
 }
 
 
