@@ -1,0 +1,5 @@
+"""``python -m simcvd.cli``."""
+
+from simcvd.cli import main
+
+main()

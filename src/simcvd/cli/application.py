@@ -1,0 +1,30 @@
+"""The application that every module of commands adds to, and the options several of them share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="simcvd",
+    help="Semi-supervised segmentation of 3D medical scans.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="e.g. method.tau=0.3; may be repeated."),
+]
+Stride = Annotated[
+    tuple[int, int, int] | None,
+    typer.Option(help="Voxels between windows; by default half a patch. 18 18 4 for LA."),
+]
+
+PlanFile = Annotated[
+    Path | None, typer.Option("--plan", help="What `simcvd plan` wrote, edited or not.")
+]

@@ -1,0 +1,35 @@
+"""What typer cannot take by itself: options of one or three numbers, numbers or words."""
+
+from __future__ import annotations
+
+
+def joined(arguments: list[str]) -> list[str]:
+    """``--spacing 1 1 2`` as ``--spacing 1,1,2``: typer's options take a fixed count only."""
+    joined: list[str] = []
+    for argument in arguments:
+        after = len(joined) > 1 and joined[-2] == "--spacing"
+        if after and argument.replace(".", "", 1).isdigit():
+            joined[-1] += "," + argument
+        else:
+            joined.append(argument)
+    return joined
+
+
+def numbers(option: str, text: str) -> tuple[float, ...]:
+    """``1,1,2`` as numbers; ``option`` is named where that fails."""
+    from simcvd.types import SimcvdError
+
+    try:
+        return tuple(map(float, text.split(",")))
+    except ValueError as error:
+        raise SimcvdError(f"{option} {text}: write one number, or three") from error
+
+
+def margin_of(texts: tuple[str, str, str]) -> tuple[int | None, int | None, int | None]:
+    """Numbers of voxels, None for ``all``."""
+    from simcvd.types import SimcvdError
+
+    if not all(text.isdigit() or text == "all" for text in texts):
+        raise SimcvdError(f"--margin {' '.join(texts)}: write three numbers of voxels, or all")
+    x, y, z = (None if text == "all" else int(text) for text in texts)
+    return x, y, z

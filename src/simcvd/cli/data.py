@@ -1,0 +1,115 @@
+"""Commands that look at scans and prepare them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from simcvd.cli.application import PlanFile, app
+from simcvd.cli.arguments import margin_of, numbers
+
+
+@app.command()
+def check(
+    source: Annotated[Path, typer.Argument(help="Folder of scans, in any layout of the docs.")],
+    labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
+    json: Annotated[Path | None, typer.Option(help="File for the report as JSON.")] = None,
+    fix: Annotated[Path | None, typer.Option(help="New folder for mended copies.")] = None,
+    splits: Annotated[
+        bool, typer.Option("--splits", help="Look for what makes test scores too good, too.")
+    ] = False,
+    patient_pattern: Annotated[
+        str | None,
+        typer.Option(metavar="REGEX", help="Which part of a scan's name is the patient."),
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
+) -> None:
+    """Read every scan and label once and report all problems; exit code 1 if there are errors."""
+    from rich.console import Console
+
+    from simcvd.data.check import check_source
+    from simcvd.data.findings import save, show
+    from simcvd.data.mend import mend
+    from simcvd.types import SimcvdError
+
+    if patient_pattern and not splits:
+        raise SimcvdError("--patient-pattern goes with --splits; give both")
+    report, found = check_source(
+        source, labels, jobs, quiet=False, splits=splits, patient=patient_pattern
+    )
+    show(report, Console())
+    if json:
+        save(report, json)
+    if fix:
+        print(f"{len(mend(report, found, fix, labels))} mended copies in {fix}")
+    raise typer.Exit(code=1 if report.errors else 0)
+
+
+@app.command()
+def plan(
+    source: Annotated[Path, typer.Argument(help="Folder of scans, in any layout of the docs.")],
+    out: Annotated[Path, typer.Option(help="File of the plan, such as plan.toml.")],
+    labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
+    memory: Annotated[
+        float | None, typer.Option(metavar="GB", help="For training; by default 70 % of the free.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option(help="A narrow network, 300 iterations: minutes on a CPU.")
+    ] = False,
+    jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
+) -> None:
+    """Choose spacing, normalisation, patch and network from all scans; a file to look over."""
+    from simcvd.plan import make_plan, write_plan
+
+    limit = int(memory * 2**30) if memory is not None else None
+    made = make_plan(source, labels, memory=limit, jobs=jobs, quiet=False)
+    write_plan(made.quick() if quick else made, out)
+    print(out.read_text(encoding="utf-8"))
+    print(f"the plan: {out}")
+
+
+@app.command()
+def prepare(
+    source: Annotated[Path, typer.Argument(help="Folder of scans, in any layout of the docs.")],
+    out: Annotated[Path, typer.Option(help="Folder of the prepared cache.")],
+    labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
+    spacing: Annotated[
+        str | None, typer.Option(metavar="MM [MM MM]", help="Voxel size: one number or three.")
+    ] = None,
+    normalization: Annotated[str | None, typer.Option(help="none, zscore or ct.")] = None,
+    window: Annotated[
+        tuple[float, float] | None, typer.Option(help="Hounsfield units kept by ct.")
+    ] = None,
+    crop: Annotated[
+        Literal["none", "nonzero", "label"] | None,
+        typer.Option(help="Keep what is not background, or the ground truth's box (a leak)."),
+    ] = None,
+    margin: Annotated[
+        tuple[str, str, str],
+        typer.Option(metavar="X Y Z", help="Voxels left around it; all leaves an axis whole."),
+    ] = ("0", "0", "0"),
+    jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
+    plan: PlanFile = None,
+) -> None:
+    """Read, check and resample the scans once, and compute the signed distance maps."""
+    from simcvd.data.prepare import prepare as run
+
+    chosen: dict[str, Any] = {}
+    if plan:
+        from simcvd.plan import read_plan
+
+        chosen = read_plan(plan).prepare_arguments()
+    given = {
+        "spacing": numbers("--spacing", spacing) if spacing else None,
+        "normalization": normalization,
+        "window": window,
+        "crop": crop,
+    }
+    chosen |= {name: value for name, value in given.items() if value is not None}
+    cache = run(source, out, labels=labels, margin=margin_of(margin), jobs=jobs, **chosen)
+    have = sum(entry.has_label for entry in cache.manifest.cases.values())
+    print(
+        f"{out}: {len(cache.train)} training and {len(cache.test)} test scans, {have} with a label"
+    )
