@@ -12,13 +12,15 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
+import torch
 from tests.data.dicom_series import write_series
-from tests.inference.tools import OBLIQUE, blob, small_vnet, spec
+from tests.inference.tools import OBLIQUE, SMALL, blob, small_vnet, spec
 
 from simcvd.data.io import read_label, write_label
 from simcvd.inference.dicom_seg import concepts
 from simcvd.inference.model import save_model
 from simcvd.inference.predict import predict_files
+from simcvd.networks.vnet import VNet
 from simcvd.types import SimcvdError
 
 SHAPE = (18, 15, 12)
@@ -193,3 +195,37 @@ def test_class_names_find_their_codes() -> None:
     category, kind = concepts("neoplasm")
     assert (category.value, kind.value) == ("49755003", "108369006")
     assert concepts("blob")[1].value == "91723000"  # an anatomical structure, no more
+
+
+def test_channels_in_files_of_their_own_are_one_scan(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = VNet(**{**SMALL, "channels": 2})
+    model = spec(network={**SMALL, "channels": 2})
+    save_model(tmp_path / "two", network, model)
+    for c in (0, 1):
+        array = voxels(c).astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(array, PLAIN), tmp_path / f"a_000{c}.nii.gz")
+    both = [tmp_path / "a_0000.nii.gz", tmp_path / "a_0001.nii.gz"]
+    (written,) = predict_files(tmp_path / "two", both, tmp_path / "out", device="cpu")
+    assert written.name == "a.nii.gz"
+    four = np.stack([voxels(0), voxels(1)], -1).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(four, PLAIN), tmp_path / "b.nii.gz")
+    (other,) = predict_files(
+        tmp_path / "two", [tmp_path / "b.nii.gz"], tmp_path / "out", device="cpu"
+    )
+    np.testing.assert_array_equal(read_label(written).array, read_label(other).array)
+    with pytest.raises(SimcvdError, match="volume with 2 channels is needed"):
+        predict_files(tmp_path / "two", both[:1], tmp_path / "out", device="cpu")
+
+
+def test_an_empty_result_is_a_dicom_segmentation_too(tmp_path: Path) -> None:
+    network = small_vnet()
+    torch.nn.init.zeros_(network.class_head.weight)
+    with torch.no_grad():
+        network.class_head.bias[:] = torch.tensor([5.0, 0, 0])
+    save_model(tmp_path / "run", network, spec())
+    write_series(tmp_path / "ct", voxels(), PLAIN, **TAGS)
+    (written,) = predict_files(tmp_path / "run", [tmp_path / "ct"], tmp_path / "out", device="cpu")
+    assert not seg_labels(written)[0].any()
+    rows = (tmp_path / "out" / "predictions.csv").read_text(encoding="utf-8").splitlines()
+    assert rows == ["case,file,confidence,wall (ml),blood (ml)", "ct,ct.dcm,,0.000,0.000"]

@@ -95,15 +95,10 @@ def write_seg(
 
     affine: ``[4, 4]`` RAS+, as the series was read. Class k becomes segment k, with its name as
     label and its value in the user's label files in the description; a class that was not found
-    has a segment without frames. Raises SimcvdError if there is no voxel to write at all, which
-    the format cannot express, or if the file cannot be written.
+    has a segment without frames. Raises SimcvdError if the headers do not allow it or if the file
+    cannot be written.
     """
     hd = _highdicom()
-    if not classes.any():
-        raise SimcvdError(
-            f"{source.path}: no voxel of any structure was found, and a DICOM segmentation "
-            "cannot be empty; choose --format nifti to get an empty mask"
-        )
     first = source.headers[0]
     volume = hd.Volume(
         array=np.ascontiguousarray(classes.T),  # slices, rows, columns
