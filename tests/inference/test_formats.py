@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import highdicom
@@ -17,7 +20,7 @@ from tests.data.dicom_series import write_series
 from tests.inference.tools import OBLIQUE, SMALL, blob, small_vnet, spec
 
 from simcvd.data.io import read_label, write_label
-from simcvd.inference.dicom_seg import concepts
+from simcvd.inference.dicom_seg import concepts, seg_source, write_seg
 from simcvd.inference.model import save_model
 from simcvd.inference.predict import predict_files
 from simcvd.networks.vnet import VNet
@@ -229,3 +232,39 @@ def test_an_empty_result_is_a_dicom_segmentation_too(tmp_path: Path) -> None:
     assert not seg_labels(written)[0].any()
     rows = (tmp_path / "out" / "predictions.csv").read_text(encoding="utf-8").splitlines()
     assert rows == ["case,file,confidence,wall (ml),blood (ml)", "ct,ct.dcm,,0.000,0.000"]
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """No file of this process may grow beyond ``size`` bytes, as on a disk that fills up."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nrrd", "a.mha", "a.dcm"])
+def test_a_disk_that_fills_half_way_leaves_nothing_or_the_old_file(
+    tmp_path: Path, name: str
+) -> None:
+    labels = np.random.default_rng(0).integers(0, 3, SHAPE).astype(np.uint8)
+    write_series(tmp_path / "ct", voxels(), PLAIN, **TAGS)
+    source, target = seg_source(tmp_path / "ct"), tmp_path / "out" / name
+
+    def write() -> None:
+        if name == "a.dcm":
+            write_seg(target, labels, PLAIN, source, spec())
+        else:
+            write_label(target, labels, PLAIN)
+
+    with room_for(400), pytest.raises(SimcvdError, match="cannot write"):
+        write()
+    assert list(target.parent.iterdir()) == []
+    write()
+    whole = target.read_bytes()
+    with room_for(400), pytest.raises(SimcvdError, match="cannot write"):
+        write()
+    assert list(target.parent.iterdir()) == [target]
+    assert target.read_bytes() == whole
