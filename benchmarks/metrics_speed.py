@@ -3,25 +3,25 @@
     python benchmarks/metrics_speed.py [LABEL.nii.gz ...]
 
 Without arguments: 95HD of an organ of realistic shape in 512 x 512 x 200 voxels. For each label
-file also: every metric at once against MedPy's dc, jc, hd95, asd and assd, where the prediction is
-the label with a disturbed surface. Times are CPU seconds of this process, so that other programs
-on the machine do not disturb the ratio; everything runs on one thread. About 2 minutes.
+file also: every metric at once, where the prediction is the label with a disturbed surface. About
+2 minutes.
 """
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-import platform
 import sys
-import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+from rows import Row, Skipped, machine, rows_table
 from scipy import ndimage
+from turns import in_turn, row
+
+Masks = tuple[np.ndarray, np.ndarray]
+SHAPE = (512, 512, 200)
+MISSING = "{} is not installed"
 
 
 def organ(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
@@ -46,73 +46,139 @@ def disturbed(mask: np.ndarray, rng: np.random.Generator, depth: float = 3.0) ->
     return signed + depth * waves(rng, mask.shape, 12) > 0
 
 
-def seconds(run: Callable[[], Any], repeats: int) -> tuple[float, Any]:
-    """Least CPU time of several runs, and what the last one returned."""
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        value = run()
-        times.append(time.process_time() - start)
-    return min(times), value
+def hd95_rows(shape: tuple[int, int, int] = SHAPE, *, apart: bool = True) -> list[Row | Skipped]:
+    """95HD of an organ by MedPy, MONAI and simcvd, each in its own convention."""
+    rng = np.random.default_rng(0)
+    reference = organ(rng, shape)
+    masks = disturbed(reference, rng), reference
+    others = {"MedPy": medpy_hd95, "MONAI": monai_hd95}
+    ours = {"MedPy": our_pooled, "MONAI": our_directed}
+    name = f"95HD, {' x '.join(map(str, shape))}, {reference.mean():.1%} foreground"
+    return _beside(name, masks, others, ours, apart=apart)
 
 
-def compare_hd95(prediction: np.ndarray, reference: np.ndarray) -> None:
-    """Print the time and value of 95HD by MedPy, MONAI and simcvd, and the ratio to MedPy."""
-    import torch
+def all_metrics_rows(
+    reference: np.ndarray, name: str, *, apart: bool = True
+) -> list[Row | Skipped]:
+    """Dice, Jaccard, 95HD and both surface distances at once, of a label and a disturbed copy."""
+    masks = disturbed(reference, np.random.default_rng(0)), reference
+    name = f"all metrics, {name}, {' x '.join(map(str, reference.shape))}"
+    others = {"MedPy": medpy_all, "MONAI": monai_all}
+    return _beside(name, masks, others, dict.fromkeys(others, our_all), apart=apart)
+
+
+def _beside(
+    name: str,
+    masks: Masks,
+    others: dict[str, Callable[..., Any]],
+    ours: dict[str, Callable[..., Any]],
+    *,
+    apart: bool,
+) -> list[Row | Skipped]:
+    """A row beside each library that is there; ours has seven turns where theirs has one."""
+    rows: list[Row | Skipped] = []
+    for library, theirs in others.items():
+        if not find_spec(library.lower()):
+            reason = MISSING.format(library)
+            rows.append(Skipped(name=f"{name}, beside {library}", reason=reason))
+            continue
+        one = in_turn({"theirs": (theirs, (masks,))}, rounds=1, apart=apart)["theirs"]
+        warm = {"ours": (ours[library], (masks,))}
+        seven = in_turn(warm, rounds=7, warmup=1, apart=apart)["ours"]
+        values = "" if one.value is None else f"{one.value:.4f} there, {seven.value:.4f} here"
+        rows.append(row(name, library, seven, one, values))
+    return rows
+
+
+def medpy_hd95(masks: Masks) -> Callable[[], float]:
+    """Both directions in one list."""
     from medpy.metric import binary
+
+    return lambda: float(binary.hd95(*masks))
+
+
+def medpy_all(masks: Masks) -> Callable[[], None]:
+    """Five calls, as an evaluation script makes them."""
+    from medpy.metric import binary
+
+    def run() -> None:
+        for metric in (binary.dc, binary.jc, binary.hd95, binary.asd, binary.assd):
+            metric(*masks)
+
+    return run
+
+
+def monai_hd95(masks: Masks) -> Callable[[], float]:
+    """The larger of the two directions'."""
     from monai.metrics import compute_hausdorff_distance
 
-    from simcvd.metrics.surface import hd95_directed_max, hd95_pooled, surface_distances
-
-    torch.set_num_threads(1)
-    tensors = [torch.from_numpy(mask)[None, None].float() for mask in (prediction, reference)]
-    rows = {
-        "MedPy hd95": (lambda: binary.hd95(prediction, reference), 1),
-        "MONAI percentile 95": (
-            lambda: float(compute_hausdorff_distance(*tensors, percentile=95)),
-            1,
-        ),
-        "simcvd hd95_pooled": (lambda: hd95_pooled(surface_distances(prediction, reference)), 5),
-        "simcvd hd95_directed_max": (
-            lambda: hd95_directed_max(surface_distances(prediction, reference)),
-            5,
-        ),
-    }
-    print(f"95HD, {' x '.join(map(str, reference.shape))}, {reference.mean():.1%} foreground")
-    slowest = None
-    for name, (run, repeats) in rows.items():
-        took, value = seconds(run, repeats)
-        slowest = slowest or took
-        print(
-            f"  {name:25s} {took:9.3f} s  value {value:7.4f}  {slowest / took:6.1f} x", flush=True
-        )
+    tensors = _tensors(masks)
+    return lambda: float(compute_hausdorff_distance(*tensors, percentile=95))
 
 
-def compare_all(prediction: np.ndarray, reference: np.ndarray, name: str) -> None:
-    """Print the time of every metric at once by MedPy and by simcvd, and their ratio."""
-    from medpy.metric import binary
+def monai_all(masks: Masks) -> Callable[[], None]:
+    """The same five quantities."""
+    from monai.metrics import (
+        compute_average_surface_distance,
+        compute_dice,
+        compute_hausdorff_distance,
+        compute_iou,
+    )
 
-    from simcvd.engine.evaluate import score_case
+    tensors = _tensors(masks)
 
-    functions = (binary.dc, binary.jc, binary.hd95, binary.asd, binary.assd)
-    theirs, _ = seconds(lambda: [f(prediction, reference) for f in functions], 1)
-    pair = prediction.astype(np.uint8), reference.astype(np.uint8)
-    ours, _ = seconds(lambda: score_case(*pair, {1: "object"}, (0.625, 0.625, 0.625)), 5)
-    print(f"all metrics, {name}, {' x '.join(map(str, reference.shape))}")
-    print(f"  MedPy {theirs:.3f} s  simcvd {ours:.4f} s  {theirs / ours:.1f} x", flush=True)
+    def run() -> None:
+        compute_dice(*tensors)
+        compute_iou(*tensors)
+        compute_hausdorff_distance(*tensors, percentile=95)
+        compute_average_surface_distance(*tensors)
+        compute_average_surface_distance(*tensors, symmetric=True)
+
+    return run
+
+
+def _tensors(masks: Masks) -> list[Any]:
+    import torch
+
+    return [torch.from_numpy(mask)[None, None].float() for mask in masks]
+
+
+def our_pooled(masks: Masks) -> Callable[[], float]:
+    """MedPy's convention."""
+    from simcvd.metrics.surface import hd95_pooled, surface_distances
+
+    return lambda: float(hd95_pooled(surface_distances(*masks)))
+
+
+def our_directed(masks: Masks) -> Callable[[], float]:
+    """MONAI's convention."""
+    from simcvd.metrics.surface import hd95_directed_max, surface_distances
+
+    return lambda: float(hd95_directed_max(surface_distances(*masks)))
+
+
+def our_all(masks: Masks) -> Callable[[], None]:
+    """What `simcvd evaluate` computes of a case."""
+    from simcvd.engine.scores import score_case
+
+    pair = [mask.astype(np.uint8) for mask in masks]
+
+    def run() -> None:
+        score_case(*pair, {1: "object"}, (0.625, 0.625, 0.625))
+
+    return run
 
 
 def main(labels: list[str]) -> None:
     """Run every comparison."""
     import nibabel as nib
 
-    print(f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}")
-    rng = np.random.default_rng(0)
-    reference = organ(rng, (512, 512, 200))
-    compare_hd95(disturbed(reference, rng), reference)
+    print(machine())
+    rows = hd95_rows()
     for path in labels:
         mask = np.ascontiguousarray(np.asarray(nib.load(path).dataobj) > 0)
-        compare_all(disturbed(mask, rng), mask, path.rsplit("/", 1)[-1])
+        rows += all_metrics_rows(mask, path.rsplit("/", 1)[-1])
+    print("\n".join(rows_table([row for row in rows if isinstance(row, Row)])))
 
 
 if __name__ == "__main__":
