@@ -106,7 +106,6 @@ def _agreement(ours: Side, theirs: Side) -> str:
 def our_windows(scan: Scan, stride: IntTriple) -> Callable[[], np.ndarray]:
     """As `simcvd predict` runs them."""
     network, image, device = scan.network(), scan.image(), pick_device()
-    network = network.to(memory_format=torch.channels_last_3d)
     dtype = autocast_dtype("auto", device)
     how = Windows(patch=scan.patch, stride=stride, classes=2, device=device, autocast=dtype)
     return lambda: predict_labels(network, image, how).numpy()

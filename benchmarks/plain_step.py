@@ -67,7 +67,7 @@ class PlainStep:
             label = case.label[:] if case.has_label else np.zeros(case.shape, np.uint8)
             self.files[name] = folder / name
             write_whole(self.files[name], case.image[0].astype(np.float32), label)
-        self.method = build_method(run).to(device)
+        self.method = build_method(run).to(device).to(memory_format=torch.contiguous_format)
         self.optimizer = torch.optim.SGD(
             self.method.players()["network"],
             lr=0.01,

@@ -67,7 +67,6 @@ def measure(plan: Plan) -> int:
         )  # fmt: skip
 
     method = SimCVD(Config(pool=plan.pool), task, build).train()
-    method.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimizers = build_optimizers(method.players(), TrainConfig())
     batch = _batch(plan)
     for step in range(2):

@@ -91,7 +91,7 @@ class Trainer:
         self.patches = _patches(fabric, run, cache, self.method)
         self.dtype = autocast_dtype(run.train.precision, fabric.device)
         self.step, self.seconds = 0, 0.0
-        self.method.to(fabric.device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.method.to(fabric.device)
         self._restore()
         wrapped = fabric.setup(self.method, *self.optimizers.values())
         self.terms_of = wrapped[0] if isinstance(wrapped, tuple) else wrapped

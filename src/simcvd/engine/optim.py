@@ -30,7 +30,7 @@ def set_learning_rates(
 
 def _build(name: str, parameters: list[nn.Parameter], config: TrainConfig) -> optim.Optimizer:
     if name == "critic":
-        return optim.Adam(parameters, lr=1e-4, betas=(0.9, 0.99))
+        return optim.Adam(parameters, lr=1e-4, betas=(0.9, 0.99), fused=True)
     return optim.SGD(
         parameters,
         lr=config.lr,

@@ -114,7 +114,7 @@ def save_model(folder: Path, network: nn.Module, spec: ModelSpec) -> None:
 def load_model(path: Path | str, *, device: torch.device | str = "cpu") -> Model:
     """The model in a run's folder (or any folder holding the two files).
 
-    The network is in evaluation mode with channels-last weights, which a CPU convolves faster.
+    The network is in evaluation mode.
     Raises SimcvdError if no finished model is there or if its files are not what was written.
     """
     folder = Path(path)
@@ -131,9 +131,7 @@ def load_model(path: Path | str, *, device: torch.device | str = "cpu") -> Model
             f"{folder / DESCRIPTION}: does not describe a model this version can build ({error}); "
             "copy the model again, or use the version of simcvd it was made with"
         ) from error
-    moved = network.eval().requires_grad_(False).to(device)
-    moved = moved.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    return Model(network=moved, spec=spec)
+    return Model(network=network.eval().requires_grad_(False).to(device), spec=spec)
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,8 @@ class Critic(nn.Module):
     """Tells from an image and the maps predicted for it whether the image has a label.
 
     Convolutions of 4 x 4 x 4 with stride 2, each with LeakyReLU 0.2 and channel dropout, then
-    the mean over voxels and a linear layer. An axis is not halved below one voxel.
+    the mean over voxels and a linear layer. An axis is not halved below one voxel. Its weights, far
+    more than its voxels, lie contiguous: channels last, their gradients would be copied over.
 
     Args:
         channels: of maps and image together.

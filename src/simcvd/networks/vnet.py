@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+import torch
 from torch import Tensor, nn
 
 from simcvd.types import IntTriple, Prediction, SimcvdError
@@ -39,7 +40,8 @@ class VNet(nn.Module):
         strides: down-sampling between stages, one triple fewer than ``widths``.
         dropout: of whole channels, on the bottleneck and on the last map, while training.
 
-    The defaults have 9,448,866 parameters with one channel, two classes, no distance head.
+    The defaults have 9,448,866 parameters with one channel, two classes, no distance head. Weights
+    lie channels last, in which a CPU, and a GPU in half precision, convolves about twice as fast.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class VNet(nn.Module):
         self.dropout = nn.Dropout3d(dropout)
         self.class_head = nn.Conv3d(widths[0], classes, 1)
         self.distance_head = nn.Conv3d(widths[0], classes - 1, 1) if distance else None
+        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor) -> Prediction:
         """``x``: ``[B, C, X, Y, Z]``, each size a multiple of ``divisor``."""

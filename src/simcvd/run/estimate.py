@@ -90,7 +90,7 @@ def step_seconds(plan: Plan, method: str) -> float:
         network=configs["network"],
     )
     device = pick_device()
-    trained = build_method(run).to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    trained = build_method(run).to(device)
     optimizers = build_optimizers(trained.players(), run.train)
     batch = _random_batch(plan, task, device, all_labeled=not trained.uses_unlabeled)
     middle = Progress(step=1, total=2)
@@ -122,7 +122,7 @@ def window_seconds(plan: Plan) -> float:
         blocks=plan.blocks,
         strides=plan.strides,
     )
-    network = network.eval().to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network = network.eval().to(device)
     image = torch.randn(1, plan.channels, *patch, device=device)
 
     def step() -> None:
