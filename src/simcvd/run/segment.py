@@ -11,12 +11,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from simcvd.data.io import NIFTI, suffix_of, write_label
 from simcvd.data.listing import SourceCase
-from simcvd.data.reading import read_channels
 from simcvd.files import write_text
-from simcvd.inference.model import WEIGHTS, Model, load_model
-from simcvd.inference.predict import Compute, pick_device, predict_scan
+from simcvd.inference.inputs import ENDINGS, Job, format_of
+from simcvd.inference.model import WEIGHTS, load_model
+from simcvd.inference.predict import Compute, Wanted, pick_device, predict_job
+from simcvd.inference.sliding_window import Advance
 from simcvd.networks.autocast import autocast_dtype
 from simcvd.types import IntTriple, SimcvdError
 
@@ -24,7 +24,7 @@ from simcvd.types import IntTriple, SimcvdError
 def segment_all(
     folder: Path, cases: Sequence[SourceCase], out: Path, stride: IntTriple, console: Console
 ) -> list[Path]:
-    """Write ``out/<case>.nii.gz`` for every case, in its own grid; what is there is kept.
+    """Segment every case into ``out``, in its own grid and format; what is there is kept.
 
     What another model left in ``out`` is removed first. A scan that cannot be segmented does not
     stop the others; when they are done, SimcvdError names all that failed and why.
@@ -34,28 +34,31 @@ def segment_all(
     model = dataclasses.replace(model, spec=dataclasses.replace(model.spec, stride=stride))
     compute = Compute(device=device, autocast=autocast_dtype("auto", device))
     _begin(out, folder)
-    targets = {case.name: out / f"{case.name}.nii.gz" for case in cases}
-    todo = [case for case in cases if not targets[case.name].exists()]
+    jobs = [_job(case, out) for case in cases]
+    todo = [job for job in jobs if not job.target.exists()]
     failed = []
-    for case in track(todo, "segmenting", console=console, transient=True):
+    for job in track(todo, "segmenting", console=console, transient=True):
         try:
-            _segment(model, case, targets[case.name], compute)
+            predict_job(model, job, compute, Wanted(), _no_bar)
         except (SimcvdError, MemoryError) as error:
-            failed.append(f"{case.name}: {error}")
+            failed.append(f"{job.name}: {error}")
     if failed:
         raise SimcvdError(
             f"{len(failed)} of {len(cases)} scans could not be segmented; the others are in "
             f"{out}\n  " + "\n  ".join(failed)
         )
-    return list(targets.values())
+    return [job.target for job in jobs]
 
 
-def _segment(model: Model, case: SourceCase, target: Path, compute: Compute) -> None:
-    volume = read_channels(case.images, model.spec.channels)
-    labels = predict_scan(model, volume, compute)
-    first = case.images[0]
-    like = first if suffix_of(first) in NIFTI else None
-    write_label(target, labels, volume.affine, like=like)
+def _job(case: SourceCase, out: Path) -> Job:
+    kind = format_of(case.images[0])
+    target = out / f"{case.name}{ENDINGS[kind]}"
+    return Job(name=case.name, images=case.images, target=target, format=kind)
+
+
+def _no_bar(text: str, windows: int) -> Advance:
+    """One bar counts the scans; those of a scan's windows are not shown."""
+    return lambda done: None
 
 
 def _begin(out: Path, folder: Path) -> None:
