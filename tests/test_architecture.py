@@ -24,7 +24,7 @@ RANKS = (
     ("data", "methods"),
     ("inference",),
     ("engine",),
-    ("experiments", "benchmark", "report", "demo", "plan", "run"),
+    ("experiments", "benchmark", "report", "demo", "plan", "run", "share"),
     ("cli",),
 )
 RANK = {unit: rank for rank, units in enumerate(RANKS) for unit in units}

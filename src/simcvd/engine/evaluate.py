@@ -198,11 +198,11 @@ def _markdown(report: Report, summaries: Sequence[Summary]) -> str:
         *(f"\n**{note}**" for note in report.notes),
     ]
     for summary in summaries:
-        lines += ["", *_section(summary)]
+        lines += ["", *section(summary)]
     return "\n".join([*lines, *_misses(report.scores)]) + "\n"
 
 
-def _section(summary: Summary) -> list[str]:
+def section(summary: Summary) -> list[str]:
     """One class: how many were missed, then a row per metric."""
     return [
         f"## {summary.name}",

@@ -14,12 +14,17 @@ from torch import Tensor, nn
 
 from simcvd.data.preprocess import Preprocessing
 from simcvd.files import write_bytes, write_text
+from simcvd.inference.archive import read_archive
 from simcvd.networks.vnet import VNet
 from simcvd.types import IntTriple, SimcvdError
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
+CARD = "MODEL_CARD.md"
+SETTINGS = "config.json"
+# What a model's zip may hold, and how many bytes of it.
+MEMBERS = {DESCRIPTION: 1 << 24, SETTINGS: 1 << 24, CARD: 1 << 24, WEIGHTS: 1 << 32}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,35 +117,59 @@ def save_model(folder: Path, network: nn.Module, spec: ModelSpec) -> None:
 
 
 def load_model(path: Path | str, *, device: torch.device | str = "cpu") -> Model:
-    """The model in a run's folder (or any folder holding the two files).
+    """The model in a run's folder (or any folder holding the two files), or in an exported zip.
 
     The network is in evaluation mode.
-    Raises SimcvdError if no finished model is there or if its files are not what was written.
+    Raises SimcvdError if no finished model is there or if its files are not what was written, and
+    for a zip that holds anything else.
     """
-    folder = Path(path)
-    content = _read_description(folder)
+    place = Path(path)
+    files = model_files(place)
+    content = _description(place / DESCRIPTION, files[DESCRIPTION])
     digest = content.pop("weights_sha256", None)
     try:
         spec = ModelSpec.from_json(content)
         network = VNet(**spec.network)
-        network.load_state_dict(_read_weights(folder / WEIGHTS, digest))
+        network.load_state_dict(_weights(files[WEIGHTS], digest))
     except SimcvdError as error:
-        raise SimcvdError(f"{folder}: {error}") from error
+        raise SimcvdError(f"{place}: {error}") from error
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
         raise SimcvdError(
-            f"{folder / DESCRIPTION}: does not describe a model this version can build ({error}); "
+            f"{place / DESCRIPTION}: does not describe a model this version can build ({error}); "
             "copy the model again, or use the version of simcvd it was made with"
         ) from error
     return Model(network=network.eval().requires_grad_(False).to(device), spec=spec)
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / DESCRIPTION
-    if not path.is_file():
-        raise SimcvdError(_nothing_finished(folder))
+def model_files(place: Path) -> dict[str, bytes]:
+    """``model.json``, ``model.safetensors`` and, from a zip, what else is in it; unchecked."""
+    if place.is_file():
+        files = read_archive(place, MEMBERS)
+        if missing := sorted({DESCRIPTION, WEIGHTS} - set(files)):
+            raise SimcvdError(f"{place}: holds no {missing[0]}, so no model; export it again")
+        return files
+    if not (place / DESCRIPTION).is_file():
+        raise SimcvdError(_nothing_finished(place))
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return {name: (place / name).read_bytes() for name in (DESCRIPTION, WEIGHTS)}
+    except OSError as error:
+        raise SimcvdError(f"{place}: cannot be read ({error}); copy the model again") from error
+
+
+def read_spec(place: Path) -> ModelSpec:
+    """What a model is made of, in a folder or an exported zip; see `load_model`."""
+    content = _description(place / DESCRIPTION, model_files(place)[DESCRIPTION])
+    content.pop("weights_sha256", None)
+    try:
+        return ModelSpec.from_json(content)
+    except SimcvdError as error:
+        raise SimcvdError(f"{place}: {error}") from error
+
+
+def _description(path: Path, data: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(data.decode("utf-8"))
+    except ValueError as error:
         raise SimcvdError(f"{path}: cannot be read ({error}); copy the model again") from error
     found = content.pop("format", None) if isinstance(content, dict) else None
     if found != FORMAT:
@@ -162,19 +191,18 @@ def _nothing_finished(folder: Path) -> str:
     return f"{folder}: holds no model ({DESCRIPTION}); give the --out of a finished training"
 
 
-def _read_weights(path: Path, digest: str | None) -> Mapping[str, Tensor]:
+def _weights(data: bytes, digest: str | None) -> Mapping[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise SimcvdError(
+            f"{WEIGHTS} is not the file that {DESCRIPTION} describes (damaged, or from another "
+            "model); copy both files again from their origin"
+        )
     try:
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise SimcvdError(
-                f"{WEIGHTS} is not the file that {DESCRIPTION} describes (damaged, or from another "
-                "model); copy both files again from their origin"
-            )
         return load(data)
-    except (OSError, SafetensorError) as error:
+    except SafetensorError as error:
         raise SimcvdError(f"{WEIGHTS} cannot be read ({error}); copy the model again") from error
 
 

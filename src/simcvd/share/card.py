@@ -1,0 +1,130 @@
+"""The page that travels with a model: what it is, what it was measured to do, what it is not."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from simcvd.benchmark.results import RunResult, read_result
+from simcvd.engine.evaluate import section
+from simcvd.engine.scores import LEVEL, Mean, Summary
+from simcvd.inference.model import Model, ModelSpec
+
+SPLITS = {
+    "test": "Test scans, which training never saw.",
+    "holdout": "Scans held out from training, on which settings may have been chosen.",
+}
+
+
+def model_card(run: Path, model: Model, config: dict[str, Any]) -> str:
+    """Markdown, the same for the same run. Raises SimcvdError for scores of another run."""
+    spec = model.spec
+    foreground = [name for index, name in sorted(spec.class_names.items()) if index]
+    lines = [
+        f"# Model card: {spec.method} for {', '.join(foreground)}",
+        "",
+        "A network for 3D medical scans, trained with simcvd "
+        f"{config['run']['simcvd']}. It is not a medical device.",
+        *("", "## Use", "", "    simcvd predict THIS-FILE.zip SCANS --out DIR", ""),
+        f"Every scan has {spec.channels} channel(s). A segmentation lies in its scan's own grid.",
+        *("", *_classes(spec)),
+        *("", "## Training", "", *_training(model, config)),
+        *("", "## Preparation of a scan", "", *_preparation(spec)),
+        *("", "## Measured", "", *_measured(run)),
+        *("", "## Limits", "", *_limits(spec)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _classes(spec: ModelSpec) -> list[str]:
+    rows = [
+        f"| {index} | {name} | {spec.label_values[index]} |"
+        for index, name in sorted(spec.class_names.items())
+    ]
+    return ["| class | name | value in files |", "|---|---|---|", *rows]
+
+
+def _training(model: Model, config: dict[str, Any]) -> list[str]:
+    run, spec = config["run"], model.spec
+    weights = sum(value.numel() for value in model.network.parameters())
+    held = f", {len(run['holdout'])} held out" if run.get("holdout") else ""
+    return [
+        f"- Method: `{spec.method}`, {run['train']['iterations']} iterations, "
+        f"seed {run['train']['seed']}.",
+        f"- Scans: {len(run['labeled'])} with a label used, {len(run['unlabeled'])} without{held}.",
+        f"- Data: hash `{config['data']}`.",
+        f"- Network: V-Net with {weights:,} parameters, patch {_by(spec.patch)} voxels.",
+        "- All settings: `config.json`. Weights: `model.safetensors`, described by `model.json`.",
+    ]
+
+
+def _preparation(spec: ModelSpec) -> list[str]:
+    done = spec.preprocessing
+    spacing = "its own spacing" if done.spacing is None else f"{_by(done.spacing)} mm"
+    window = f", window {_by(done.window, ' to ')} HU" if done.window else ""
+    return [
+        f"- Brought to {spacing}, axes closest to RAS+.",
+        f"- Normalisation: {done.normalization}{window}. Crop: {done.crop}.",
+        f"- Windows of {_by(spec.patch)} voxels, {_by(spec.stride)} apart, averaged.",
+    ]
+
+
+def _measured(run: Path) -> list[str]:
+    """The scores of every split that was scored, with all that says how."""
+    lines: list[str] = []
+    for split, meaning in SPLITS.items():
+        path = (run if split == "test" else run / split) / "metrics.json"
+        if path.exists():
+            result = read_result(run, split=split)  # type: ignore[arg-type]
+            content = json.loads(path.read_text(encoding="utf-8"))
+            lines += [f"### Split: {split}", "", meaning, "", *_protocol(result), ""]
+            lines += [f"**{note}**\n" for note in content["notes"]]
+            for record in content["summary"]:
+                title, *table = section(_summary(record))
+                lines += [f"##{title}", *table, ""]
+    return lines[:-1] or ["**Not scored**: nothing is known of how well this model segments."]
+
+
+def _protocol(result: RunResult) -> list[str]:
+    how, named = result.conditions["scoring"], result.protocol
+    protocol = f"`{named['name']}`, hash `{named['hash']}`" if named else "none named"
+    return [
+        f"- Protocol: {protocol}.",
+        f"- Scored on the {how['grid']} grid, {_by(how['spacing_mm'])} mm, windows "
+        f"{_by(how['stride'])} voxels apart.",
+        f"- {len(result.cases)} scans, one training seed. Intervals ({LEVEL} %) are over scans and "
+        "do not contain the spread over seeds.",
+        "- P: prediction, R: reference.",
+    ]
+
+
+def _summary(record: dict[str, Any]) -> Summary:
+    means = {name: _mean(mean) for name, mean in record["means"].items()}
+    return Summary(**{**record, "means": means})
+
+
+def _mean(record: dict[str, Any]) -> Mean:
+    numbers: dict[str, Any] = {
+        name: math.nan if value is None else value for name, value in record.items()
+    }
+    return Mean(**numbers)
+
+
+def _limits(spec: ModelSpec) -> list[str]:
+    crop = (
+        ["- Trained on scans cropped by their labels; a new scan is not cropped, and looks other."]
+        if spec.preprocessing.crop == "label"
+        else []
+    )
+    return [
+        *crop,
+        "- Scans of another scanner, protocol, body part or patient group than those of training "
+        "may be segmented worse than measured, or wrongly. Look at the results.",
+        "- Nothing was measured beyond what stands above.",
+    ]
+
+
+def _by(numbers: Any, between: str = " x ") -> str:
+    return between.join(f"{number:g}" for number in numbers)
