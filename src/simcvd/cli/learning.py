@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from simcvd.cli.application import PlanFile, Settings, Stride, app
+from simcvd.cli.application import Fast, PlanFile, Settings, Stride, app
 
 
 @app.command()
@@ -80,6 +80,7 @@ def predict(
         str, typer.Option(metavar="AXES", help="Average over flips, e.g. x or xyz: 2 or 8 passes.")
     ] = "",
     stride: Stride = None,
+    fast: Fast = False,
 ) -> None:
     """Segment scans; every result lies in its scan's own grid and has its format."""
     from simcvd.inference.predict import Wanted, predict_files
@@ -92,6 +93,7 @@ def predict(
         wanted=Wanted(probabilities=probabilities, entropy=entropy),
         flip=flip,
         stride=stride,
+        fast=fast,
     )
     print(f"{len(written)} segmentations in {out}, confidence and volumes in predictions.csv")
 
@@ -107,12 +109,13 @@ def evaluate(
         Literal["test", "holdout"], typer.Option(help="test, or holdout to choose settings.")
     ] = "test",
     stride: Stride = None,
+    fast: Fast = False,
 ) -> None:
     """Score a run on its test split, or one folder of label maps against another."""
     if reference is None:
         from simcvd.engine.score_run import score_run
 
-        folder = score_run(run, split=split, stride=stride, out=out)
+        folder = score_run(run, split=split, stride=stride, fast=fast, out=out)
     else:
         from simcvd.engine.evaluate import evaluate_folders, write_report
 
