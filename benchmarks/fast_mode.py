@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
@@ -21,7 +20,7 @@ from rows import machine
 from simcvd.data.cache import Cache
 from simcvd.engine.run import read_config
 from simcvd.engine.scores import score_case
-from simcvd.inference.model import Model, load_model
+from simcvd.inference.model import Model, load_model, with_stride
 from simcvd.inference.predict import Compute, pick_device
 from simcvd.inference.sliding_window import predict_labels
 from simcvd.networks.autocast import autocast_dtype
@@ -34,7 +33,7 @@ def measure(model: Model, data: Cache, names: list[str], compute: Compute) -> tu
         case = data.case(name)
         image = torch.from_numpy(case.image.astype(np.float32))
         start = time.process_time() if compute.device.type == "cpu" else time.perf_counter()
-        labels = predict_labels(model.network, image, compute.windows(model, case.shape)).numpy()
+        labels = predict_labels(model.network, image, compute.windows(model)).numpy()
         now = time.process_time() if compute.device.type == "cpu" else time.perf_counter()
         seconds.append(now - start)
         x, y, z = case.info["spacing"]
@@ -61,9 +60,8 @@ def main() -> None:
     print("| stride | seconds a scan | Dice [%] | difference |\n|---|---|---|---|")
     first = None
     for text, stride in [*ways, ("--fast", None)]:
-        spec = replace(model.spec, stride=stride or model.spec.stride)
-        compute = replace(normal, fast=stride is None)
-        seconds, dice = measure(replace(model, spec=spec), data, names, compute)
+        way = with_stride(model, stride, fast=stride is None)
+        seconds, dice = measure(way, data, names, normal)
         first = dice if first is None else first
         print(f"| {text} | {seconds:.2f} | {100 * dice:.2f} | {100 * (dice - first):+.2f} |")
 

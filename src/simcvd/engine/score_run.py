@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Literal
 
@@ -15,10 +14,9 @@ from simcvd.data.io import write_label
 from simcvd.engine.evaluate import Report, write_report
 from simcvd.engine.run import read_config
 from simcvd.engine.scores import Score, score_case
-from simcvd.inference.fast import refuse_both
-from simcvd.inference.model import Model, load_model
-from simcvd.inference.predict import Compute, pick_device, restore_values
-from simcvd.inference.sliding_window import predict_labels
+from simcvd.inference.model import Model, load_model, with_stride
+from simcvd.inference.predict import pick_device, restore_values
+from simcvd.inference.sliding_window import Windows, predict_labels
 from simcvd.networks.autocast import autocast_dtype
 from simcvd.types import IntTriple, SimcvdError
 
@@ -42,18 +40,15 @@ def score_run(
         split: "test", which is to be scored once, or "holdout", the scans that
             ``train.holdout`` kept out of training, to choose settings on.
         stride: voxels between windows; None takes the model's, half a patch.
-        fast: as few windows as will do, see `simcvd.inference.fast.fast_windows`.
+        fast: as few windows as will do, a stride of the patch itself.
         cache: where the prepared scans lie now, if not where they lay in training.
         out: where to write; by default ``run`` itself, or ``run/holdout``.
 
     Writes ``predictions/<case>.nii.gz`` and ``metrics.{csv,json,md}``; returns their folder.
     Raises SimcvdError for an unfinished run, another cache, or a split without labels.
     """
-    refuse_both(fast, stride)
     config = read_config(run)
-    model = load_model(run, device=pick_device())
-    if stride is not None:
-        model = dataclasses.replace(model, spec=dataclasses.replace(model.spec, stride=stride))
+    model = with_stride(load_model(run, device=pick_device()), stride, fast=fast)
     data = _open(cache or Path(config["cache"]), config["data"])
     names = data.test if split == "test" else tuple(config["run"]["holdout"])
     names = tuple(name for name in names if data.manifest.cases[name].has_label)
@@ -64,12 +59,12 @@ def score_run(
         )
     out = out or (run if split == "test" else run / split)
     shown = track(names, f"scoring {split}", disable=quiet, transient=True)
-    scores = [score for name in shown for score in _score(model, data, name, out, fast)]
+    scores = [score for name in shown for score in _score(model, data, name, out)]
     info = {
         "split": split,
         "grid": "prepared",
         "spacing_mm": data.manifest.spacing,
-        "stride": "as few windows as will do" if fast else model.spec.stride,
+        "stride": model.spec.stride,
         "config": config,
     }
     write_report(Report(scores=scores, info=info), out)
@@ -87,12 +82,17 @@ def _open(root: Path, data_hash: str) -> Cache:
     return cache
 
 
-def _score(model: Model, cache: Cache, name: str, out: Path, fast: bool) -> list[Score]:
+def _score(model: Model, cache: Cache, name: str, out: Path) -> list[Score]:
     """Predict one prepared scan, write the label map, score it."""
     case, spec = cache.case(name), model.spec
     device = next(model.network.parameters()).device
-    compute = Compute(device=device, autocast=autocast_dtype("auto", device), fast=fast)
-    how = compute.windows(model, case.shape)
+    how = Windows(
+        patch=spec.patch,
+        stride=spec.stride,
+        classes=spec.classes,
+        device=device,
+        autocast=autocast_dtype("auto", device),
+    )
     image = torch.from_numpy(case.image.astype(np.float32))
     labels = predict_labels(model.network, image, how).numpy()
     affine = np.array(case.info["affine"])

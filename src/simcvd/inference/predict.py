@@ -18,12 +18,11 @@ from simcvd.data.preprocess import to_network
 from simcvd.data.reading import read_channels
 from simcvd.inference.average import load_models
 from simcvd.inference.dicom_seg import seg_source, write_seg
-from simcvd.inference.fast import fast_windows, refuse_both
 from simcvd.inference.geometry import Part, parts_in_source
 from simcvd.inference.inputs import Job, format_of, jobs
 from simcvd.inference.maps import SourceMaps, map_file
 from simcvd.inference.memory import fitted, needed
-from simcvd.inference.model import Model
+from simcvd.inference.model import Model, with_stride
 from simcvd.inference.sliding_window import Advance, Windows, finished_blocks, grid_of
 from simcvd.inference.table import Row, write_table
 from simcvd.networks.autocast import Precision, autocast_dtype
@@ -34,25 +33,16 @@ Start = Callable[[str, int], Advance]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Compute:
-    """Where and how the network runs; fields as in `Windows`. fast: see `fast_windows`."""
+    """Where and how the network runs; fields as in `Windows`."""
 
     device: torch.device | str = "cpu"
     autocast: torch.dtype | None = None
     windows_per_batch: int | None = None
-    fast: bool = False
 
-    def windows(self, model: Model, shape: IntTriple) -> Windows:
-        """The model's sliding window over a scan of ``shape`` voxels, run this way."""
-        spec = model.spec
-        how = Windows(
-            patch=spec.patch,
-            stride=spec.stride,
-            classes=spec.classes,
-            windows_per_batch=self.windows_per_batch,
-            device=self.device,
-            autocast=self.autocast,
-        )
-        return fast_windows(how, shape, model.network) if self.fast else how
+    def windows(self, model: Model) -> Windows:
+        """The model's sliding window, run this way."""
+        spec, own = model.spec, dataclasses.asdict(self)
+        return Windows(patch=spec.patch, stride=spec.stride, classes=spec.classes, **own)
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -76,7 +66,7 @@ def predict_scan(model: Model, volume: Volume, compute: Compute | None = None) -
     scan = to_network(cropped(volume, box), model.spec.preprocessing)
     shape, affine = _grid(volume)
     maps = SourceMaps(shape, box)
-    maps.fill(_parts(model, scan, box, affine, compute.windows(model, _sizes(scan))))
+    maps.fill(_parts(model, scan, box, affine, compute.windows(model)))
     return restore_values(maps.labels, model.spec.label_values)
 
 
@@ -120,16 +110,13 @@ def predict_files(
     whole or not at all. A scan that cannot be segmented does not stop the others; when they are
     done, SimcvdError names all that failed and why.
     """
-    refuse_both(fast, stride)
     where, out = pick_device(device), Path(out)
     paths = [model_path] if isinstance(model_path, str | Path) else model_path
-    model = load_models(paths, flip=flip, device=where)
-    if stride is not None:
-        model = dataclasses.replace(model, spec=dataclasses.replace(model.spec, stride=stride))
+    model = with_stride(load_models(paths, flip=flip, device=where), stride, fast=fast)
     made = jobs(inputs, out, channels=model.spec.channels, wanted=format)
     _make_folder(out)
     dtype = autocast_dtype(precision, where)
-    compute = Compute(device=where, autocast=dtype, windows_per_batch=windows_per_batch, fast=fast)
+    compute = Compute(device=where, autocast=dtype, windows_per_batch=windows_per_batch)
     failed, rows = [], []
     with _bars(console or Console(stderr=True)) as start:
         for job in made:
@@ -164,7 +151,7 @@ def predict_job(model: Model, job: Job, compute: Compute, wanted: Wanted, start:
     box = _box(model, volume)
     scan = to_network(cropped(volume, box), model.spec.preprocessing)
     del volume
-    how = fitted(model, scan, shape, compute.windows(model, _sizes(scan)))
+    how = fitted(model, scan, shape, compute.windows(model))
     text = f"{job.name}: {_by(_sizes(scan))} voxels, needs {_gb(needed(model, scan, shape, how))}"
     advance = start(text, grid_of(_sizes(scan), how).count)
     with _maps(job, shape, affine, model.spec.classes, wanted) as (probabilities, entropy):
