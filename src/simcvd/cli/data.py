@@ -56,7 +56,7 @@ def plan(
         float | None, typer.Option(metavar="GB", help="For training; by default 70 % of the free.")
     ] = None,
     quick: Annotated[
-        bool, typer.Option(help="A narrow network, 300 iterations: minutes on a CPU.")
+        bool, typer.Option(help="A narrow network, 400 iterations: minutes on a CPU.")
     ] = False,
     jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
 ) -> None:

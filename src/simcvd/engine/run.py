@@ -129,6 +129,12 @@ def default_patch(cache: Cache, network: NetworkConfig) -> IntTriple:
     return (patch[0], patch[1], patch[2])
 
 
+def default_stride(patch: IntTriple) -> IntTriple:
+    """Voxels between windows of this size when nobody says otherwise: half of it."""
+    x, y, z = (max(n // 2, 1) for n in patch)
+    return x, y, z
+
+
 def network_arguments(run: Run) -> dict[str, Any]:
     """What :class:`simcvd.networks.vnet.VNet` is built with, but for the distance head."""
     size = dataclasses.asdict(run.network)
@@ -138,14 +144,13 @@ def network_arguments(run: Run) -> dict[str, Any]:
 def model_spec(run: Run, cache: Cache, *, distance: bool) -> ModelSpec:
     """What travels with the trained network, to predict with it."""
     manifest = cache.manifest
-    x, y, z = run.task.patch
     return ModelSpec(
         network={**network_arguments(run), "distance": distance},
         class_names=manifest.class_names,
         label_values=manifest.label_values,
         preprocessing=manifest.preprocessing,
         patch=run.task.patch,
-        stride=(max(x // 2, 1), max(y // 2, 1), max(z // 2, 1)),
+        stride=default_stride(run.task.patch),
         method=run.method,
         trained_on={"data": manifest.data_hash, "labeled": len(run.labeled)},
     )

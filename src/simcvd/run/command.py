@@ -133,7 +133,7 @@ def dry_run(
     plan = read_plan(path) if path.exists() else _plan(asked, found, looked)
     console.print(as_toml(plan), markup=False)
     console.print(folds.sentence())
-    _say_cost(asked, plan, folds, looked, console)
+    _say_cost(plan, folds, looked, console)
     console.print("Nothing was written.")
 
 
@@ -187,7 +187,7 @@ def _planned(asked: Request, found: Source, folds: Folds, console: Console) -> P
         console.print(f"the plan: {path}", markup=False)
     for warning in plan.warnings:
         console.print(f"warning: {warning}", markup=False)
-    _say_cost(asked, plan, folds, looked, console)
+    _say_cost(plan, folds, looked, console)
     return plan
 
 
@@ -215,10 +215,8 @@ def _plan(asked: Request, found: Source, looked: Looked) -> Plan:
     return asked.preset.planned(plan)
 
 
-def _say_cost(asked: Request, plan: Plan, folds: Folds, looked: Looked, console: Console) -> None:
-    stride = asked.preset.stride(plan)
-    cost = estimate(plan, folds, looked.facts, stride, looked.report.seconds)
-    console.print(cost.sentence())
+def _say_cost(plan: Plan, folds: Folds, looked: Looked, console: Console) -> None:
+    console.print(estimate(plan, folds, looked.facts, looked.report.seconds).sentence())
 
 
 def _fingerprint(asked: Request) -> str:
@@ -241,8 +239,7 @@ def _compared(
     results = []
     for method in (CONTROL, SIMCVD):
         console.print(f"[bold]{TITLES[method]}[/bold], {folds.count} trainings")
-        stride = asked.preset.stride(plan)
-        results.append(cross_validate(cache, asked.work, method, plan, folds, stride))
+        results.append(cross_validate(cache, asked.work, method, plan, folds))
     return results[0], results[1]
 
 
@@ -263,8 +260,7 @@ def _finish(
     names = dict.fromkeys((*found.train, *found.test))
     console.print(f"[bold]Segmenting[/bold] {len(names)} scans")
     cases = [found.cases[name] for name in names]
-    stride = asked.preset.stride(plan)
-    segment_all(model, cases, asked.work / "predictions", stride, console)
+    segment_all(model, cases, asked.work / "predictions", console)
 
 
 def _notes(asked: Request, found: Source, plan: Plan, folds: Folds, method: str) -> list[str]:

@@ -21,15 +21,12 @@ from simcvd.files import replace_into
 from simcvd.plan import Plan
 from simcvd.report.results import Result, difference, load_result
 from simcvd.run.presets import Folds
-from simcvd.types import IntTriple
 
 CONTROL, SIMCVD = "supervised", "simcvd"
 TITLES = {CONTROL: "Supervised V-Net", SIMCVD: "SimCVD"}
 
 
-def cross_validate(
-    cache: Cache, work: Path, method: str, plan: Plan, folds: Folds, stride: IntTriple
-) -> Result:
+def cross_validate(cache: Cache, work: Path, method: str, plan: Plan, folds: Folds) -> Result:
     """Train and score each fold below ``work/method``, going on with what is there.
 
     The pooled scores and predictions of the held-out scans lie in ``work/method`` itself.
@@ -41,7 +38,7 @@ def cross_validate(
         settings = [*plan.settings(method), *held]
         train(cache.root, run, method=method, labeled=folds.trained_on, settings=settings)
         if not (run / "holdout" / "metrics.json").exists():
-            score_run(run, split="holdout", stride=stride, cache=cache.root)
+            score_run(run, split="holdout", cache=cache.root)
     pool(runs, out)
     # One curve stands for all: they are of like trainings.
     return dataclasses.replace(load_result(out, TITLES[method]), log=read_log(runs[0]))

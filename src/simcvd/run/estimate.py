@@ -12,7 +12,7 @@ import torch
 from simcvd.data.facts import CaseFacts
 from simcvd.engine.loop import build_method
 from simcvd.engine.optim import build_optimizers
-from simcvd.engine.run import Run
+from simcvd.engine.run import Run, default_stride
 from simcvd.engine.settings import NetworkConfig, TrainConfig, override
 from simcvd.inference.predict import pick_device
 from simcvd.inference.sliding_window import Windows, grid_of
@@ -51,13 +51,11 @@ class Estimate:
         )
 
 
-def estimate(
-    plan: Plan, folds: Folds, facts: Sequence[CaseFacts], stride: IntTriple, reading: float
-) -> Estimate:
+def estimate(plan: Plan, folds: Folds, facts: Sequence[CaseFacts], reading: float) -> Estimate:
     """What a run will take. reading: seconds that reading all scans once took."""
     steps = {method: step_seconds(plan, method) for method in (CONTROL, SIMCVD)}
     window = window_seconds(plan)
-    windows = {f.case.name: _windows(plan, f, stride) for f in facts}
+    windows = {f.case.name: _windows(plan, f) for f in facts}
     labeled = [f.case.name for f in facts if f.label]
     scored = 2 * folds.compared * sum(windows[n] for n in labeled) / max(len(labeled), 1)
     return Estimate(
@@ -166,7 +164,7 @@ def _seconds(step: Callable[[], None], device: torch.device) -> float:
     return (time.perf_counter() - started) / STEPS
 
 
-def _windows(plan: Plan, facts: CaseFacts, stride: IntTriple) -> int:
+def _windows(plan: Plan, facts: CaseFacts) -> int:
     """Windows over a scan at the planned spacing; 0 for one that could not be read."""
     if facts.image is None:
         return 0
@@ -175,7 +173,7 @@ def _windows(plan: Plan, facts: CaseFacts, stride: IntTriple) -> int:
         max(1, round(n * old / new))
         for n, old, new in zip(shape, facts.image.spacing, plan.spacing, strict=True)
     )
-    how = Windows(patch=plan.patch, stride=stride, classes=plan.classes)
+    how = Windows(patch=plan.patch, stride=default_stride(plan.patch), classes=plan.classes)
     return grid_of((x, y, z), how).count
 
 

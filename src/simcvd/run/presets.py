@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from simcvd.plan import Plan
-from simcvd.types import IntTriple, SimcvdError
+from simcvd.types import SimcvdError
 
 PresetName = Literal["quick", "standard", "full"]
 # With so many labelled scans a quarter of them, held out once, says as much as ten others would.
@@ -16,15 +16,11 @@ MANY_SHARE = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """folds: trainings of each method for the comparison. memory: bytes a plan may fill, or None.
-
-    overlap: whether windows overlap by half a patch when scans are segmented, or not at all.
-    """
+    """folds: trainings of each method, to compare them. memory: bytes a plan may fill, or None."""
 
     name: PresetName
     folds: int
     memory: int | None
-    overlap: bool
 
     def planned(self, plan: Plan) -> Plan:
         """The plan as far as this preset goes with it."""
@@ -37,15 +33,10 @@ class Preset:
         reasons = {**plan.reasons, "iterations": reason}
         return replace(plan, iterations=iterations, reasons=reasons)
 
-    def stride(self, plan: Plan) -> IntTriple:
-        """Voxels between windows."""
-        x, y, z = (max(1, n // 2) if self.overlap else n for n in plan.patch)
-        return x, y, z
 
-
-QUICK = Preset(name="quick", folds=2, memory=2 * 2**30, overlap=False)
-STANDARD = Preset(name="standard", folds=3, memory=None, overlap=True)
-FULL = Preset(name="full", folds=5, memory=None, overlap=True)
+QUICK = Preset(name="quick", folds=2, memory=2 * 2**30)
+STANDARD = Preset(name="standard", folds=3, memory=None)
+FULL = Preset(name="full", folds=5, memory=None)
 PRESETS = {preset.name: preset for preset in (QUICK, STANDARD, FULL)}
 
 

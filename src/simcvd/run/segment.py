@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import shutil
 from collections.abc import Sequence
@@ -18,11 +17,11 @@ from simcvd.inference.model import WEIGHTS, load_model
 from simcvd.inference.predict import Compute, Wanted, pick_device, predict_job
 from simcvd.inference.sliding_window import Advance
 from simcvd.networks.autocast import autocast_dtype
-from simcvd.types import IntTriple, SimcvdError
+from simcvd.types import SimcvdError
 
 
 def segment_all(
-    folder: Path, cases: Sequence[SourceCase], out: Path, stride: IntTriple, console: Console
+    folder: Path, cases: Sequence[SourceCase], out: Path, console: Console
 ) -> list[Path]:
     """Segment every case into ``out``, in its own grid and format; what is there is kept.
 
@@ -31,7 +30,6 @@ def segment_all(
     """
     device = pick_device()
     model = load_model(folder, device=device)
-    model = dataclasses.replace(model, spec=dataclasses.replace(model.spec, stride=stride))
     compute = Compute(device=device, autocast=autocast_dtype("auto", device))
     _begin(out, folder)
     jobs = [_job(case, out) for case in cases]
