@@ -26,7 +26,7 @@ from simcvd.data.cache import Cache, read_json, write_json
 from simcvd.data.check import examine_all, report_of
 from simcvd.data.facts import CaseFacts
 from simcvd.data.findings import CheckReport, show
-from simcvd.data.listing import Source
+from simcvd.data.listing import Source, few, visible
 from simcvd.data.prepare import prepare
 from simcvd.data.sources import recognise
 from simcvd.engine.loop import train
@@ -161,11 +161,10 @@ def _open(asked: Request) -> None:
                 + "\nType the same command to go on with it, or give another --out"
             )
         return
-    others = {p.name for p in asked.work.iterdir()} - {"plan.toml"} if asked.work.is_dir() else ()
-    if others:
+    there = visible(asked.work.iterdir()) if asked.work.is_dir() else []
+    if others := [path.name for path in there if path.name != "plan.toml"]:
         raise SimcvdError(
-            f"{asked.work} holds other files ({', '.join(sorted(others)[:3])}) and no run; give "
-            "another --out"
+            f"{asked.work} holds other files ({few(others)}) and no run; give another --out"
         )
     write_json(path, asked.record())
 
