@@ -176,6 +176,8 @@ def test_another_preset_or_a_foreign_folder_is_refused(
 ) -> None:
     with pytest.raises(SimcvdError, match="preset: 'quick' -> 'full'"):
         run(scans / "images", scans / "labels", finished[0], preset="full")
+    with pytest.raises(SimcvdError, match="taken for scans"):
+        run(scans / "images", scans / "labels", scans / "images" / "work")
     (tmp_path / "thesis.tex").write_text("dear reader")
     with pytest.raises(SimcvdError, match="holds other files"):
         run(scans / "images", scans / "labels", tmp_path)

@@ -53,6 +53,11 @@ class Request:
     preset: Preset
     jobs: int | None = None
 
+    @property
+    def folders(self) -> list[Path]:
+        """Where scans and labels lie."""
+        return [self.images, *([self.labels] if self.labels else [])]
+
     def record(self) -> dict[str, str | None]:
         """What must be the same when the command is typed again."""
         labels = str(self.labels.resolve()) if self.labels else None
@@ -152,6 +157,12 @@ def folds_of(found: Source, preset: Preset) -> Folds:
 
 def _open(asked: Request) -> None:
     """Note what was asked for, or check that it is what the folder was begun with."""
+    for folder in asked.folders:
+        if asked.work.resolve().is_relative_to(folder.resolve()):
+            raise SimcvdError(
+                f"{asked.work} lies in {folder}, where its segmentations would be taken for scans; "
+                "give an --out elsewhere"
+            )
     path = asked.work / "run.json"
     if path.exists():
         if changed := differences(read_json(path), asked.record()):
@@ -220,13 +231,7 @@ def _say_cost(plan: Plan, folds: Folds, looked: Looked, console: Console) -> Non
 
 def _fingerprint(asked: Request) -> str:
     """Changes with the name, size or date of any file in the folders."""
-    folders = [asked.images, *([asked.labels] if asked.labels else [])]
-    files = sorted(
-        path
-        for folder in folders
-        for path in folder.rglob("*")
-        if path.is_file() and not path.is_relative_to(asked.work)
-    )
+    files = sorted(path for f in asked.folders for path in f.rglob("*") if path.is_file())
     stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return hashlib.sha256(repr(stats).encode()).hexdigest()
 
