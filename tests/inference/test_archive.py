@@ -97,6 +97,33 @@ def test_a_pickle_by_the_name_of_the_weights_is_never_run(
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_network_larger_than_its_weights_is_never_built(
+    files: dict[str, bytes], tmp_path: Path
+) -> None:
+    told = json.loads(files[DESCRIPTION])
+    told["network"]["widths"] = [4, 100_000]  # one convolution of a terabyte
+    write_archive(tmp_path / "m.zip", {**files, DESCRIPTION: json.dumps(told).encode()})
+    with pytest.raises(SimcvdError, match=r"(?s)does not describe.*size mismatch"):
+        load_model(tmp_path / "m.zip")
+
+
+def test_brackets_without_end_are_refused(files: dict[str, bytes], tmp_path: Path) -> None:
+    write_archive(tmp_path / "m.zip", {**files, DESCRIPTION: b"[" * 100_000})
+    with pytest.raises(SimcvdError, match=r"model\.json: cannot be read"):
+        load_model(tmp_path / "m.zip")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_unusual_compression_is_refused(
+    files: dict[str, bytes], tmp_path: Path, method: int
+) -> None:
+    with zipfile.ZipFile(tmp_path / "m.zip", "w", method) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    with pytest.raises(SimcvdError, match="another method than deflate"):
+        load_model(tmp_path / "m.zip")
+
+
 def test_a_link_is_refused(files: dict[str, bytes], tmp_path: Path) -> None:
     link = zipfile.ZipInfo(WEIGHTS)
     link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16

@@ -46,6 +46,7 @@ def test_round_trip_keeps_every_bit(folder: Path) -> None:
         ({"format": 99}, "has format 99, this version reads 1"),
         ({"preprocessing": {"spacing": None, "colour": 1}}, "unknown colour; missing normal"),
         ({"patch": [8, 8]}, r"patch is \[8, 8\]"),
+        ({"stride": [0, 1, 1]}, r"stride is \[0, 1, 1\]"),
         ({"class_names": {"0": "background"}}, "class_names has the classes"),
         ({"network": {"channels": 1, "classes": 3, "depth": 9}}, "does not describe a model"),
         ({"network": {"channels": 1, "classes": 3}}, "does not describe a model"),

@@ -17,6 +17,7 @@ from simcvd.files import write_bytes
 from simcvd.types import SimcvdError
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip: the day of the export changes nothing
+PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".npy", ".npz")
 # Weights shrink by a tenth or so, JSON to a tenth of itself; what shrinks more is made to explode.
 LARGEST_RATIO = 50
@@ -75,6 +76,8 @@ def _problem(info: zipfile.ZipInfo, limits: Mapping[str, int]) -> str | None:
         return f"{name} is a link or a special file"
     if info.flag_bits & 1:
         return f"{name} is encrypted"
+    if info.compress_type not in PLAIN:
+        return f"{name} is compressed by another method than deflate"
     if info.file_size > limits[name]:
         return f"{name} says it has {info.file_size} bytes, more than {limits[name]}"
     if info.file_size > LARGEST_RATIO * max(info.compress_size, 1 << 16):

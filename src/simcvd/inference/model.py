@@ -141,8 +141,11 @@ def load_model(path: Path | str, *, device: torch.device | str = "cpu") -> Model
     digest = content.pop("weights_sha256", None)
     try:
         spec = ModelSpec.from_json(content)
+        weights = _weights(files[WEIGHTS], digest)
+        with torch.device("meta"):  # sizes only: a description that lies must not fill the memory
+            VNet(**spec.network).load_state_dict(weights, assign=True)
         network = VNet(**spec.network)
-        network.load_state_dict(_weights(files[WEIGHTS], digest))
+        network.load_state_dict(weights)
     except SimcvdError as error:
         raise SimcvdError(f"{place}: {error}") from error
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
@@ -181,7 +184,7 @@ def read_spec(place: Path) -> ModelSpec:
 def _description(path: Path, data: bytes) -> dict[str, Any]:
     try:
         content = json.loads(data.decode("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter: brackets within brackets within
         raise SimcvdError(f"{path}: cannot be read ({error}); copy the model again") from error
     found = content.pop("format", None) if isinstance(content, dict) else None
     if found != FORMAT:
@@ -236,6 +239,7 @@ def _as_tuple(value: Any) -> Any:
 
 
 def _triple(what: str, value: Any) -> IntTriple:
-    if not (isinstance(value, list) and len(value) == 3 and all(type(n) is int for n in value)):
-        raise SimcvdError(f"model: {what} is {value!r}, but three whole numbers are needed")
+    numbers = isinstance(value, list) and all(type(n) is int and n > 0 for n in value)
+    if not (numbers and len(value) == 3):
+        raise SimcvdError(f"model: {what} is {value!r}, but three numbers of voxels are needed")
     return (value[0], value[1], value[2])
