@@ -24,13 +24,13 @@ RANKS = (
     ("data", "methods"),
     ("inference",),
     ("engine",),
-    ("experiments", "benchmark", "report", "demo", "plan", "run", "share"),
+    ("experiments", "benchmark", "report", "demo", "plan", "run", "share", "info"),
     ("cli",),
 )
 RANK = {unit: rank for rank, units in enumerate(RANKS) for unit in units}
 # The records of types.py serve rank 0 too, and a demo shows its report; cycles stay forbidden.
 SIBLINGS_MAY_IMPORT = {0, 5}
-SLOW_TO_IMPORT = {"SimpleITK", "h5py", "highdicom", "matplotlib", "nibabel", "pydicom"}
+SLOW_TO_IMPORT = {"SimpleITK", "h5py", "matplotlib", "nibabel", "onnx", "onnxruntime"}
 
 
 class Import(NamedTuple):

@@ -1,4 +1,4 @@
-"""Commands on what others are to have, or have given."""
+"""Commands on what is made: given to others, or looked at."""
 
 from __future__ import annotations
 
@@ -26,3 +26,15 @@ def export(
     if made.onnx:
         print(f"{made.onnx}: differs from torch by at most {made.onnx_difference:.2g}")
     print(f"next: simcvd predict {made.path} SCANS --out DIR")
+
+
+@app.command()
+def info(
+    file: Annotated[Path, typer.Argument(help="A run, cache, plan, model or benchmark.")],
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """What a file or folder is, how far it is, and the next command."""
+    from simcvd.info import describe
+
+    found = describe(file)
+    print(found.to_json() if json else found.to_text())

@@ -41,5 +41,11 @@ def load_latest(folder: Path, device: torch.device) -> dict[str, Any] | None:
     return None
 
 
+def latest_step(folder: Path) -> int | None:
+    """The iteration that the newest checkpoint was written at, from its name; None without one."""
+    names = [path.stem for path in _checkpoints(folder)]
+    return int(names[-1].removeprefix("step_")) if names else None
+
+
 def _checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step_*.pt"))

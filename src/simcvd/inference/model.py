@@ -171,16 +171,6 @@ def model_files(place: Path) -> dict[str, bytes]:
         raise SimcvdError(f"{place}: cannot be read ({error}); copy the model again") from error
 
 
-def read_spec(place: Path) -> ModelSpec:
-    """What a model is made of, in a folder or an exported zip; see `load_model`."""
-    content = _description(place / DESCRIPTION, model_files(place)[DESCRIPTION])
-    content.pop("weights_sha256", None)
-    try:
-        return ModelSpec.from_json(content)
-    except SimcvdError as error:
-        raise SimcvdError(f"{place}: {error}") from error
-
-
 def _description(path: Path, data: bytes) -> dict[str, Any]:
     try:
         content = json.loads(data.decode("utf-8"))

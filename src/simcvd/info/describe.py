@@ -1,0 +1,200 @@
+"""Recognise what a path holds by the file that its maker writes there, and describe it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from simcvd.benchmark.protocols import PROTOCOLS
+from simcvd.benchmark.results import PROTOCOL
+from simcvd.data.cache import Cache, read_json
+from simcvd.inference.model import DESCRIPTION, SETTINGS, load_model, model_files
+from simcvd.info.record import Info
+from simcvd.info.training import describe_run
+from simcvd.plan import Plan, read_plan
+from simcvd.types import SimcvdError
+
+
+def describe(path: Path | str) -> Info:
+    """What lies at ``path``: a run, cache, plan, model folder or zip, benchmark, or `run` folder.
+
+    Raises SimcvdError for anything else, and for one of these that is damaged.
+    """
+    path = Path(path)
+    found = next((make for fits, make in _kinds() if fits(path)), None)
+    if found is None:
+        what = "nothing is there" if not path.exists() else "this is nothing that simcvd makes"
+        raise SimcvdError(
+            f"{path}: {what}. Give a run, a cache, a plan, a model or the results of a benchmark; "
+            "of a folder of scans `simcvd check` tells more"
+        )
+    try:
+        return found(path)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise SimcvdError(
+            f"{path}: damaged, or made by another version of simcvd "
+            f"({type(error).__name__}: {error})"
+        ) from error
+
+
+Kind = tuple[Callable[[Path], bool], Callable[[Path], Info]]
+
+
+def _kinds() -> tuple[Kind, ...]:
+    """A run is asked for before a model and a benchmark: it may hold the files of both."""
+    return (
+        (lambda path: (path / "config.json").is_file(), describe_run),
+        (lambda path: (path / "run.json").is_file(), describe_work),
+        (lambda path: (path / PROTOCOL).is_file(), describe_benchmark),
+        (lambda path: (path / "manifest.json").is_file(), describe_cache),
+        (lambda path: (path / "cases").is_dir(), describe_unfinished_cache),
+        (lambda path: (path / DESCRIPTION).is_file(), describe_model),
+        (lambda path: path.is_file() and path.suffix == ".zip", describe_model),
+        (lambda path: path.is_file() and path.suffix == ".toml", describe_plan),
+    )
+
+
+def describe_cache(path: Path) -> Info:
+    """Scans, classes and how they were prepared."""
+    cache = Cache(path)
+    manifest = cache.manifest
+    have = [name for name in cache.train if manifest.cases[name].has_label]
+    facts = {
+        "made from": f"{manifest.source} ({manifest.source_kind})",
+        "training scans": len(cache.train),
+        "with a label": len(have),
+        "test scans": len(cache.test),
+        "channels": list(manifest.channel_names),
+        "classes": _named(manifest.class_names),
+        "spacing, mm": list(manifest.spacing),
+        "preparation": manifest.preprocessing.to_json(),
+        "data": manifest.data_hash,
+    }
+    train = ["simcvd", "train", str(path), "--labeled", str(len(have)), "--out", "RUN"]
+    missing = [name for name in manifest.cases if not (path / "cases" / name).is_dir()]
+    state = f"damaged: {len(missing)} scans are missing, {missing[0]} first" if missing else ""
+    again = f"simcvd prepare {shlex.quote(manifest.source)} --out {shlex.quote(str(path))}"
+    command = again if missing or not have else shlex.join(train)
+    return Info(kind="cache", path=path, facts=facts, state=state or "finished", next=command)
+
+
+def describe_unfinished_cache(path: Path) -> Info:
+    """Cases without the manifest, which is written last."""
+    facts = {"scans so far": sum(1 for _ in (path / "cases").iterdir())}
+    command = f"simcvd prepare SCANS --out {shlex.quote(str(path))}"
+    return Info(kind="cache", path=path, facts=facts, state="not finished", next=command)
+
+
+def describe_plan(path: Path) -> Info:
+    """Every choice, without its reason."""
+    plan = read_plan(path)
+    names = [f.name for f in dataclasses.fields(Plan) if f.name not in ("reasons", "warnings")]
+    facts = {name: getattr(plan, name) for name in names}
+    facts["memory of a step, GB"] = round(plan.memory_bytes / 2**30, 2)
+    return Info(
+        kind="plan",
+        path=path,
+        facts=facts,
+        state="complete",
+        next=f"simcvd prepare SCANS --out CACHE --plan {shlex.quote(str(path))}",
+        warnings=plan.warnings,
+    )
+
+
+def describe_model(path: Path) -> Info:
+    """A model in a folder or a zip, its weights held against their hash."""
+    model, files = load_model(path), model_files(path)
+    spec = model.spec
+    settings = json.loads(files[SETTINGS])["run"] if SETTINGS in files else {}
+    trained = {name: settings[name] for name in ("labeled", "unlabeled") if name in settings}
+    facts = {
+        "method": spec.method,
+        "channels": spec.channels,
+        "classes": _named(spec.class_names),
+        "values in files": _named(spec.label_values),
+        "parameters": sum(value.numel() for value in model.network.parameters()),
+        "patch": list(spec.patch),
+        "preparation": spec.preprocessing.to_json(),
+        "trained on": {**spec.trained_on, **trained},
+        "bytes": {name: len(data) for name, data in sorted(files.items())},
+    }
+    command = f"simcvd predict {shlex.quote(str(path))} SCANS --out DIR"
+    state = "finished; the weights are those that it describes"
+    return Info(kind="model", path=path, facts=facts, state=state, next=command)
+
+
+def describe_benchmark(path: Path) -> Info:
+    """The protocol and how far each run is; which runs were asked for is recorded nowhere."""
+    record = read_json(path / PROTOCOL)
+    protocol = record["protocol"]
+    runs = [read_json(file) for file in sorted((path / "runs").glob("*.json"))]
+    done = [run for run in runs if "seconds" in run]
+    facts = {
+        "protocol": protocol["name"],
+        "hash": record["hash"],
+        "data": record["data"],
+        "iterations": protocol["iterations"],
+        "patch": protocol["patch"],
+        "runs done": _rows(done),
+        "runs begun": [run["name"] for run in runs if "seconds" not in run],
+        "findings": record.get("findings", []),
+    }
+    state = f"{len(done)} runs done, {len(runs) - len(done)} begun; typed again, it goes on"
+    cache = _cache_of(path)
+    words = ["simcvd", "benchmark", cache or "CACHE", "--protocol", protocol["name"]]
+    command = shlex.join([*words, "--out", str(path), "--dry-run"])
+    changed = protocol["name"] not in PROTOCOLS
+    return Info(
+        kind="benchmark", path=path, facts=facts, state=state, next=None if changed else command
+    )
+
+
+def describe_work(path: Path) -> Info:
+    """A folder of `simcvd run`: which of its stages are done."""
+    asked = read_json(path / "run.json")
+    stages = {
+        "checked": (path / "check.json").exists(),
+        "planned": (path / "plan.toml").exists(),
+        "prepared": (path / "cache" / "manifest.json").exists(),
+        "control scored": (path / "supervised" / "metrics.json").exists(),
+        "SimCVD scored": (path / "simcvd" / "metrics.json").exists(),
+        "report written": (path / "report.html").exists(),
+        "final model trained": (path / "model" / DESCRIPTION).exists(),
+        "all scans segmented": _all_segmented(path),
+    }
+    facts = {**asked, **{name: "yes" if done else "no" for name, done in stages.items()}}
+    missing = [name for name, done in stages.items() if not done]
+    words = ["simcvd", "run", "--images", asked["images"]]
+    words += ["--labels", asked["labels"]] if asked["labels"] else []
+    again = shlex.join([*words, "--out", str(path), "--preset", asked["preset"]])
+    state = f"not finished: not yet {missing[0]}; resumable" if missing else "finished"
+    use = f"simcvd predict {shlex.quote(str(path / 'model'))} SCANS --out DIR"
+    return Info(kind="work", path=path, facts=facts, state=state, next=again if missing else use)
+
+
+def _all_segmented(work: Path) -> bool:
+    if not (work / "cache" / "manifest.json").exists() or not (work / "predictions").is_dir():
+        return False
+    there = [file.name for file in (work / "predictions").iterdir()]
+    names = Cache(work / "cache").manifest.cases
+    return all(any(file.startswith(f"{name}.") for file in there) for name in names)
+
+
+def _cache_of(results: Path) -> str | None:
+    """Where the runs of a benchmark found their scans."""
+    configs = sorted((results / "runs").glob("*/config.json"))
+    return str(read_json(configs[0])["cache"]) if configs else None
+
+
+def _rows(runs: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """{"row, N labelled": number of seeds}."""
+    return dict(Counter(f"{run['row']}, {run['labeled']} labelled" for run in runs))
+
+
+def _named(table: dict[int, Any]) -> dict[str, Any]:
+    return {str(index): value for index, value in sorted(table.items())}

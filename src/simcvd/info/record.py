@@ -1,0 +1,59 @@
+"""What `simcvd info` says, whatever it is about."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """A description of one file or folder.
+
+    kind: "run", "cache", "plan", "model", "benchmark" or "work". facts: {name: plain value}.
+    state: how far it is, in words. next: a command, or None where there is none to propose.
+    warnings: sentences.
+    """
+
+    kind: str
+    path: Path
+    facts: dict[str, Any]
+    state: str
+    next: str | None = None
+    warnings: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> str:
+        """A JSON object with the fields of the record."""
+        return json.dumps({**dataclasses.asdict(self), "path": str(self.path)}, indent=1)
+
+    def to_text(self) -> str:
+        """For a screen."""
+        width = max(map(len, self.facts), default=0)
+        lines = [f"{self.path}: {KINDS[self.kind]}"]
+        lines += [f"  {name:<{width}}  {_plain(value)}" for name, value in self.facts.items()]
+        lines += [f"warning: {warning}" for warning in self.warnings]
+        lines += [f"state: {self.state}"]
+        return "\n".join([*lines, f"next: {self.next}"] if self.next else lines)
+
+
+KINDS = {
+    "run": "a training",
+    "cache": "prepared scans",
+    "plan": "a plan",
+    "model": "a model",
+    "benchmark": "the results of a benchmark",
+    "work": "a folder of `simcvd run`",
+}
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_plain(item)}" for name, item in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "none" if value is None else str(value)

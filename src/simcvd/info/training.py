@@ -1,0 +1,86 @@
+"""A training's folder, and the command that goes on with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from simcvd.data.cache import read_json
+from simcvd.engine.checkpoint import latest_step
+from simcvd.engine.settings import NetworkConfig, TrainConfig
+from simcvd.inference.model import DESCRIPTION
+from simcvd.info.record import Info
+from simcvd.methods.base import default_config
+
+
+def describe_run(path: Path) -> Info:
+    """What was trained on what, how far it is, and what its scores are."""
+    config = read_json(path / "config.json")
+    run, cache = config["run"], config.get("cache", "")
+    scores = {split: found for split in ("test", "holdout") if (found := _dice(path, split))}
+    facts = {
+        "method": run["method"],
+        "iterations": run["train"]["iterations"],
+        "seed": run["train"]["seed"],
+        "scans with a label": len(run["labeled"]),
+        "scans without": len(run["unlabeled"]),
+        "scans held out": len(run["holdout"]),
+        "patch": run["task"]["patch"],
+        "cache": cache,
+        "data": config["data"],
+        "made with": {"simcvd": run["simcvd"], **config.get("made_with", {})},
+        **{f"mean Dice in %, {split}": dice for split, dice in scores.items()},
+    }
+    gone = () if Path(cache).is_dir() else (f"its cache {cache} is not there now",)
+    state, command = _state(path, config, bool(scores))
+    return Info(kind="run", path=path, facts=facts, state=state, next=command, warnings=gone)
+
+
+def train_command(path: Path, config: dict[str, Any]) -> str:
+    """The `simcvd train` that this run was begun with, or one that means the same."""
+    run = config["run"]
+    groups = {
+        "method": (default_config(run["method"]), run["config"]),
+        "train": (TrainConfig(), run["train"]),
+        "network": (NetworkConfig(), run["network"]),
+    }
+    settings = [
+        f"{group}.{name.rstrip('_')}={value}"
+        for group, (default, chosen) in groups.items()
+        for name, value in chosen.items()
+        if value != _as_json(default).get(name)
+    ]
+    words = ["simcvd", "train", config["cache"], "--method", run["method"]]
+    words += ["--labeled", str(len(run["labeled"])), "--out", str(path)]
+    words += [word for setting in settings for word in ("--set", setting)]
+    return shlex.join(words)
+
+
+def _state(path: Path, config: dict[str, Any], scored: bool) -> tuple[str, str]:
+    total = config["run"]["train"]["iterations"]
+    if (path / DESCRIPTION).exists():
+        place = shlex.quote(str(path))
+        if scored:
+            return "finished and scored", f"simcvd predict {place} SCANS --out DIR"
+        return "finished, not scored", f"simcvd evaluate {place}"
+    step, command = latest_step(path / "checkpoints"), train_command(path, config)
+    if step is None:
+        return f"begun, without a checkpoint yet: starts at step 0 of {total}", command
+    return f"not finished, resumable at step {step} of {total}", command
+
+
+def _dice(run: Path, split: str) -> dict[str, float | None]:
+    """{class: mean Dice in %} of a split that was scored."""
+    path = (run if split == "test" else run / split) / "metrics.json"
+    if not path.exists():
+        return {}
+    means = {s["name"]: s["means"]["dice"]["mean"] for s in read_json(path).get("summary", ())}
+    return {name: None if mean is None else 100 * mean for name, mean in means.items()}
+
+
+def _as_json(config: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
