@@ -25,7 +25,8 @@ RANKS = (
     ("inference",),
     ("engine",),
     ("experiments", "benchmark", "report", "demo", "plan", "run", "share", "info"),
-    ("cli",),
+    ("cli", "api"),
+    ("__init__",),
 )
 RANK = {unit: rank for rank, units in enumerate(RANKS) for unit in units}
 # The records of types.py serve rank 0 too, and a demo shows its report; cycles stay forbidden.

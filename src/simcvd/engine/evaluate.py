@@ -95,6 +95,29 @@ def evaluate_folders(
     return Report(scores=_with_absent(scored), notes=notes, info=info)
 
 
+def score_files(
+    prediction: Path,
+    reference: Path,
+    *,
+    class_names: Mapping[int, str] | None = None,
+    case: str = "",
+) -> list[Score]:
+    """Scores of one pair of label maps; without class names, of the classes found in either.
+
+    Raises SimcvdError for an unreadable file and for two grids, of which it prints both.
+    """
+    found, wanted = canonical(read_label(prediction)), canonical(read_label(reference))
+    _check_geometry(prediction, found, reference, wanted)
+    names = class_names or classes_of(found.array, wanted.array)
+    return score_case(found.array, wanted.array, names, spacing_of(wanted.affine), case)
+
+
+def classes_of(prediction: np.ndarray, reference: np.ndarray) -> dict[int, str]:
+    """Every value found in either label map, 0 apart, with a name."""
+    values = np.union1d(np.unique(prediction), np.unique(reference))
+    return {int(value): f"label {value}" for value in values if value != 0}
+
+
 def write_report(report: Report, out: Path | str) -> None:
     """Write ``metrics.csv``, ``metrics.json`` and ``metrics.md`` into the folder ``out``.
 
@@ -117,15 +140,8 @@ def _by_name(folder: Path) -> dict[str, Path]:
 
 
 def _score_pair(pair: tuple[str, Path, Path, Mapping[int, str] | None]) -> list[Score]:
-    """Scores of one pair of files; without class names, of the classes found in either."""
     name, predicted, wanted, class_names = pair
-    prediction, reference = canonical(read_label(predicted)), canonical(read_label(wanted))
-    _check_geometry(predicted, prediction, wanted, reference)
-    if class_names is None:
-        values = np.union1d(np.unique(prediction.array), np.unique(reference.array))
-        class_names = {int(value): f"label {value}" for value in values if value != 0}
-    spacing = spacing_of(reference.affine)
-    return score_case(prediction.array, reference.array, class_names, spacing, name)
+    return score_files(predicted, wanted, class_names=class_names, case=name)
 
 
 def _check_geometry(predicted: Path, prediction: Volume, wanted: Path, reference: Volume) -> None:

@@ -1,0 +1,215 @@
+"""The steps of the job as functions, on arrays or paths: what ``import simcvd`` offers.
+
+They do what the commands of the same names do. Arrays of scans are ``[X, Y, Z]`` or
+``[C, X, Y, Z]``, label maps ``[X, Y, Z]``, affines ``[4, 4]``: voxel index -> millimetres, RAS+.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simcvd.data.cache import Cache
+from simcvd.data.check import check
+from simcvd.data.io import suffix_of, write_image, write_label
+from simcvd.data.prepare import prepare
+from simcvd.data.reading import read_channels
+from simcvd.engine import loop
+from simcvd.engine.evaluate import classes_of, evaluate_folders, score_files
+from simcvd.engine.score_run import score_run
+from simcvd.engine.scores import Score, score_case, summarise
+from simcvd.engine.settings import NetworkConfig
+from simcvd.files import write_text
+from simcvd.inference.model import Model, load_model
+from simcvd.inference.predict import Compute, pick_device, predict_scan
+from simcvd.networks.autocast import autocast_dtype
+from simcvd.types import SimcvdError, Triple, Volume
+
+__all__ = [
+    "SimcvdError",
+    "check",
+    "evaluate",
+    "load_model",
+    "predict",
+    "prepare",
+    "score_run",
+    "summarise",
+    "train",
+    "write_scans",
+]
+
+# A scan: its array, its file (a folder for a DICOM series), or one file a channel.
+Scan = np.ndarray | Path | str | Sequence[Path | str]
+
+
+def write_scans(
+    folder: Path | str,
+    images: Mapping[str, np.ndarray],
+    labels: Mapping[str, np.ndarray],
+    *,
+    affines: Mapping[str, np.ndarray] | np.ndarray,
+    test: Sequence[str] = (),
+) -> Path:
+    """Scans in memory as a folder that `check` and `prepare` take; returns the folder.
+
+    images: by name, ``[X, Y, Z]`` or ``[C, X, Y, Z]``. labels: by name, ``[X, Y, Z]`` integers; a
+    scan without one is unlabelled. affines: one of each scan, or one of all. test: the names that
+    are kept from training. Raises SimcvdError for shapes or names that do not fit together.
+    """
+    folder = Path(folder)
+    for what, strangers in (("labels", {*labels} - {*images}), ("test", {*test} - {*images})):
+        if strangers:
+            raise SimcvdError(f"{what}: there is no image of {', '.join(sorted(strangers))}")
+    for name, image in images.items():
+        affine = affines[name] if isinstance(affines, Mapping) else affines
+        _write_scan(folder, name, _volume(image, affine, name), labels.get(name))
+    if test:
+        _write_list(folder / "train.list", [name for name in images if name not in test])
+        _write_list(folder / "test.list", test)
+    return folder
+
+
+def train(
+    cache: Cache | Path | str,
+    out: Path | str,
+    *,
+    labeled: int,
+    method: str = "simcvd",
+    network: NetworkConfig | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Path:
+    """Train in the folder ``out``, or go on there from its last checkpoint; returns the folder.
+
+    cache: what `prepare` returned, or its folder. labeled: how many training scans count as
+    labelled. settings: what ``--set`` takes, such as ``{"train.iterations": 400}``.
+    Raises as `simcvd.engine.loop.train`: SimcvdError for settings that do not fit, Interrupted
+    on Ctrl-C, after a checkpoint.
+    """
+    root = cache.root if isinstance(cache, Cache) else Path(cache)
+    chosen = [f"{name}={value!r}" for name, value in (settings or {}).items()]
+    return loop.train(
+        root, Path(out), method=method, labeled=labeled, settings=chosen, network=network
+    )
+
+
+def predict(
+    model: Model | Path | str,
+    scan: Scan,
+    *,
+    affine: np.ndarray | None = None,
+    device: str = "auto",
+    out: Path | str | None = None,
+) -> np.ndarray:
+    """The label values ``[X, Y, Z]`` of one scan, in its own grid and orientation.
+
+    model: what `load_model` returned, which then stays on its device; or a finished run's folder,
+    loaded onto ``device`` each time. affine: of a scan given as an array, and of no other.
+    out: a NIfTI, NRRD or MHA file to write them to as well, in the scan's geometry.
+    Raises SimcvdError for a scan that cannot be read or has not the model's channels.
+    """
+    if not isinstance(model, Model):
+        model = load_model(model, device=pick_device(device))
+    volume = _scan(scan, affine, model.spec.channels)
+    where = next(model.network.parameters()).device
+    compute = Compute(device=where, autocast=autocast_dtype("auto", where))
+    labels = predict_scan(model, volume, compute)
+    if out is not None:
+        write_label(_segmentation(out), labels, volume.affine, like=_single(scan))
+    return labels
+
+
+def evaluate(
+    prediction: np.ndarray | Path | str,
+    reference: np.ndarray | Path | str,
+    *,
+    spacing: Triple | None = None,
+    class_names: Mapping[int, str] | None = None,
+) -> list[Score]:
+    """Every metric of every foreground class: of two label maps or of two folders of them.
+
+    prediction, reference: arrays ``[X, Y, Z]`` of integers, files, or folders in which files of
+    one name belong together. spacing: of arrays, in mm; files have their own. class_names: label
+    value -> name; by default every value found but 0. `summarise` makes means of the scores.
+    Raises SimcvdError for maps of different shape or geometry, and as the readers do.
+    """
+    if isinstance(prediction, Path | str) and isinstance(reference, Path | str):
+        if spacing is not None:
+            raise SimcvdError("spacing is for arrays; files have their own, leave it out")
+        if Path(prediction).is_dir():
+            report = evaluate_folders(prediction, reference, class_names=class_names, quiet=True)
+            return list(report.scores)
+        return score_files(Path(prediction), Path(reference), class_names=class_names)
+    if isinstance(prediction, Path | str) or isinstance(reference, Path | str):
+        raise SimcvdError("one is an array and the other a path; give two arrays or two paths")
+    if spacing is None:
+        raise SimcvdError("arrays have no voxel size; give spacing=(x, y, z) in mm")
+    found, wanted = _labels(prediction, "the prediction"), _labels(reference, "the reference")
+    return score_case(found, wanted, class_names or classes_of(found, wanted), spacing)
+
+
+def _scan(scan: Scan, affine: np.ndarray | None, channels: int) -> Volume:
+    if isinstance(scan, np.ndarray):
+        if affine is None:
+            raise SimcvdError(
+                "an array does not say where its voxels lie; give affine=..., "
+                "such as np.diag([x, y, z, 1]) of its voxel size in mm"
+            )
+        return _volume(scan, affine, "the scan")
+    if affine is not None:
+        raise SimcvdError("affine is for arrays; files have their own, leave it out")
+    paths = (scan,) if isinstance(scan, Path | str) else scan
+    return read_channels(tuple(map(Path, paths)), channels)
+
+
+def _volume(array: np.ndarray, affine: np.ndarray, name: str) -> Volume:
+    """A scan as the readers return it: float32 ``[C, X, Y, Z]`` and its affine, both sound."""
+    array = np.asarray(array, np.float32)
+    affine = np.asarray(affine, np.float64)
+    if array.ndim not in (3, 4) or not array.size:
+        raise SimcvdError(f"{name}: has shape {array.shape}; give [X, Y, Z] or [C, X, Y, Z]")
+    if not np.isfinite(array).all():
+        raise SimcvdError(f"{name}: holds NaN or infinite voxels; replace them")
+    if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.linalg.det(affine):
+        raise SimcvdError(f"{name}: its affine is no 4 x 4 matrix with an inverse: {affine}")
+    return Volume(array=array if array.ndim == 4 else array[None], affine=affine)
+
+
+def _labels(array: np.ndarray, name: str) -> np.ndarray:
+    array = np.asarray(array)
+    if array.ndim != 3 or not np.array_equal(array, np.rint(array)):
+        raise SimcvdError(f"{name}: a label map is [X, Y, Z] of whole numbers, not {array.shape}")
+    return array.astype(np.int32)
+
+
+def _write_scan(folder: Path, name: str, image: Volume, label: np.ndarray | None) -> None:
+    several = len(image.array) > 1
+    for index, channel in enumerate(image.array):
+        ending = f"_{index:04d}" if several else ""
+        write_image(folder / "images" / f"{name}{ending}.nii.gz", channel[None], image.affine)
+    if label is None:
+        return
+    label = _labels(label, f"the label of {name}")
+    if label.shape != image.array.shape[1:]:
+        raise SimcvdError(
+            f"{name}: its label has shape {label.shape}, its image {image.array.shape[1:]}; "
+            "give both on one grid"
+        )
+    write_label(folder / "labels" / f"{name}.nii.gz", label, image.affine)
+
+
+def _segmentation(out: Path | str) -> Path:
+    path = Path(out)
+    if suffix_of(path) in ("", ".h5"):
+        raise SimcvdError(f"{path}: give a name that ends in .nii.gz, .nii, .nrrd, .mha or .mhd")
+    return path
+
+
+def _single(scan: Scan) -> Path | None:
+    return Path(scan) if isinstance(scan, Path | str) else None
+
+
+def _write_list(path: Path, names: Sequence[str]) -> None:
+    write_text(path, "".join(f"{name}\n" for name in names))
