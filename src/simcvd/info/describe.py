@@ -35,7 +35,7 @@ def describe(path: Path | str) -> Info:
         )
     try:
         return found(path)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise SimcvdError(
             f"{path}: damaged, or made by another version of simcvd "
             f"({type(error).__name__}: {error})"
