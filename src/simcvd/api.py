@@ -26,6 +26,7 @@ from simcvd.files import write_text
 from simcvd.inference.model import Model, load_model
 from simcvd.inference.predict import Compute, pick_device, predict_scan
 from simcvd.networks.autocast import autocast_dtype
+from simcvd.networks.build import Factory
 from simcvd.types import SimcvdError, Triple, Volume
 
 __all__ = [
@@ -78,13 +79,15 @@ def train(
     *,
     labeled: int,
     method: str = "simcvd",
-    network: NetworkConfig | None = None,
+    network: NetworkConfig | Factory | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train in the folder ``out``, or go on there from its last checkpoint; returns the folder.
 
     cache: what `prepare` returned, or its folder. labeled: how many training scans count as
     labelled. settings: what ``--set`` takes, such as ``{"train.iterations": 400}``.
+    network: sizes of the V-Net, or a `Factory` of any other network: a function or class of
+    ``(*, channels, classes, distance)``, to be given again to `load_model`.
     Raises as `simcvd.engine.loop.train`: SimcvdError for settings that do not fit, Interrupted
     on Ctrl-C, after a checkpoint.
     """

@@ -28,7 +28,7 @@ from simcvd.engine.settings import NetworkConfig, TrainConfig
 from simcvd.inference.model import save_model
 from simcvd.methods.base import Method, find
 from simcvd.networks.autocast import autocast, autocast_dtype
-from simcvd.networks.vnet import VNet
+from simcvd.networks.build import CustomNetwork, Factory, build_network, check_network
 from simcvd.types import Batch, Progress, SimcvdError
 
 LOG_EVERY = 10
@@ -48,7 +48,7 @@ def train(
     labeled: int,
     settings: Iterable[str] = (),
     train: TrainConfig | None = None,
-    network: NetworkConfig | None = None,
+    network: NetworkConfig | Factory | None = None,
 ) -> Path:
     """Train in ``out``, or go on there from the last checkpoint; returns the run's folder.
 
@@ -58,14 +58,20 @@ def train(
         method: a file name of ``simcvd/methods``.
         labeled: how many training scans count as labelled, from the top of the list.
         settings: ``group.field=value`` over ``method``, ``train`` and ``network``.
+        network: sizes of the V-Net, or a function or class that makes another network.
 
     Raises:
         SimcvdError: settings that do not fit the data or the folder; a term that is not finite.
         Interrupted: on SIGTERM or SIGINT, after a checkpoint.
     """
     data = Cache(cache)
+    size = (
+        network
+        if network is None or isinstance(network, NetworkConfig)
+        else CustomNetwork(factory=network)
+    )
     run = resolve(
-        data, method=method, labeled=labeled, settings=settings, train=train, network=network
+        data, method=method, labeled=labeled, settings=settings, train=train, network=size
     )
     fabric = launch()
     if fabric.is_global_zero:
@@ -75,8 +81,8 @@ def train(
     trainer.fit()
     if fabric.is_global_zero:
         trained = trainer.method.network
-        distance = getattr(trained, "distance_head", None) is not None
-        save_model(out, trained, model_spec(run, data, distance=distance))
+        spec = model_spec(run, data, distance=trainer.method.distance)
+        save_model(out, trained, spec)
     fabric.barrier()
     return out
 
@@ -179,11 +185,26 @@ class Trainer:
 def build_method(run: Run) -> Method:
     """The run's method with its initial weights, which depend on the seed alone."""
     torch.manual_seed(run.train.seed)
+    own = run.network.factory if isinstance(run.network, CustomNetwork) else None
+    asked: list[bool] = []
 
     def build(*, distance: bool = False) -> nn.Module:
-        return VNet(**network_arguments(run), distance=distance)
+        asked.append(distance)
+        network = build_network({**network_arguments(run), "distance": distance}, own)
+        if own is not None:
+            task = run.task
+            check_network(
+                network,
+                channels=task.channels,
+                classes=task.classes,
+                distance=distance,
+                patch=task.patch,
+            )
+        return network
 
-    return find(run.method)(run.config, run.task, build).train()
+    method = find(run.method)(run.config, run.task, build).train()
+    method.distance = any(asked)
+    return method
 
 
 def launch() -> Fabric:

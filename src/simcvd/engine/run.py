@@ -19,6 +19,7 @@ from simcvd.engine.settings import NetworkConfig, TrainConfig, differences, over
 from simcvd.files import write_text
 from simcvd.inference.model import ModelSpec
 from simcvd.methods.base import default_config
+from simcvd.networks.build import CustomNetwork, name_of
 from simcvd.types import IntTriple, SimcvdError, Task
 
 FORMAT = 1
@@ -39,11 +40,11 @@ class Run:
     task: Task
     config: Any
     train: TrainConfig
-    network: NetworkConfig
+    network: NetworkConfig | CustomNetwork
 
     def record(self) -> dict[str, Any]:
         """As JSON: what must be the same for a run to be resumed."""
-        record: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        record: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=name_of))
         return {"format": FORMAT, "simcvd": __version__, **record}
 
 
@@ -54,7 +55,7 @@ def resolve(
     labeled: int,
     settings: Iterable[str] = (),
     train: TrainConfig | None = None,
-    network: NetworkConfig | None = None,
+    network: NetworkConfig | CustomNetwork | None = None,
 ) -> Run:
     """Fill in all defaults.
 
@@ -109,11 +110,13 @@ def split(
     return names, rest, held
 
 
-def default_patch(cache: Cache, network: NetworkConfig) -> IntTriple:
+def default_patch(cache: Cache, network: NetworkConfig | CustomNetwork) -> IntTriple:
     """The benchmark's 70 x 70 x 50 mm, rounded up to what the network halves evenly.
 
-    No axis is longer than the median scan, rounded to the nearest such size.
+    No axis is longer than the median scan, rounded to the nearest such size. A custom network is
+    taken to halve as often as the benchmark's V-Net.
     """
+    strides = (NetworkConfig() if isinstance(network, CustomNetwork) else network).strides
     sizes = torch.tensor(
         [cache.manifest.cases[name].shape for name in cache.train], dtype=torch.float32
     )
@@ -121,7 +124,7 @@ def default_patch(cache: Cache, network: NetworkConfig) -> IntTriple:
     patch = []
     for axis in range(3):
         step = 1
-        for stride in network.strides:
+        for stride in strides:
             step *= stride[axis]
         wanted = -(-BENCHMARK_PATCH_MM[axis] / cache.manifest.spacing[axis] // step) * step
         reach = int(median[axis] / step + 0.5) * step
@@ -136,8 +139,11 @@ def default_stride(patch: IntTriple) -> IntTriple:
 
 
 def network_arguments(run: Run) -> dict[str, Any]:
-    """What :class:`simcvd.networks.vnet.VNet` is built with, but for the distance head."""
-    size = dataclasses.asdict(run.network)
+    """What `build_network` needs to know, but for the distance head."""
+    if isinstance(run.network, CustomNetwork):
+        size = {"factory": name_of(run.network.factory)}
+    else:
+        size = dataclasses.asdict(run.network)
     return {"channels": run.task.channels, "classes": run.task.classes, **size}
 
 

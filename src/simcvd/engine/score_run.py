@@ -18,6 +18,7 @@ from simcvd.inference.model import Model, load_model, with_stride
 from simcvd.inference.predict import pick_device, restore_values
 from simcvd.inference.sliding_window import Windows, predict_labels
 from simcvd.networks.autocast import autocast_dtype
+from simcvd.networks.build import Factory
 from simcvd.types import IntTriple, SimcvdError
 
 Split = Literal["test", "holdout"]
@@ -32,6 +33,7 @@ def score_run(
     cache: Path | None = None,
     out: Path | None = None,
     quiet: bool = False,
+    network: Factory | None = None,
 ) -> Path:
     """Predict and score every labelled scan of ``split`` on the prepared grid.
 
@@ -43,12 +45,13 @@ def score_run(
         fast: as few windows as will do, a stride of the patch itself.
         cache: where the prepared scans lie now, if not where they lay in training.
         out: where to write; by default ``run`` itself, or ``run/holdout``.
+        network: the factory it was trained with, where that was the caller's own.
 
     Writes ``predictions/<case>.nii.gz`` and ``metrics.{csv,json,md}``; returns their folder.
     Raises SimcvdError for an unfinished run, another cache, or a split without labels.
     """
     config = read_config(run)
-    model = with_stride(load_model(run, device=pick_device()), stride, fast=fast)
+    model = with_stride(load_model(run, device=pick_device(), network=network), stride, fast=fast)
     data = _open(cache or Path(config["cache"]), config["data"])
     names = data.test if split == "test" else tuple(config["run"]["holdout"])
     names = tuple(name for name in names if data.manifest.cases[name].has_label)

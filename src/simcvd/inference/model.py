@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from simcvd.data.preprocess import Preprocessing
 from simcvd.files import write_bytes, write_text
 from simcvd.inference.archive import read_archive
-from simcvd.networks.vnet import VNet
+from simcvd.networks.build import Factory, build_network
 from simcvd.types import IntTriple, SimcvdError
 
 FORMAT = 1
@@ -31,8 +31,8 @@ MEMBERS = {DESCRIPTION: 1 << 24, SETTINGS: 1 << 24, CARD: 1 << 24, WEIGHTS: 1 <<
 class ModelSpec:
     """What is needed besides the weights to predict with a network.
 
-    network: arguments of `VNet`. class_names, label_values: for class 0..K-1 its name and its
-    value in the user's label files. preprocessing: what the scans underwent. patch, stride:
+    network: arguments of `build_network`. class_names, label_values: for class 0..K-1 its name
+    and its value in the user's label files. preprocessing: what the scans underwent. patch, stride:
     voxels of the sliding window. method: what it was trained with. trained_on: anything that
     tells the data apart, such as the cache's hash.
     """
@@ -128,12 +128,14 @@ def save_model(folder: Path, network: nn.Module, spec: ModelSpec) -> None:
     write_text(folder / DESCRIPTION, json.dumps({**content, **spec.to_json()}, indent=1))
 
 
-def load_model(path: Path | str, *, device: torch.device | str = "cpu") -> Model:
+def load_model(
+    path: Path | str, *, device: torch.device | str = "cpu", network: Factory | None = None
+) -> Model:
     """The model in a run's folder (or any folder holding the two files), or in an exported zip.
 
-    The network is in evaluation mode.
-    Raises SimcvdError if no finished model is there or if its files are not what was written, and
-    for a zip that holds anything else.
+    The network is in evaluation mode. network: the factory it was trained with, where that was
+    the caller's own. Raises SimcvdError if that is missing, if no finished model is there, if its
+    files are not what was written, and for a zip that holds anything else.
     """
     place = Path(path)
     files = model_files(place)
@@ -142,10 +144,11 @@ def load_model(path: Path | str, *, device: torch.device | str = "cpu") -> Model
     try:
         spec = ModelSpec.from_json(content)
         weights = _weights(files[WEIGHTS], digest)
-        with torch.device("meta"):  # sizes only: a description that lies must not fill the memory
-            VNet(**spec.network).load_state_dict(weights, assign=True)
-        network = VNet(**spec.network)
-        network.load_state_dict(weights)
+        if network is None:  # sizes only: a description that lies must not fill the memory
+            with torch.device("meta"):
+                build_network(spec.network).load_state_dict(weights, assign=True)
+        trained = build_network(spec.network, network)
+        trained.load_state_dict(weights)
     except SimcvdError as error:
         raise SimcvdError(f"{place}: {error}") from error
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
@@ -153,7 +156,7 @@ def load_model(path: Path | str, *, device: torch.device | str = "cpu") -> Model
             f"{place / DESCRIPTION}: does not describe a model this version can build ({error}); "
             "copy the model again, or use the version of simcvd it was made with"
         ) from error
-    return Model(network=network.eval().requires_grad_(False).to(device), spec=spec)
+    return Model(network=trained.eval().requires_grad_(False).to(device), spec=spec)
 
 
 def model_files(place: Path) -> dict[str, bytes]:

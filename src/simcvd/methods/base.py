@@ -42,11 +42,13 @@ class Method(nn.Module):
 
     A subclass is final: methods share functions, not ancestors. It takes ``(config, task,
     build)``, where ``config`` is the ``Config`` of its file, a frozen dataclass with the
-    paper's defaults, and keeps the network that is tested in ``self.network``.
+    paper's defaults, and keeps the network that is tested in ``self.network``. ``distance`` is
+    whether it asked for distance maps; the engine sets it.
     """
 
     uses_unlabeled: ClassVar[bool] = True
     network: nn.Module
+    distance: bool = False
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """The batch's loss terms by name: unweighted scalars."""

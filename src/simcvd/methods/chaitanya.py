@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from simcvd.losses.segmentation import segmentation
 from simcvd.methods.base import Method, NetworkFactory
 from simcvd.networks.vnet import VNet
 from simcvd.transforms.intensity import draw_contrast, draw_noise
-from simcvd.types import Batch, Progress, Task
+from simcvd.types import Batch, Progress, SimcvdError, Task
 
 SIDE = 3  # of a region, in voxels of the decoder's map along X and Y
 
@@ -47,7 +46,13 @@ class GlobalLocalContrast(Method):
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
         super().__init__()
         self.config = config
-        self.network = network = cast(VNet, build())
+        network = build()
+        if not isinstance(network, VNet):
+            raise SimcvdError(
+                "chaitanya trains encoder and decoder apart, for which it needs simcvd's V-Net; "
+                f"{type(network).__name__} does with every other method"
+            )
+        self.network = network
         self.stages = min(config.stages, len(network.decoder))
         deep, width = network.widths[-1], network.widths[-1 - self.stages]
         self.global_head = nn.Sequential(nn.Linear(deep, 1024), nn.ReLU(), nn.Linear(1024, 128))
