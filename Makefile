@@ -32,8 +32,9 @@ lint: env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# One process a core, each with one thread: threads that wait for each other's cores are slower.
 test: lint
-	$(BIN)/python -m pytest --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --durations=10
 
 format: env
 	$(BIN)/ruff check --fix .

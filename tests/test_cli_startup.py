@@ -11,9 +11,9 @@ COMMAND = Path(sys.executable).with_name("simcvd")
 HEAVY = {"torch", "lightning", "monai", "numpy", "scipy", "matplotlib", "nibabel", "SimpleITK"}
 IMPORT_SECONDS = """
 import time
-start = time.perf_counter()
+start = time.process_time()
 import simcvd
-print(time.perf_counter() - start)
+print(time.process_time() - start)
 """
 MODULES_AFTER_HELP = """
 import sys

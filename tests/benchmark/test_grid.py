@@ -37,6 +37,8 @@ TINY = {
     "seeds": (0,),
 }
 PAIR = ("supervised", "mean_teacher")
+STEPS = 200  # of a run that is to be killed between its first checkpoint and its end
+LONG = 600  # seconds, on a machine that does much else
 
 
 def tiny(iterations: int = 4, **more: object) -> Protocol:
@@ -52,11 +54,11 @@ def arguments(cache: Cache, out: Path, iterations: int, rows: tuple[str, ...] = 
 
 
 def start(args: list[str], source: Path | None = None) -> subprocess.Popen[str]:
-    """`simcvd` in a process of its own, writing a checkpoint every step."""
+    """`simcvd` in a process of its own, writing checkpoints often."""
     places = [str(source or Path(simcvd.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = {
         **os.environ,
-        "SIMCVD_CHECKPOINT_SECONDS": "0",
+        "SIMCVD_CHECKPOINT_SECONDS": "0.3",
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, places)),
     }
@@ -69,12 +71,12 @@ def start(args: list[str], source: Path | None = None) -> subprocess.Popen[str]:
 
 def finish(args: list[str], source: Path | None = None) -> str:
     process = start(args, source)
-    output, _ = process.communicate(timeout=240)
+    output, _ = process.communicate(timeout=LONG)
     assert process.returncode == 0, output
     return output
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 200) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = LONG) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "waited in vain"
@@ -100,7 +102,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 def whole(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pair's results, made without any mishap, two runs side by side."""
     out = tmp_path_factory.mktemp("whole") / "results"
-    text = finish([*arguments(cache, out, 40), "--jobs=2"])
+    text = finish([*arguments(cache, out, STEPS), "--jobs=2"])
     assert "0 of 2 runs done" in text
     assert "Leak audit: no scan twice" in text
     return out
@@ -111,20 +113,20 @@ def test_a_grid_that_is_done_is_only_read(cache: Cache, whole: Path) -> None:
     assert set(before) == {"methods.md", "methods.csv", "methods.tex"}
     assert b"MT" in before["methods.md"]
     assert b"V-Net" in before["methods.md"]
-    assert "2 of 2 runs done" in finish(arguments(cache, whole, 40))
+    assert "2 of 2 runs done" in finish(arguments(cache, whole, STEPS))
     assert tables(whole) == before
 
 
 def test_killed_at_any_moment_and_typed_again(cache: Cache, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "results"
     for row in PAIR:  # each is killed in the middle of its training
-        process = start(arguments(cache, out, 40))
+        process = start(arguments(cache, out, STEPS))
         checkpoints = out / "runs" / f"{row}-3-seed0" / "checkpoints"
         wait_for(lambda c=checkpoints: c.is_dir() and any(c.glob("*.pt")))  # type: ignore[misc]
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
         assert not (out / "runs" / f"{row}-3-seed0" / "metrics.json").exists()
-    finish(arguments(cache, out, 40))
+    finish(arguments(cache, out, STEPS))
     assert tables(out) == tables(whole)
 
 
@@ -132,18 +134,18 @@ def test_a_killed_worker_of_a_cluster_loses_nothing(
     cache: Cache, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setenv("SIMCVD_CHECKPOINT_SECONDS", "0")
+    monkeypatch.setenv("SIMCVD_CHECKPOINT_SECONDS", "0.3")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     out = tmp_path / "results"
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster:
-        process = start([*arguments(cache, out, 40), f"--dask={cluster.scheduler_address}"])
+        process = start([*arguments(cache, out, STEPS), f"--dask={cluster.scheduler_address}"])
         runs = [out / "runs" / f"{row}-3-seed0" / "checkpoints" for row in PAIR]
         wait_for(lambda: all(r.is_dir() and any(r.glob("*.pt")) for r in runs))
         victim = next(iter(cluster.workers.values())).pid
         os.kill(victim, signal.SIGKILL)
-        output, _ = process.communicate(timeout=240)
+        output, _ = process.communicate(timeout=LONG)
     assert process.returncode == 0, output
     assert tables(out) == tables(whole)
     logs = [(out / "runs" / f"{row}-3-seed0.log").read_text() for row in PAIR]
@@ -152,8 +154,8 @@ def test_a_killed_worker_of_a_cluster_loses_nothing(
 
 def test_a_scheduler_that_does_not_answer(cache: Cache, whole: Path, tmp_path: Path) -> None:
     pytest.importorskip("distributed")
-    process = start([*arguments(cache, tmp_path / "new", 40), "--dask=tcp://127.0.0.1:9"])
-    output, _ = process.communicate(timeout=120)
+    process = start([*arguments(cache, tmp_path / "new", STEPS), "--dask=tcp://127.0.0.1:9"])
+    output, _ = process.communicate(timeout=LONG)
     assert process.returncode == 1
     assert "no Dask scheduler answers at tcp://127.0.0.1:9" in output
     assert "Traceback" not in output
@@ -164,13 +166,13 @@ def test_a_failing_run_stops_no_other_and_is_named(
 ) -> None:
     rows = ("supervised+train.lr=1e30", "supervised")
     process = start(arguments(cache, tmp_path / "r", 4, rows))
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=LONG)
     assert process.returncode == 1
     assert "supervised-3-seed0 done" in output
     assert "1 runs failed: supervised+train.lr=1e30-3-seed0" in output
     assert "not finite" in output  # the cause, out of the run's log
-    again = start(arguments(cache, tmp_path / "r", 4, rows))
-    assert "1 of 2 runs done" in again.communicate(timeout=120)[0]
+    again = plan_grid(cache.root, tiny(), select(rows), tmp_path / "r")
+    assert [unit.name for unit in again.missing()] == [f"{rows[0]}-3-seed0"]
 
 
 def test_dry_run_writes_nothing(
