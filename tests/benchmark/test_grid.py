@@ -37,7 +37,7 @@ TINY = {
     "seeds": (0,),
 }
 PAIR = ("supervised", "mean_teacher")
-STEPS = 200  # of a run that is to be killed between its first checkpoint and its end
+STEPS = 100  # of a run that is to be killed between its first checkpoint and its end
 LONG = 600  # seconds, on a machine that does much else
 
 
@@ -65,7 +65,7 @@ def start(args: list[str], source: Path | None = None) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "simcvd.cli", *args]
     pipe = subprocess.PIPE
     return subprocess.Popen(
-        command, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environment
+        command, stdout=pipe, stderr=subprocess.STDOUT, encoding="utf-8", env=environment
     )
 
 
@@ -119,13 +119,12 @@ def test_a_grid_that_is_done_is_only_read(cache: Cache, whole: Path) -> None:
 
 def test_killed_at_any_moment_and_typed_again(cache: Cache, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "results"
-    for row in PAIR:  # each is killed in the middle of its training
-        process = start(arguments(cache, out, STEPS))
-        checkpoints = out / "runs" / f"{row}-3-seed0" / "checkpoints"
-        wait_for(lambda c=checkpoints: c.is_dir() and any(c.glob("*.pt")))  # type: ignore[misc]
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
-        assert not (out / "runs" / f"{row}-3-seed0" / "metrics.json").exists()
+    second = out / "runs" / f"{PAIR[1]}-3-seed0"
+    process = start(arguments(cache, out, STEPS))
+    wait_for(lambda: (second / "checkpoints").is_dir() and any(second.glob("checkpoints/*.pt")))
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (second / "metrics.json").exists()
     finish(arguments(cache, out, STEPS))
     assert tables(out) == tables(whole)
 
@@ -148,7 +147,7 @@ def test_a_killed_worker_of_a_cluster_loses_nothing(
         output, _ = process.communicate(timeout=LONG)
     assert process.returncode == 0, output
     assert tables(out) == tables(whole)
-    logs = [(out / "runs" / f"{row}-3-seed0.log").read_text() for row in PAIR]
+    logs = [(out / "runs" / f"{row}-3-seed0.log").read_text(encoding="utf-8") for row in PAIR]
     assert sorted(log.count("simcvd train") for log in logs) == [1, 2]  # one was begun twice
 
 
