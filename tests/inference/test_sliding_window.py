@@ -40,23 +40,31 @@ def noise(*shape: int) -> Tensor:
 
 
 def one_at_a_time(
-    network: nn.Module, image: Tensor, patch: IntTriple, stride: IntTriple
+    network: nn.Module, image: Tensor, patch: IntTriple, stride: IntTriple, tapered: bool
 ) -> np.ndarray:
     """Mean softmax in float64, window after window, over the padded scan; the reference."""
     short = [max(p - n, 0) for n, p in zip(image.shape[1:], patch, strict=True)]
     widths = [(0, 0), *((m // 2, m - m // 2) for m in short)]
     padded = np.pad(image.numpy(), widths)
     total, count = np.zeros((3, *padded.shape[1:])), np.zeros(padded.shape[1:])
+    weight = np.ones(patch)
+    if tapered:  # steps to the nearest border of the window, along each axis
+        steps = [np.minimum(np.arange(p), np.arange(p)[::-1]) + 1 for p in patch]
+        weight = np.einsum("x,y,z->xyz", *(s / s.max() for s in steps))
     ranges = [
         [min(i * s, n - p) for i in range(ceil((n - p) / s) + 1)]
         for n, p, s in zip(padded.shape[1:], patch, stride, strict=True)
     ]
+    if tapered:
+        ranges = [
+            [int(i * r[-1] / max(len(r) - 1, 1) + 1e-9) for i in range(len(r))] for r in ranges
+        ]
     for corner in product(*ranges):
         part = tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True))
         with torch.no_grad():
             logits = network(torch.from_numpy(padded[(slice(None), *part)])[None]).logits
-        total[(slice(None), *part)] += logits[0].double().softmax(0).numpy()
-        count[part] += 1
+        total[(slice(None), *part)] += logits[0].double().softmax(0).numpy() * weight
+        count[part] += weight
     inside = [slice(a, a + n) for (a, _), n in zip(widths[1:], image.shape[1:], strict=True)]
     mean: np.ndarray = (total / count)[(slice(None), *inside)]
     return mean
@@ -64,19 +72,17 @@ def one_at_a_time(
 
 @pytest.mark.parametrize(("shape", "patch", "stride"), CASES)
 @pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("tapered", [False, True])
 def test_equals_a_plain_loop_over_windows(
-    shape: IntTriple, patch: IntTriple, stride: IntTriple, batch: int
+    shape: IntTriple, patch: IntTriple, stride: IntTriple, batch: int, tapered: bool
 ) -> None:
-    network, image = (
-        small_vnet(),
-        noise(1, *shape),
-    )
-    settings = {"patch": patch, "stride": stride, "classes": 3, "windows_per_batch": batch}
-    found = predict_probabilities(network, image, Windows(**settings))  # type: ignore[arg-type]
-    expected = one_at_a_time(network, image, patch, stride)
+    network, image = small_vnet(), noise(1, *shape)
+    how = Windows(patch=patch, stride=stride, classes=3, windows_per_batch=batch, tapered=tapered)
+    found = predict_probabilities(network, image, how)
+    expected = one_at_a_time(network, image, patch, stride, tapered)
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
     assert expected.max() > 0.7, "the probabilities must not all be alike"
-    labels = predict_labels(network, image, Windows(**settings))  # type: ignore[arg-type]
+    labels = predict_labels(network, image, how)
     np.testing.assert_array_equal(labels.numpy(), found.numpy().argmax(0))
 
 
@@ -104,6 +110,9 @@ def test_window_positions_worked_out_by_hand() -> None:
     """196 voxels, patch 112, stride 18: ceil(84 / 18) + 1 = 6, the last at 84 and not at 90."""
     assert axis_starts(196, 112, 18) == (0, 18, 36, 54, 72, 84)
     assert axis_starts(88, 80, 4) == (0, 4, 8)
+    assert axis_starts(88, 80, 3) == (0, 3, 6, 8)
+    assert axis_starts(88, 80, 3, even=True) == (0, 2, 5, 8)
+    assert axis_starts(80, 80, 3, even=True) == (0,)
     assert Grid((196, 148, 88), LA_PATCH, LA_STRIDE).count == 6 * 3 * 3
 
 

@@ -24,9 +24,7 @@ Stride = Annotated[
     tuple[int, int, int] | None,
     typer.Option(help="Voxels between windows; by default half a patch. 18 18 4 for LA."),
 ]
-Fast = Annotated[
-    bool, typer.Option("--fast", help="As few windows as will do; costs some accuracy.")
-]
+Fast = Annotated[bool, typer.Option("--fast", help="Few windows; may cost some accuracy.")]
 
 PlanFile = Annotated[
     Path | None, typer.Option("--plan", help="What `simcvd plan` wrote, edited or not.")

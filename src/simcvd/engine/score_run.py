@@ -14,8 +14,8 @@ from simcvd.data.io import write_label
 from simcvd.engine.evaluate import Report, write_report
 from simcvd.engine.run import read_config
 from simcvd.engine.scores import Score, score_case
-from simcvd.inference.model import Model, load_model, with_stride
-from simcvd.inference.predict import pick_device, restore_values
+from simcvd.inference.model import Model, load_model
+from simcvd.inference.predict import Compute, pick_device, restore_values
 from simcvd.inference.sliding_window import Windows, predict_labels
 from simcvd.networks.autocast import autocast_dtype
 from simcvd.networks.build import Factory
@@ -42,7 +42,7 @@ def score_run(
         split: "test", which is to be scored once, or "holdout", the scans that
             ``train.holdout`` kept out of training, to choose settings on.
         stride: voxels between windows; None takes the model's, half a patch.
-        fast: as few windows as will do, a stride of the patch itself.
+        fast: few windows; see `Compute`.
         cache: where the prepared scans lie now, if not where they lay in training.
         out: where to write; by default ``run`` itself, or ``run/holdout``.
         network: the factory it was trained with, where that was the caller's own.
@@ -51,7 +51,10 @@ def score_run(
     Raises SimcvdError for an unfinished run, another cache, or a split without labels.
     """
     config = read_config(run)
-    model = with_stride(load_model(run, device=pick_device(), network=network), stride, fast=fast)
+    device = pick_device()
+    how = Compute(device=device, autocast=autocast_dtype("auto", device), stride=stride, fast=fast)
+    model = load_model(run, device=device, network=network)
+    windows = how.windows(model)
     data = _open(cache or Path(config["cache"]), config["data"])
     names = data.test if split == "test" else tuple(config["run"]["holdout"])
     names = tuple(name for name in names if data.manifest.cases[name].has_label)
@@ -62,12 +65,13 @@ def score_run(
         )
     out = out or (run if split == "test" else run / split)
     shown = track(names, f"scoring {split}", disable=quiet, transient=True)
-    scores = [score for name in shown for score in _score(model, data, name, out)]
+    scores = [score for name in shown for score in _score(model, windows, data, name, out)]
     info = {
         "split": split,
         "grid": "prepared",
         "spacing_mm": data.manifest.spacing,
-        "stride": model.spec.stride,
+        "stride": windows.stride,
+        "fast": fast,
         "config": config,
     }
     write_report(Report(scores=scores, info=info), out)
@@ -85,17 +89,9 @@ def _open(root: Path, data_hash: str) -> Cache:
     return cache
 
 
-def _score(model: Model, cache: Cache, name: str, out: Path) -> list[Score]:
+def _score(model: Model, how: Windows, cache: Cache, name: str, out: Path) -> list[Score]:
     """Predict one prepared scan, write the label map, score it."""
     case, spec = cache.case(name), model.spec
-    device = next(model.network.parameters()).device
-    how = Windows(
-        patch=spec.patch,
-        stride=spec.stride,
-        classes=spec.classes,
-        device=device,
-        autocast=autocast_dtype("auto", device),
-    )
     image = torch.from_numpy(case.image.astype(np.float32))
     labels = predict_labels(model.network, image, how).numpy()
     affine = np.array(case.info["affine"])

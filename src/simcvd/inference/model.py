@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -97,18 +97,6 @@ class Model:
 
     network: nn.Module
     spec: ModelSpec
-
-
-def with_stride(model: Model, stride: IntTriple | None, *, fast: bool = False) -> Model:
-    """``model`` with another stride of its windows; None keeps its own, ``fast`` takes its patch.
-
-    A stride as long as the patch is the fewest windows there can be: they overlap only where the
-    last one meets the border. Raises SimcvdError for both at once.
-    """
-    if fast and stride is not None:
-        raise SimcvdError("--fast chooses the stride itself; give either --fast or --stride")
-    stride = model.spec.patch if fast else stride or model.spec.stride
-    return replace(model, spec=replace(model.spec, stride=stride))
 
 
 def save_model(folder: Path, network: nn.Module, spec: ModelSpec) -> None:

@@ -22,7 +22,7 @@ from simcvd.inference.geometry import Part, parts_in_source
 from simcvd.inference.inputs import Job, format_of, jobs
 from simcvd.inference.maps import SourceMaps, map_file
 from simcvd.inference.memory import fitted, needed
-from simcvd.inference.model import Model, with_stride
+from simcvd.inference.model import Model
 from simcvd.inference.sliding_window import Advance, Windows, finished_blocks, grid_of
 from simcvd.inference.table import Row, write_table
 from simcvd.networks.autocast import Precision, autocast_dtype
@@ -33,16 +33,35 @@ Start = Callable[[str, int], Advance]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Compute:
-    """Where and how the network runs; fields as in `Windows`."""
+    """Where and how the network runs; fields as in `Windows`.
+
+    stride: None takes the model's. fast: few windows, three quarters of a patch apart and
+    tapered; not with a stride, else SimcvdError.
+    """
 
     device: torch.device | str = "cpu"
     autocast: torch.dtype | None = None
     windows_per_batch: int | None = None
+    stride: IntTriple | None = None
+    fast: bool = False
+
+    def __post_init__(self) -> None:
+        if self.fast and self.stride is not None:
+            raise SimcvdError("--fast chooses the stride itself; give either --fast or --stride")
 
     def windows(self, model: Model) -> Windows:
         """The model's sliding window, run this way."""
-        spec, own = model.spec, dataclasses.asdict(self)
-        return Windows(patch=spec.patch, stride=spec.stride, classes=spec.classes, **own)
+        x, y, z = model.spec.patch
+        apart = max(3 * x // 4, 1), max(3 * y // 4, 1), max(3 * z // 4, 1)
+        return Windows(
+            patch=model.spec.patch,
+            stride=apart if self.fast else self.stride or model.spec.stride,
+            classes=model.spec.classes,
+            windows_per_batch=self.windows_per_batch,
+            device=self.device,
+            autocast=self.autocast,
+            tapered=self.fast,
+        )
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -104,7 +123,7 @@ def predict_files(
     folders of which every readable scan is taken. format: None for each scan's own (a DICOM
     series gives a DICOM segmentation), else nifti, nrrd, mha or dicom-seg. flip: axes, of x, y
     and z, along which windows are flipped too, the results averaged. stride: voxels between
-    windows; None takes the model's. fast: as few windows as will do.
+    windows; None takes the model's. fast: few windows; see `Compute`.
 
     ``out/predictions.csv`` gives each scan's confidence and volumes in ml. Every file is written
     whole or not at all. A scan that cannot be segmented does not stop the others; when they are
@@ -112,11 +131,16 @@ def predict_files(
     """
     where, out = pick_device(device), Path(out)
     paths = [model_path] if isinstance(model_path, str | Path) else model_path
-    model = with_stride(load_models(paths, flip=flip, device=where), stride, fast=fast)
+    compute = Compute(
+        device=where,
+        autocast=autocast_dtype(precision, where),
+        windows_per_batch=windows_per_batch,
+        stride=stride,
+        fast=fast,
+    )
+    model = load_models(paths, flip=flip, device=where)
     made = jobs(inputs, out, channels=model.spec.channels, wanted=format)
     _make_folder(out)
-    dtype = autocast_dtype(precision, where)
-    compute = Compute(device=where, autocast=dtype, windows_per_batch=windows_per_batch)
     failed, rows = [], []
     with _bars(console or Console(stderr=True)) as start:
         for job in made:

@@ -35,6 +35,7 @@ class Windows:
     windows_per_batch: None takes as many as make up a million voxels on a CPU, where more gave
     no more speed, and eight times that on a GPU; at least one.
     autocast: precision of the network, None for float32; softmax is always float32.
+    tapered: windows at equal distances, at most the stride, that weigh less towards their border.
     """
 
     patch: IntTriple
@@ -43,6 +44,7 @@ class Windows:
     windows_per_batch: int | None = None
     device: torch.device | str = "cpu"
     autocast: torch.dtype | None = None
+    tapered: bool = False
 
     def __post_init__(self) -> None:
         if not 2 <= self.classes <= 256:
@@ -98,15 +100,23 @@ def _run(network: nn.Module, patches: Tensor, how: Windows) -> Tensor:
         return logits.float().softmax(dim=1)
 
 
+def _taper(grid: Grid) -> Tensor:
+    """Weight of each voxel of a window, ``[*patch]``."""
+    x, y, z = (torch.tensor(grid.weights(axis)) for axis in range(3))
+    return x[:, None, None] * y[:, None] * z
+
+
 def _window_probabilities(
     network: nn.Module, image: Tensor, grid: Grid, how: Windows, advance: Advance | None
 ) -> Iterator[Tensor]:
-    """``[K, *patch]`` of every window in the order of `Grid.walk`, batched across rows."""
+    """``[K, *patch]``, weighted, of every window in the order of `Grid.walk`, batched."""
     px, py, pz = grid.patch
+    weights = _taper(grid).to(how.device) if grid.tapered else None
     walk = grid.walk()
     while starts := list(islice(walk, how.batch)):
         patches = [image[:, x : x + px, y : y + py, z : z + pz] for x, y, z in starts]
-        yield from _run(network, torch.stack(patches), how)
+        for window in _run(network, torch.stack(patches), how):
+            yield window if weights is None else window * weights
         if advance is not None:
             advance(len(starts))
 
@@ -162,7 +172,7 @@ def _finished_sums(
 
 
 def _mean(sums: Tensor, place: Slices, coverage: list[Tensor]) -> Tensor:
-    """``sums`` divided by the number of windows over each voxel, in place."""
+    """``sums`` divided by the weight of the windows over each voxel, in place."""
     a, b, c = (count[part] for count, part in zip(coverage, place, strict=True))
     mean = sums.div_(a[:, None, None] * b[:, None] * c)
     if not torch.isfinite(mean.sum()):
@@ -261,7 +271,7 @@ def labels_of(blocks: Iterable[tuple[Slices, Tensor]], shape: IntTriple) -> Tens
 def grid_of(shape: IntTriple, how: Windows) -> Grid:
     """The windows over a scan of ``shape``, padded to the patch where it is smaller."""
     x, y, z = (max(n, p) for n, p in zip(shape, how.patch, strict=True))
-    return Grid((x, y, z), how.patch, how.stride)
+    return Grid((x, y, z), how.patch, how.stride, how.tapered)
 
 
 def memory_needed(shape: IntTriple, how: Windows) -> int:

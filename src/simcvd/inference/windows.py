@@ -16,9 +16,14 @@ from math import ceil, prod
 from simcvd.types import IntTriple, SimcvdError
 
 
-def axis_starts(size: int, patch: int, stride: int) -> tuple[int, ...]:
-    """First voxel of every window along one axis of ``size`` >= ``patch`` voxels."""
+def axis_starts(size: int, patch: int, stride: int, *, even: bool = False) -> tuple[int, ...]:
+    """First voxel of every window along one axis of ``size`` >= ``patch`` voxels.
+
+    even: as many windows, at equal distances instead of the stride's exact multiples.
+    """
     count = ceil((size - patch) / stride) + 1
+    if even and count > 1:
+        return tuple(index * (size - patch) // (count - 1) for index in range(count))
     return tuple(min(index * stride, size - patch) for index in range(count))
 
 
@@ -59,11 +64,13 @@ class Grid:
 
     shape: X, Y, Z of the scan, each at least as large as the patch.
     patch, stride: of the windows, in voxels.
+    tapered: windows stand at equal distances and weigh less towards their border.
     """
 
     shape: IntTriple
     patch: IntTriple
     stride: IntTriple
+    tapered: bool = False
 
     def __post_init__(self) -> None:
         if min(self.patch) < 1 or min(self.stride) < 1:
@@ -81,7 +88,7 @@ class Grid:
     def starts(self) -> tuple[tuple[int, ...], ...]:
         """Window positions along X, Y and Z."""
         axes = zip(self.shape, self.patch, self.stride, strict=True)
-        return tuple(axis_starts(*axis) for axis in axes)
+        return tuple(axis_starts(*axis, even=self.tapered) for axis in axes)
 
     @cached_property
     def groups(self) -> tuple[list[Group], ...]:
@@ -93,13 +100,25 @@ class Grid:
         """How many windows there are."""
         return prod(map(len, self.starts))
 
-    def coverage(self, axis: int) -> list[int]:
-        """Windows over each index of ``axis``; the product over axes is a voxel's count."""
-        count = [0] * self.shape[axis]
+    def weights(self, axis: int) -> list[float]:
+        """What a window's voxels weigh along ``axis``; a voxel's weight is the product over axes.
+
+        1 for all, or tapered from 1 in the middle in equal steps: a network knows least at the
+        border of its patch, where it sees zeros instead of the scan.
+        """
+        last = self.patch[axis] - 1
+        if not self.tapered:
+            return [1.0] * (last + 1)
+        return [(min(index, last - index) + 1) / (last // 2 + 1) for index in range(last + 1)]
+
+    def coverage(self, axis: int) -> list[float]:
+        """Summed weights of the windows over each index of ``axis``; multiplied over axes too."""
+        total = [0.0] * self.shape[axis]
+        weights = self.weights(axis)
         for start in self.starts[axis]:
-            for index in range(start, start + self.patch[axis]):
-                count[index] += 1
-        return count
+            for index, weight in enumerate(weights, start):
+                total[index] += weight
+        return total
 
     @cached_property
     def order(self) -> IntTriple:
