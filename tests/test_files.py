@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from simcvd.files import replace_into, write_bytes, write_text
+from simcvd.files import append_text, replace_into, write_bytes, write_text
 from simcvd.types import SimcvdError
 
 
@@ -30,6 +30,14 @@ def test_the_temporary_path_is_beside_the_final_one_and_ends_like_it(tmp_path: P
         temporary.write_bytes(b"1")
         assert not (tmp_path / "mask.nii.gz").exists()
     assert (tmp_path / "mask.nii.gz").read_bytes() == b"1"
+
+
+def test_lines_are_added_as_they_are_and_a_full_disk_is_named(tmp_path: Path) -> None:
+    append_text(tmp_path / "log", "λ\r\n")
+    append_text(tmp_path / "log", "2\n")
+    assert (tmp_path / "log").read_bytes() == "λ\r\n2\n".encode()
+    with pytest.raises(SimcvdError, match=r"cannot write /dev/full: .*\. Make room on that disk"):
+        append_text("/dev/full", "a line")
 
 
 @pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt()])

@@ -61,6 +61,15 @@ def write_text(path: Path | str, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
+def append_text(path: Path | str, text: str) -> None:
+    """Add text in UTF-8 at the end of a file; raises CannotWrite, maybe after part of it."""
+    try:
+        with Path(path).open("a", encoding="utf-8", newline="") as file:
+            file.write(text)
+    except OSError as error:
+        raise CannotWrite(_complaint(Path(path), error)) from error
+
+
 def _flush(path: Path) -> None:
     """Wait until the file is on the disk: a rename may reach it earlier than the content."""
     with path.open("rb+") as file:

@@ -48,6 +48,7 @@ def test_round_trip_keeps_every_bit(folder: Path) -> None:
         ({"patch": [8, 8]}, r"patch is \[8, 8\]"),
         ({"stride": [0, 1, 1]}, r"stride is \[0, 1, 1\]"),
         ({"class_names": {"0": "background"}}, "class_names has the classes"),
+        ({"label_values": {"0": 0, "1": 1.5, "2": 2}}, "1.5 among the label_values"),
         ({"network": {"channels": 1, "classes": 3, "depth": 9}}, "does not describe a model"),
         ({"network": {"channels": 1, "classes": 3}}, "does not describe a model"),
     ],

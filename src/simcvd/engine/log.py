@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from simcvd.files import write_text
+from simcvd.files import append_text, write_text
 
 Row = dict[str, float]
 
@@ -24,17 +26,16 @@ class RunLog:
         rows = [row for row in read_log(folder) if row["step"] <= step]
         write_text(self._jsonl, "".join(json.dumps(row) + "\n" for row in rows))
         self._columns: list[str] = []
-        self._write_csv(rows, "w")
+        self._begin_csv(rows)
         self._board = _tensorboard(folder, step)
 
     def write(self, row: Row) -> None:
         """Append one row. A column that is new, as a method's next phase brings, is blank above."""
-        with self._jsonl.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append_text(self._jsonl, json.dumps(row) + "\n")
         if set(row) <= set(self._columns):
-            self._write_csv([row], "a")
+            append_text(self._csv, _csv([row], self._columns))
         else:
-            self._write_csv(read_log(self._jsonl.parent), "w")
+            self._begin_csv(read_log(self._jsonl.parent))
         if self._board is not None:
             for name, value in row.items():
                 self._board.add_scalar(name, value, int(row["step"]))
@@ -44,14 +45,16 @@ class RunLog:
         if self._board is not None:
             self._board.close()
 
-    def _write_csv(self, rows: list[Row], mode: str) -> None:
-        if mode == "w":
-            self._columns = list(dict.fromkeys(name for row in rows for name in row))
-        with self._csv.open(mode, newline="") as file:
-            table = csv.DictWriter(file, self._columns, restval="")
-            if mode == "w":
-                table.writeheader()
-            table.writerows(rows)
+    def _begin_csv(self, rows: list[Row]) -> None:
+        self._columns = list(dict.fromkeys(name for row in rows for name in row))
+        names = dict(zip(self._columns, self._columns, strict=True))
+        write_text(self._csv, _csv([names, *rows], self._columns))
+
+
+def _csv(rows: Sequence[Mapping[str, Any]], columns: list[str]) -> str:
+    text = io.StringIO()
+    csv.DictWriter(text, columns, restval="").writerows(rows)
+    return text.getvalue()
 
 
 def read_log(folder: Path) -> list[Row]:

@@ -82,7 +82,7 @@ class ModelSpec:
         return cls(
             network={name: _as_tuple(value) for name, value in values["network"].items()},
             class_names={int(index): str(n) for index, n in values["class_names"].items()},
-            label_values={int(index): int(v) for index, v in values["label_values"].items()},
+            label_values={int(index): _whole(v) for index, v in values["label_values"].items()},
             preprocessing=Preprocessing.from_json(given),
             patch=_triple("patch", values["patch"]),
             stride=_triple("stride", values["stride"]),
@@ -217,6 +217,12 @@ def _check_names(what: str, values: Any, wanted: set[str]) -> None:
 
 def _as_tuple(value: Any) -> Any:
     return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise SimcvdError(f"model: {value!r} among the label_values is not a whole number")
+    return value
 
 
 def _triple(what: str, value: Any) -> IntTriple:
