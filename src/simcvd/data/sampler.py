@@ -5,18 +5,21 @@ Resuming therefore needs nothing but the step, and any batch of any run can be d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from simcvd.data.cache import Cache, Case
+from simcvd.data.cache import Cache
+from simcvd.machine import free_memory
 from simcvd.transforms.spatial import Augmentation, Geometry, apply_geometry, draw_geometry
 from simcvd.types import Batch, IntTriple
 
+SHARE = 0.5  # of a GPU's free memory; the rest is for the step
 _LABELED, _UNLABELED, _GEOMETRY = range(3)  # independent random streams of one seed
 
 
@@ -57,8 +60,9 @@ def _permutation(seed: int, stream: int, epoch: int, length: int) -> np.ndarray:
 class Patches:
     """Cuts batches out of prepared scans.
 
-    On a GPU the scans stay on the device; on a CPU they are read through the memory map. The
-    label and distance files of an unlabelled case are never opened.
+    On a GPU the scans stay on the device if they take at most `SHARE` of what is free there; else,
+    and on a CPU, they are read through the memory map. The label and distance files of an
+    unlabelled case are never opened.
     """
 
     def __init__(
@@ -74,8 +78,14 @@ class Patches:
         self._task = cache.task_info
         used = dict.fromkeys([*streams.labeled, *(streams.unlabeled if streams.batch[1] else ())])
         cases = {name: cache.case(name) for name in used}
-        self._images = {name: self._hold(case.image) for name, case in cases.items()}
-        self._labels = {name: self._supervision(cases[name]) for name in streams.labeled}
+        images = {name: case.image for name, case in cases.items()}
+        labels = {name: (cases[name].label, cases[name].distance) for name in streams.labeled}
+        home = home_of((*images.values(), *chain(*labels.values())), device)
+        self._images = {name: _hold(image, home) for name, image in images.items()}
+        self._labels = {
+            name: (_hold(label, home), _hold(distance, home))
+            for name, (label, distance) in labels.items()
+        }
 
     def batch(self, step: int) -> Batch:
         """The batch of this step, drawn anew and yet always the same."""
@@ -111,12 +121,18 @@ class Patches:
             memory_format=torch.channels_last_3d,
         )
 
-    def _supervision(self, case: Case) -> tuple[Tensor, Tensor]:
-        return self._hold(case.label), self._hold(case.distance)
 
-    def _hold(self, array: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(array)
-        return tensor if self.device.type == "cpu" else tensor.to(self.device)
+def home_of(arrays: Iterable[np.ndarray], device: torch.device) -> torch.device:
+    """Where prepared scans lie during training: on ``device``, or on the disk for the CPU."""
+    if device.type == "cpu":
+        return device
+    fits = sum(array.nbytes for array in arrays) <= SHARE * free_memory(str(device))
+    return device if fits else torch.device("cpu")
+
+
+def _hold(array: np.ndarray, home: torch.device) -> Tensor:
+    tensor = torch.from_numpy(array)
+    return tensor if home.type == "cpu" else tensor.to(home)
 
 
 def _size(image: Tensor) -> IntTriple:
