@@ -131,6 +131,11 @@ def _serve(pipe: Connection, make: Callable[..., Job], arguments: tuple[Any, ...
         return
     except BaseException:
         pipe.send((False, traceback.format_exc()))
+    finally:
+        if "joblib" in sys.modules:  # its idle processes would keep this one for minutes
+            from joblib.externals.loky import get_reusable_executor
+
+            get_reusable_executor().shutdown(kill_workers=True)
 
 
 def _timed(job: Job) -> tuple[float, float, Any]:

@@ -1,0 +1,272 @@
+"""How time and memory grow: with processes, voxels, windows, classes and cases.
+
+    python benchmarks/scaling.py [--out FOLDER] [--quick]
+
+All scans are made up. Writes FOLDER/scaling.json, scaling.md and scaling.png. Every point has a
+process of its own, so that its peak memory is its own; a training is timed by its log, without its
+start. --quick tests the script; its figures mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from math import log
+from pathlib import Path
+
+import torch
+from rows import machine
+from torch import Tensor, nn
+from turns import Job, in_turn
+
+from simcvd.data.cache import Cache
+from simcvd.data.phantom import PhantomSettings, write_phantoms
+from simcvd.data.prepare import prepare
+from simcvd.data.sampler import Patches, TwoStreams
+from simcvd.engine.log import read_log
+from simcvd.files import replace_into, write_text
+from simcvd.inference.sliding_window import Windows, grid_of, predict_labels
+from simcvd.networks.vnet import VNet
+from simcvd.types import IntTriple, Prediction
+
+PATCH = 48
+SMALL = PhantomSettings(shape=(48, 48, 32))
+# One batch of 4, divided among the processes: together they see the same samples.
+TRAINING = (
+    "--method=simcvd",
+    "--labeled=4",
+    "--set=train.patch=(32,32,32)",
+    "--set=network.widths=(8,16,32)",
+    "--set=network.blocks=(1,2,2)",
+    "--set=network.strides=((2,2,2),(2,2,2))",
+    "--set=method.pool=32",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One measurement: x is what grows; peak is in bytes, the libraries included."""
+
+    x: float
+    seconds: float
+    peak: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """Measurements of one growth. unit: of ``x``."""
+
+    name: str
+    unit: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """What is measured; the defaults are the whole. apart: see `in_turn`."""
+
+    processes: tuple[int, ...] = (1, 2)
+    steps: int = 60
+    sides: tuple[int, ...] = (48, 96, 144, 192)
+    strides: tuple[int, ...] = (48, 24, 12)
+    classes: tuple[int, ...] = (2, 4, 8, 16, 32)
+    prepared: tuple[int, ...] = (8, 16, 32, 64)
+    opened: tuple[int, ...] = (100, 1000, 10000)
+    apart: bool = True
+
+
+QUICK = Size(
+    processes=(1,),
+    steps=20,
+    sides=(16, 48),
+    strides=(48, 36),
+    classes=(2, 4),
+    prepared=(2, 4),
+    opened=(10, 20),
+    apart=False,
+)
+
+
+class Bands(nn.Module):
+    """Classes that cost nothing: each is the likeliest in its own range of intensities."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("centres", torch.arange(classes).reshape(1, -1, 1, 1, 1) / classes)
+
+    def forward(self, x: Tensor) -> Prediction:
+        """``[B, 1, X, Y, Z]`` in [0, 1] to logits."""
+        return Prediction(logits=(x - self.centres).square_().mul_(-100), distance=None, features=x)
+
+
+def windows_job(network: nn.Module, side: int, stride: int, classes: int) -> Job:
+    """Predict a cube of noise."""
+    image = torch.rand(1, side, side, side)
+    patch: IntTriple = (PATCH, PATCH, PATCH)
+    how = Windows(patch=patch, stride=(stride, stride, stride), classes=classes)
+    return lambda: predict_labels(network, image, how).shape
+
+
+def vnet_job(side: int, stride: int) -> Job:
+    """`windows_job` of a small V-Net."""
+    network = VNet(1, 2, widths=(8, 16, 32), blocks=(1, 2, 2), strides=((2, 2, 2),) * 2)
+    return windows_job(network.eval(), side, stride, 2)
+
+
+def classes_job(classes: int) -> Job:
+    """`windows_job` of a network that costs nothing."""
+    return windows_job(Bands(classes), 3 * PATCH, PATCH // 2, classes)
+
+
+def prepare_job(scans: Path, out: Path) -> Job:
+    """`simcvd prepare` of new scans; done again, it finds nothing to do."""
+    return lambda: len(prepare(scans, out, quiet=True).train)
+
+
+def open_job(root: Path) -> Job:
+    """What a training does before its first step: open every scan, cut the first batch."""
+
+    def run() -> int:
+        cache = Cache(root)
+        names = cache.train
+        streams = TwoStreams(labeled=names[:4], unlabeled=names[4:], batch=(2, 2), seed=0)
+        patches = Patches(cache, streams, (32, 32, 32), "fixed", torch.device("cpu"))
+        return len(patches.batch(0).cases)
+
+    return run
+
+
+def many_cases(one: Path, root: Path, count: int) -> Path:
+    """A cache of ``count`` scans, all of them links to the first of cache ``one``."""
+    manifest = Cache(one).manifest
+    first = manifest.train[0]
+    names = tuple(f"scan_{index:05d}" for index in range(count))
+    (root / "cases").mkdir(parents=True)
+    for name in names:
+        (root / "cases" / name).symlink_to(one / "cases" / first)
+    cases = dict.fromkeys(names, manifest.cases[first])
+    grown = replace(manifest, train=names, test=(), cases=cases)
+    write_text(root / "manifest.json", json.dumps(grown.to_json()))
+    return root
+
+
+def training_point(cache: Path, out: Path, processes: int, steps: int) -> Point:
+    """Seconds a step under torchrun, of the second half of the log."""
+    each = 4 // processes
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
+    command += ["--standalone", "-m", "simcvd.cli", "train", str(cache), "--out", str(out)]
+    command += [*TRAINING, f"--iterations={steps}", f"--set=train.batch={each}"]
+    command += [f"--set=train.labeled_batch={each // 2}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    rows = read_log(out)
+    middle, last = rows[len(rows) // 2 - 1], rows[-1]
+    seconds = (last["seconds"] - middle["seconds"]) / (last["step"] - middle["step"])
+    return Point(x=processes, seconds=seconds)
+
+
+def measure(size: Size, folder: Path) -> list[Series]:
+    """Everything, in ``folder``."""
+    made = []
+
+    def point(x: float, make: Callable[..., Job], *given: object, warmup: int = 1) -> Point:
+        side = in_turn({"it": (make, given)}, rounds=1, warmup=warmup, apart=size.apart)["it"]
+        return Point(x=x, seconds=side.wall[0], peak=side.peak)
+
+    def add(name: str, unit: str, points: Sequence[Point]) -> None:
+        made.append(Series(name=name, unit=unit, points=tuple(points)))
+        for one in points:
+            print(f"{name}: {one.x:g} {unit}, {one.seconds:.3g} s", flush=True)
+
+    few = folder / "few"
+    write_phantoms(few, 8, 0, test=0, settings=SMALL)
+    cache = prepare(few, folder / "cache", quiet=True).root
+    runs = [training_point(cache, folder / f"run{n}", n, size.steps) for n in size.processes]
+    add("a training step, the same 4 patches", "processes", runs)
+    sizes = [point(side**3 / 1e6, vnet_job, side, PATCH) for side in size.sides]
+    add("segment a scan, windows side by side", "million voxels", sizes)
+    side = 3 * PATCH
+    strides = []
+    for stride in size.strides:
+        how = Windows(patch=(PATCH,) * 3, stride=(stride,) * 3, classes=2)
+        strides.append(point(grid_of((side,) * 3, how).count, vnet_job, side, stride))
+    add(f"segment {side} cubed voxels", "windows", strides)
+    counted = [point(k, classes_job, k) for k in size.classes]
+    add(f"sum up windows over {side} cubed voxels, no network", "classes", counted)
+    first, again = [], []
+    for count in size.prepared:
+        scans, out = folder / f"scans{count}", folder / f"cache{count}"
+        write_phantoms(scans, count, 0, test=0, settings=SMALL)
+        first.append(point(count, prepare_job, scans, out, warmup=0))
+        again.append(point(count, prepare_job, scans, out, warmup=0))
+    add("prepare scans of 48 x 48 x 32", "scans", first)
+    add("prepare them again", "scans", again)
+    opened = [
+        point(count, open_job, many_cases(cache, folder / f"many{count}", count), warmup=0)
+        for count in size.opened
+    ]
+    add("open a cache up to the first batch", "scans", opened)
+    return made
+
+
+def table(series: Sequence[Series]) -> list[str]:
+    """Markdown. The exponent is that of a power law through neighbours: 1 is in proportion."""
+    lines = ["| | | seconds | exponent | peak [GB] |", "|---|---|---|---|---|"]
+    for one in series:
+        exponents = [""] + [
+            f"{log(b.seconds / a.seconds) / log(b.x / a.x):.2f}" for a, b in pairwise(one.points)
+        ]
+        for at, exponent in zip(one.points, exponents, strict=True):
+            peak = "" if at.peak is None else f"{at.peak / 1e9:.2f}"
+            lines.append(
+                f"| {one.name} | {at.x:g} {one.unit} | {at.seconds:.3g} | {exponent} | {peak} |"
+            )
+    return lines
+
+
+def draw(series: Sequence[Series], path: Path) -> None:
+    """A panel a series, both axes logarithmic, beside growth in proportion."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 6), layout="constrained")
+    for axes, one in zip(figure.subplots(2, 4).flat, series, strict=False):
+        xs, seconds = [p.x for p in one.points], [p.seconds for p in one.points]
+        axes.loglog(xs, seconds, "o-", label="measured")
+        axes.loglog(
+            xs, [seconds[0] * x / xs[0] for x in xs], "--", color="0.6", label="in proportion"
+        )
+        axes.set_title(one.name, fontsize=8)
+        axes.set_xlabel(one.unit)
+        axes.set_ylabel("seconds")
+    figure.axes[0].legend(fontsize=8)
+    figure.axes[-1].set_visible(len(series) >= len(figure.axes))
+    with replace_into(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def main() -> None:
+    """Read the command line, measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/scaling"))
+    parser.add_argument("--quick", action="store_true")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        series = measure(QUICK if given.quick else Size(), Path(scratch))
+    about = machine()
+    content = {"machine": about, "series": [asdict(one) for one in series]}
+    write_text(given.out / "scaling.json", json.dumps(content, indent=1) + "\n")
+    head = ["# Growth", "", ", ".join(f"{k} {v}" for k, v in about.items()), ""]
+    write_text(given.out / "scaling.md", "\n".join([*head, *table(series)]) + "\n")
+    draw(series, given.out / "scaling.png")
+    print(given.out / "scaling.md")
+
+
+if __name__ == "__main__":
+    main()
