@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from math import log
 from pathlib import Path
+from textwrap import fill
 
 import torch
 from rows import machine
@@ -234,17 +235,23 @@ def table(series: Sequence[Series]) -> list[str]:
 def draw(series: Sequence[Series], path: Path) -> None:
     """A panel a series, both axes logarithmic, beside growth in proportion."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
     figure = Figure(figsize=(12, 6), layout="constrained")
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
     for axes, one in zip(figure.subplots(2, 4).flat, series, strict=False):
         xs, seconds = [p.x for p in one.points], [p.seconds for p in one.points]
         axes.loglog(xs, seconds, "o-", label="measured")
-        axes.loglog(
-            xs, [seconds[0] * x / xs[0] for x in xs], "--", color="0.6", label="in proportion"
-        )
-        axes.set_title(one.name, fontsize=8)
+        in_proportion = [seconds[0] * x / xs[0] for x in xs]
+        axes.loglog(xs, in_proportion, "--", color="0.6", label="in proportion")
+        axes.set_title(fill(one.name, 30), fontsize=9)
         axes.set_xlabel(one.unit)
         axes.set_ylabel("seconds")
+        axes.set_xticks(xs, [f"{x:.3g}" for x in xs])
+        axes.set_xticks([], minor=True)
+        axes.yaxis.set_major_formatter(plain)
+        axes.yaxis.set_minor_formatter(plain)
+        axes.tick_params(which="both", labelsize=8)
     figure.axes[0].legend(fontsize=8)
     figure.axes[-1].set_visible(len(series) >= len(figure.axes))
     with replace_into(path) as temporary:
