@@ -17,6 +17,7 @@ from simcvd.engine.scores import Mean
 from simcvd.report import figures
 from simcvd.report.html import write_page
 from simcvd.report.results import Result, difference, load_result, sentence
+from simcvd.report.runs import report_runs
 from simcvd.types import SimcvdError
 
 
@@ -159,10 +160,27 @@ def test_page_of_real_runs_stands_alone(small_cache: Cache, tmp_path: Path) -> N
         score_run(out, quiet=True)
         results.append(load_result(out, name))
     page = write_page(tmp_path, small_cache, results, title="two trainings")
-    for seed in "01":
-        shutil.rmtree(tmp_path / seed)
+    runs = [tmp_path / seed for seed in "01"]
+    named = report_runs(runs, tmp_path / "both").read_text()
+    alone = report_runs(runs[:1], tmp_path / "alone").read_text()
+    with pytest.raises(SimcvdError, match=r"simcvd evaluate .*1 --split holdout"):
+        report_runs(runs[1:], tmp_path / "no", split="holdout")
+    config = runs[1] / "config.json"
+    config.write_text(config.read_text().replace(small_cache.manifest.data_hash, "0" * 64))
+    with pytest.raises(SimcvdError, match="trained on other data"):
+        report_runs(runs, tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+    for run in runs:
+        shutil.rmtree(run)
     text = page.read_text()
     assert sentence(results[0], results[1:]).replace("<1>", "&lt;1&gt;") in text
     assert f"<td>{100 * results[0].summary['means']['dice']['mean']:.1f}<small>" in text
     assert text.count("data:image/png;base64,") == 1 + len(small_cache.test) + 1
     assert "http" not in text
+    assert "V-Net (0): 3 labelled and 3 unlabelled scans" in named
+    assert "Unlike the first: train.seed: 0 -&gt; 1." in named
+    assert named.count("data:image/png;base64,") == text.count("data:image/png;base64,")
+    dice = 100 * results[0].summary["means"]["dice"]["mean"]
+    assert f"V-Net: mean Dice {dice:.1f} (" in alone
+    assert "control" not in alone.split("</style>")[1]
+    assert alone.count("data:image/png;base64,") == text.count("data:image/png;base64,") - 1

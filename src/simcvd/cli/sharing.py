@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,6 +26,23 @@ def export(
     if made.onnx:
         print(f"{made.onnx}: differs from torch by at most {made.onnx_difference:.2g}")
     print(f"next: simcvd predict {made.path} SCANS --out DIR")
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Scored runs, the control first.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.html.")],
+    split: Annotated[
+        Literal["test", "holdout"], typer.Option(help="Which scores: test, or holdout.")
+    ] = "test",
+    cache: Annotated[
+        Path | None, typer.Option(help="The prepared scans, if they were moved.")
+    ] = None,
+) -> None:
+    """One HTML page: table, each scan, outlines over the scans, training curves."""
+    from simcvd.report.runs import report_runs
+
+    print(report_runs(runs, out, split=split, cache=cache))
 
 
 @app.command()

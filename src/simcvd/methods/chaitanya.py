@@ -24,6 +24,7 @@ class Config:
     """cross_entropy: share in L_seg. tau: temperature of both contrasts.
 
     global_share, local_share: of the run's iterations; the rest is fine-tuning.
+    weight: of either contrast, alone in its phase: a share of the learning rate.
     partitions: of a patch along Z. regions, negatives: drawn in a map, and for each region.
     stages: of the decoder, trained by the local contrast; no more than there are.
     """
@@ -32,6 +33,7 @@ class Config:
     tau: float = 0.1
     global_share: float = 0.15
     local_share: float = 0.15
+    weight: float = 0.01
     partitions: int = 4
     regions: int = 13
     negatives: int = 5
@@ -74,8 +76,9 @@ class GlobalLocalContrast(Method):
         """One phase at a time."""
         config, done = self.config, progress.fraction
         if done < config.global_share:
-            return {"global": 1.0}
-        return {"local": 1.0} if done < config.global_share + config.local_share else {"seg": 1.0}
+            return {"global": config.weight}
+        local = done < config.global_share + config.local_share
+        return {"local": config.weight} if local else {"seg": 1.0}
 
     def _global(self, image: Tensor) -> Tensor:
         count, step = self.config.partitions, self.network.divisor[2]

@@ -37,9 +37,9 @@ def write_page(
 ) -> Path:
     """Write ``report.html``: the answer, the table, the curves, and scans with outlines.
 
-    results: the control first. notes: what a reader must know of the data and the settings.
-    answer: the sentence at the top, by default who is better than the control. scored: what the
-    scans that were scored are called.
+    results: the control first, or one alone. notes: what a reader must know of the data and the
+    settings. answer: the sentence at the top, by default who is better than the control. scored:
+    what the scans that were scored are called.
     """
     import jinja2
 
@@ -55,12 +55,12 @@ def write_page(
     text = environment.get_template("template.html").render(
         title=title,
         version=__version__,
-        answer=answer or sentence(control, others),
+        answer=answer or (sentence(control, others) if others else _alone(control, scored)),
         scored=scored,
         notes=notes,
         metrics=METRICS,
         columns=[_column(result, None if result is control else control) for result in results],
-        paired=_paired(control, others),
+        paired=_paired(control, others) if others else None,
         curves=_png(figures.curves({result.name: result.log for result in results})),
         shown=[(case, _overlay(cache, case, results)) for case in shown],
         others=[
@@ -70,6 +70,13 @@ def write_page(
     path = out / "report.html"
     write_text(path, text)
     return path
+
+
+def _alone(result: Result, scored: str) -> str:
+    """What there is to say of a run with no other beside it."""
+    value, interval = _cell("dice", result.summary["means"]["dice"])
+    within = f" ({interval})" if interval else ""
+    return f"{result.name}: mean Dice {value}{within} over {len(result.cases)} {scored}."
 
 
 def _column(result: Result, control: Result | None) -> dict[str, Any]:
