@@ -1,4 +1,4 @@
-"""How time and memory grow: with processes, voxels, windows, classes and cases.
+"""How time and memory grow: with processes, trainings, voxels, windows, classes and cases.
 
     python benchmarks/scaling.py [--out FOLDER] [--quick]
 
@@ -74,6 +74,7 @@ class Size:
     """What is measured; the defaults are the whole. apart: see `in_turn`."""
 
     processes: tuple[int, ...] = (1, 2)
+    jobs: tuple[int, ...] = (1, 2)
     steps: int = 60
     sides: tuple[int, ...] = (48, 96, 144, 192)
     strides: tuple[int, ...] = (48, 24, 12)
@@ -85,6 +86,7 @@ class Size:
 
 QUICK = Size(
     processes=(1,),
+    jobs=(1,),
     steps=20,
     sides=(16, 48),
     strides=(48, 36),
@@ -158,19 +160,44 @@ def many_cases(one: Path, root: Path, count: int) -> Path:
     return root
 
 
-def training_point(cache: Path, out: Path, processes: int, steps: int) -> Point:
-    """Seconds a step under torchrun, of the second half of the log."""
+def start(cache: Path, out: Path, steps: int, *, processes: int, threads: int) -> subprocess.Popen:
+    """A training of 4 patches a step, divided among processes, each with its threads."""
     each = 4 // processes
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
     command += ["--standalone", "-m", "simcvd.cli", "train", str(cache), "--out", str(out)]
     command += [*TRAINING, f"--iterations={steps}", f"--set=train.batch={each}"]
     command += [f"--set=train.labeled_batch={each // 2}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, check=True, capture_output=True, env=environment)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+    )
+
+
+def step_seconds(out: Path) -> float:
+    """Of the second half of a training's log."""
     rows = read_log(out)
     middle, last = rows[len(rows) // 2 - 1], rows[-1]
-    seconds = (last["seconds"] - middle["seconds"]) / (last["step"] - middle["step"])
-    return Point(x=processes, seconds=seconds)
+    return (last["seconds"] - middle["seconds"]) / (last["step"] - middle["step"])
+
+
+def processes_point(cache: Path, out: Path, processes: int, steps: int) -> Point:
+    """One training, its batch divided among processes of one thread each."""
+    if start(cache, out, steps, processes=processes, threads=1).wait():
+        raise RuntimeError(f"the training with {processes} processes failed")
+    return Point(x=processes, seconds=step_seconds(out))
+
+
+def jobs_point(cache: Path, out: Path, jobs: int, steps: int) -> Point:
+    """Whole trainings side by side that share the cores: seconds for a step of any of them."""
+    threads = max((os.cpu_count() or 1) // jobs, 1)
+    outs = [out / f"{job}" for job in range(jobs)]
+    running = [start(cache, each, steps, processes=1, threads=threads) for each in outs]
+    codes = [training.wait() for training in running]
+    if any(codes):
+        raise RuntimeError(f"one of {jobs} trainings side by side failed")
+    return Point(x=jobs, seconds=sum(map(step_seconds, outs)) / jobs**2)
 
 
 def measure(size: Size, folder: Path) -> list[Series]:
@@ -189,8 +216,10 @@ def measure(size: Size, folder: Path) -> list[Series]:
     few = folder / "few"
     write_phantoms(few, 8, 0, test=0, settings=SMALL)
     cache = prepare(few, folder / "cache", quiet=True).root
-    runs = [training_point(cache, folder / f"run{n}", n, size.steps) for n in size.processes]
-    add("a training step, the same 4 patches", "processes", runs)
+    alone = [processes_point(cache, folder / f"ddp{n}", n, size.steps) for n in size.processes]
+    add("a training step, the same 4 patches", "processes", alone)
+    beside = [jobs_point(cache, folder / f"jobs{n}", n, size.steps) for n in size.jobs]
+    add("a training step of any of", "trainings side by side", beside)
     sizes = [point(side**3 / 1e6, vnet_job, side, PATCH) for side in size.sides]
     add("segment a scan, windows side by side", "million voxels", sizes)
     side = 3 * PATCH
@@ -239,7 +268,7 @@ def draw(series: Sequence[Series], path: Path) -> None:
 
     figure = Figure(figsize=(12, 6), layout="constrained")
     plain = FuncFormatter(lambda value, _: f"{value:g}")
-    for axes, one in zip(figure.subplots(2, 4).flat, series, strict=False):
+    for axes, one in zip(figure.subplots(2, 4).flat, series, strict=True):
         xs, seconds = [p.x for p in one.points], [p.seconds for p in one.points]
         axes.loglog(xs, seconds, "o-", label="measured")
         in_proportion = [seconds[0] * x / xs[0] for x in xs]
@@ -253,7 +282,6 @@ def draw(series: Sequence[Series], path: Path) -> None:
         axes.yaxis.set_minor_formatter(plain)
         axes.tick_params(which="both", labelsize=8)
     figure.axes[0].legend(fontsize=8)
-    figure.axes[-1].set_visible(len(series) >= len(figure.axes))
     with replace_into(path) as temporary:
         figure.savefig(temporary, dpi=110)
 

@@ -15,7 +15,14 @@ def test_quick_scaling_writes_every_growth_and_a_figure(tmp_path: Path) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=280)
     series = json.loads((tmp_path / "scaling.json").read_text(encoding="utf-8"))["series"]
     units = {one["unit"] for one in series}
-    assert units == {"processes", "million voxels", "windows", "classes", "scans"}
+    assert units == {
+        "processes",
+        "trainings side by side",
+        "million voxels",
+        "windows",
+        "classes",
+        "scans",
+    }
     assert all(point["seconds"] > 0 for one in series for point in one["points"])
     windows = next(one for one in series if one["unit"] == "windows")
     assert [point["x"] for point in windows["points"]] == [27, 64]  # 3 and 4 an axis
