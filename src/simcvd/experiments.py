@@ -200,8 +200,20 @@ _BASELINE = replace(
 TABLES = {
     table.number: table
     for table in (
-        Table("I", "left atrium, all methods", "la", "supervised", _methods(_TABLE_1)),
-        Table("II", "pancreas, all methods", "pancreas", "supervised", _methods(_TABLE_2)),
+        Table(
+            "I",
+            "all methods, in the paper on the left atrium",
+            "la",
+            "supervised",
+            _methods(_TABLE_1),
+        ),
+        Table(
+            "II",
+            "all methods, in the paper on the pancreas",
+            "pancreas",
+            "supervised",
+            _methods(_TABLE_2),
+        ),
         Table(
             *("III", "SimCVD's components and losses", "la", "simcvd"),
             (_BASELINE, *_variants(_COMPONENTS)),

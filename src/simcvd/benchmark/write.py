@@ -12,7 +12,7 @@ from simcvd.benchmark.render import markdown, write_table
 from simcvd.benchmark.results import RunResult, read_results
 from simcvd.benchmark.table import make_table
 from simcvd.experiments import Row, sections
-from simcvd.types import SimcvdError
+from simcvd.files import replace_into
 
 TABLES = "tables"
 
@@ -51,10 +51,8 @@ def _draw(path: Path, title: str, rows: Sequence[Row], results: Sequence[RunResu
     if len({result.labeled for result in results if result.row in ids}) < 2:
         return
     figure = label_efficiency(rows, results, title=title)
-    try:
-        figure.savefig(path)
-    except OSError as error:
-        raise SimcvdError(f"cannot write {path}: {error}; free space or choose another") from error
+    with replace_into(path) as temporary:
+        figure.savefig(temporary)
 
 
 def _file_name(title: str) -> str:
