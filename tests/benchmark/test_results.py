@@ -93,6 +93,8 @@ def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "papers" / "simcvd.txt").write_text("")
     (tmp_path / "papers" / "dtc-8-seed0.json").write_text("{}")  # of a grid, not begun
     (tmp_path / "table.md").write_text("the caller's own")
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "table-i.md").write_text("of an earlier time")
     reading = read_results(tmp_path)
     assert [r.folder.name for r in reading.results] == ["good", "extra"]
     missing, foreign = " ".join(reading.missing), " ".join(reading.foreign)

@@ -9,8 +9,9 @@ from typing import Literal
 from simcvd.benchmark.execute import Ended
 from simcvd.benchmark.grid import Grid, open_results, plan_grid, seconds_left
 from simcvd.benchmark.protocols import PROTOCOLS, Protocol, changed, find_protocol
+from simcvd.benchmark.results import TABLES
 from simcvd.benchmark.units import Unit
-from simcvd.benchmark.write import TABLES, write_tables
+from simcvd.benchmark.write import write_tables
 from simcvd.engine.settings import override
 from simcvd.experiments import listing as rows_listing
 from simcvd.experiments import select

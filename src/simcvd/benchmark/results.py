@@ -26,6 +26,7 @@ from simcvd.engine.scores import ABSENT, METRICS
 from simcvd.engine.settings import differences
 from simcvd.types import SimcvdError
 
+TABLES = "tables"  # the folder that what is made of the results goes into
 CONFIG, SCORES, PROTOCOL = "config.json", "metrics.json", "protocol.json"
 OF_A_RUN = {
     *(CONFIG, SCORES, PROTOCOL, "metrics.csv", "metrics.md", "log.jsonl", "log.csv"),
@@ -86,8 +87,8 @@ def read_results(root: Path, *, split: Literal["test", "holdout"] = "test") -> R
 
     A run that is not finished or not scored is listed as missing; files that no run writes, and
     folders with results of anything else, as foreign; neither stops the reading. Files in
-    ``root`` itself are the caller's. Raises SimcvdError where ``root`` is no folder, and for a
-    run that was trained on a scan it was scored on.
+    ``root`` itself and in its ``tables`` are the caller's. Raises SimcvdError where ``root`` is no
+    folder, and for a run that was trained on a scan it was scored on.
     """
     if not root.is_dir():
         raise SimcvdError(f"{root} is no folder; give the one that the runs lie in")
@@ -126,7 +127,8 @@ def _runs(root: Path) -> tuple[list[Path], list[Path]]:
     runs, strays = [], []
     for place, folders, files in os.walk(root):
         folder = Path(place)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        ours = [TABLES] if folder == root else []
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and n not in ours)
         if {CONFIG, SCORES} & set(files):
             runs.append(folder)
             folders.clear()

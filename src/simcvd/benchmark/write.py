@@ -9,12 +9,10 @@ from typing import Literal
 from simcvd.benchmark.curve import label_efficiency
 from simcvd.benchmark.grid import read_findings
 from simcvd.benchmark.render import markdown, write_table
-from simcvd.benchmark.results import RunResult, read_results
+from simcvd.benchmark.results import TABLES, RunResult, read_results
 from simcvd.benchmark.table import make_table
 from simcvd.experiments import Row, sections
 from simcvd.files import replace_into
-
-TABLES = "tables"
 
 
 def write_tables(
