@@ -32,6 +32,7 @@ from simcvd.data.cache import Cache
 from simcvd.inference.model import load_model
 from simcvd.inference.predict import pick_device
 from simcvd.inference.sliding_window import Windows, memory_needed, predict_labels
+from simcvd.machine import keep_freed_memory
 from simcvd.networks.autocast import autocast_dtype
 from simcvd.networks.vnet import VNet
 from simcvd.types import IntTriple, Prediction
@@ -104,9 +105,11 @@ def _agreement(ours: Side, theirs: Side) -> str:
 
 
 def our_windows(scan: Scan, stride: IntTriple) -> Callable[[], np.ndarray]:
-    """As `simcvd predict` runs them."""
+    """As `simcvd evaluate` runs them; `simcvd predict` gives freed memory back, for its peak."""
     network, image, device = scan.network(), scan.image(), pick_device()
     dtype = autocast_dtype("auto", device)
+    if device.type == "cpu":
+        keep_freed_memory()
     how = Windows(patch=scan.patch, stride=stride, classes=2, device=device, autocast=dtype)
     return lambda: predict_labels(network, image, how).numpy()
 

@@ -62,7 +62,8 @@ def all_metrics_rows(
 ) -> list[Row | Skipped]:
     """Dice, Jaccard, 95HD and both surface distances at once, of a label and a disturbed copy."""
     masks = disturbed(reference, np.random.default_rng(0)), reference
-    name = f"all metrics, {name}, {' x '.join(map(str, reference.shape))}"
+    shape = " x ".join(map(str, reference.shape))
+    name = ", ".join(part for part in ("all metrics", name, shape) if part)
     others = {"MedPy": medpy_all, "MONAI": monai_all}
     return _beside(name, masks, others, dict.fromkeys(others, our_all), apart=apart)
 

@@ -1,7 +1,7 @@
 """Two ways of doing one job, each in a process of its own, taking turns.
 
 A process of its own, because simcvd changes how its process keeps memory
-(src/simcvd/engine/allocator.py) and a reference must not profit from that, and because only so
+(src/simcvd/machine.py) and a reference must not profit from that, and because only so
 each has a peak memory. Turns, so that the ratio survives a machine whose speed drifts.
 """
 

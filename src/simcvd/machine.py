@@ -1,9 +1,14 @@
-"""How much memory there is."""
+"""How much memory there is, and how a process keeps it."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
+
+# From glibc's malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
+NEVER = 2**31 - 1
 
 
 def free_memory(device: str = "cpu") -> int:
@@ -31,3 +36,20 @@ def _limit() -> int:
         if path.is_file() and (text := path.read_text(encoding="utf-8").strip()).isdigit():
             return int(text)
     return 1 << 62
+
+
+def keep_freed_memory() -> bool:
+    """Have freed blocks reused instead of given back to the kernel; whether that could be asked.
+
+    By default glibc maps each large block anew, and the kernel zeroes it page by page at first
+    touch. A training frees and takes the same gigabytes of activations every step, scoring with
+    every window, and a V-Net's step spent a quarter of its time in that (docs/speed.md). The price
+    is a higher peak, which the process keeps to its end: not for `simcvd predict`, whose scans may
+    be large. A C library without these settings is left alone.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    # One arena: the others' heaps are too small for such blocks and would map them again.
+    settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, NEVER), (M_ARENA_MAX, 1))
+    return all(mallopt(name, value) == 1 for name, value in settings)

@@ -17,7 +17,6 @@ from torch import Tensor, distributed, nn
 
 from simcvd.data.cache import Cache
 from simcvd.data.sampler import Patches, TwoStreams
-from simcvd.engine.allocator import keep_freed_memory
 from simcvd.engine.checkpoint import load_latest, save_checkpoint
 from simcvd.engine.ema import update_averages
 from simcvd.engine.log import RunLog
@@ -26,6 +25,7 @@ from simcvd.engine.progress import ProgressLine
 from simcvd.engine.run import Run, model_spec, network_arguments, open_folder, resolve
 from simcvd.engine.settings import NetworkConfig, TrainConfig
 from simcvd.inference.model import save_model
+from simcvd.machine import keep_freed_memory
 from simcvd.methods.base import Method, find
 from simcvd.networks.autocast import autocast, autocast_dtype
 from simcvd.networks.build import CustomNetwork, Factory, build_network, check_network

@@ -17,6 +17,7 @@ from simcvd.engine.scores import Score, score_case
 from simcvd.inference.model import Model, load_model
 from simcvd.inference.predict import Compute, pick_device, restore_values
 from simcvd.inference.sliding_window import Windows, predict_labels
+from simcvd.machine import keep_freed_memory
 from simcvd.networks.autocast import autocast_dtype
 from simcvd.networks.build import Factory
 from simcvd.types import IntTriple, SimcvdError
@@ -55,6 +56,8 @@ def score_run(
     how = Compute(device=device, autocast=autocast_dtype("auto", device), stride=stride, fast=fast)
     model = load_model(run, device=device, network=network)
     windows = how.windows(model)
+    if device.type == "cpu":
+        keep_freed_memory()
     data = _open(cache or Path(config["cache"]), config["data"])
     names = data.test if split == "test" else tuple(config["run"]["holdout"])
     names = tuple(name for name in names if data.manifest.cases[name].has_label)

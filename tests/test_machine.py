@@ -13,7 +13,7 @@ SCRIPT = f"""
 import resource, sys
 import numpy as np
 if sys.argv[1] == "keep":
-    from simcvd.engine.allocator import keep_freed_memory
+    from simcvd.machine import keep_freed_memory
     assert keep_freed_memory()
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
