@@ -219,7 +219,7 @@ def measure(size: Size, folder: Path) -> list[Series]:
     alone = [processes_point(cache, folder / f"ddp{n}", n, size.steps) for n in size.processes]
     add("a training step, the same 4 patches", "processes", alone)
     beside = [jobs_point(cache, folder / f"jobs{n}", n, size.steps) for n in size.jobs]
-    add("a training step of any of", "trainings side by side", beside)
+    add("a step of any of the trainings", "trainings side by side", beside)
     sizes = [point(side**3 / 1e6, vnet_job, side, PATCH) for side in size.sides]
     add("segment a scan, windows side by side", "million voxels", sizes)
     side = 3 * PATCH
@@ -264,7 +264,7 @@ def table(series: Sequence[Series]) -> list[str]:
 def draw(series: Sequence[Series], path: Path) -> None:
     """A panel a series, both axes logarithmic, beside growth in proportion."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     figure = Figure(figsize=(12, 6), layout="constrained")
     plain = FuncFormatter(lambda value, _: f"{value:g}")
@@ -276,10 +276,11 @@ def draw(series: Sequence[Series], path: Path) -> None:
         axes.set_title(fill(one.name, 30), fontsize=9)
         axes.set_xlabel(one.unit)
         axes.set_ylabel("seconds")
-        axes.set_xticks(xs, [f"{x:.3g}" for x in xs])
+        axes.set_xticks(xs, [f"{x:,.0f}" if x >= 1000 else f"{x:.3g}" for x in xs])
         axes.set_xticks([], minor=True)
         axes.yaxis.set_major_formatter(plain)
-        axes.yaxis.set_minor_formatter(plain)
+        low, high = axes.get_ylim()
+        axes.yaxis.set_minor_formatter(plain if high < 10 * low else NullFormatter())
         axes.tick_params(which="both", labelsize=8)
     figure.axes[0].legend(fontsize=8)
     with replace_into(path) as temporary:
