@@ -13,6 +13,7 @@ import numpy as np
 from simcvd.benchmark import statistics
 from simcvd.benchmark.statistics import NOISE, Comparison, compare, correct
 from simcvd.engine.log import Row, read_log
+from simcvd.engine.score_run import Split
 from simcvd.types import SimcvdError
 
 METRICS = {
@@ -41,11 +42,12 @@ class Result:
     predictions: Path
 
 
-def load_result(run: Path, name: str) -> Result:
-    """Read a run's metrics and log. Raises SimcvdError for a run that was not scored."""
-    path = run / "metrics.json"
+def load_result(run: Path, name: str, split: Split = "test") -> Result:
+    """A run's metrics and log. Raises SimcvdError for a run not scored on ``split``."""
+    folder = run if split == "test" else run / split
+    path = folder / "metrics.json"
     if not path.exists():
-        raise SimcvdError(f"{run} was not scored; type: simcvd evaluate {run}")
+        raise SimcvdError(f"{run} was not scored; type: simcvd evaluate {run} --split {split}")
     content = json.loads(path.read_text(encoding="utf-8"))
     cases = tuple(dict.fromkeys(score["case"] for score in content["scores"]))
     labels = sorted({score["label"] for score in content["scores"]})
@@ -61,7 +63,7 @@ def load_result(run: Path, name: str) -> Result:
         cases=cases,
         dice=dice,
         log=read_log(run),
-        predictions=run / "predictions",
+        predictions=folder / "predictions",
     )
 
 

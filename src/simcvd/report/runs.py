@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from simcvd.data.cache import Cache
-from simcvd.engine.log import read_log
 from simcvd.engine.run import read_config
 from simcvd.engine.score_run import Split
 from simcvd.engine.settings import differences
@@ -37,7 +35,7 @@ def report_runs(
                 "one prepared data set. Give its own with --cache, or leave the run out"
             )
     results = [
-        _result(run, name, split) for run, name in zip(runs, _names(runs, configs), strict=True)
+        load_result(run, name, split) for run, name in zip(runs, _names(runs, configs), strict=True)
     ]
     return write_page(
         out,
@@ -57,13 +55,6 @@ def _names(runs: Sequence[Path], configs: Sequence[dict[str, Any]]) -> list[str]
         TITLES.get(method, method) + (f" ({run.name})" if count[method] > 1 else "")
         for run, method in zip(runs, methods, strict=True)
     ]
-
-
-def _result(run: Path, name: str, split: Split) -> Result:
-    folder = run if split == "test" else run / split
-    if not (folder / "metrics.json").exists():
-        raise SimcvdError(f"{run} was not scored; type: simcvd evaluate {run} --split {split}")
-    return replace(load_result(folder, name), log=read_log(run))
 
 
 def _notes(results: Sequence[Result], configs: Sequence[dict[str, Any]]) -> list[str]:
