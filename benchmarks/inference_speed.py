@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from plain_step import plain_layers
 from rows import Row, Skipped, machine, rows_table
 from torch import Tensor, nn
 from turns import Side, in_turn, peak_of, row
@@ -34,6 +35,7 @@ from simcvd.inference.predict import pick_device
 from simcvd.inference.sliding_window import Windows, memory_needed, predict_labels
 from simcvd.machine import keep_freed_memory
 from simcvd.networks.autocast import autocast_dtype
+from simcvd.networks.folding import folded
 from simcvd.networks.vnet import VNet
 from simcvd.types import IntTriple, Prediction
 
@@ -106,7 +108,7 @@ def _agreement(ours: Side, theirs: Side) -> str:
 
 def our_windows(scan: Scan, stride: IntTriple) -> Callable[[], np.ndarray]:
     """As `simcvd evaluate` runs them; `simcvd predict` gives freed memory back, for its peak."""
-    network, image, device = scan.network(), scan.image(), pick_device()
+    network, image, device = folded(scan.network()), scan.image(), pick_device()
     dtype = autocast_dtype("auto", device)
     if device.type == "cpu":
         keep_freed_memory()
@@ -116,7 +118,7 @@ def our_windows(scan: Scan, stride: IntTriple) -> Callable[[], np.ndarray]:
 
 def plain_loop(scan: Scan, stride: IntTriple) -> Callable[[], np.ndarray]:
     """Labels as the published scripts compute them, one window after the other."""
-    network, image = scan.network().to(memory_format=torch.contiguous_format), scan.image()
+    network, image = plain_layers(scan.network()), scan.image()
     return lambda: plain(network, image, scan.patch, stride, 2)
 
 
@@ -150,7 +152,7 @@ def monai_windows(scan: Scan, stride: IntTriple) -> Callable[[], np.ndarray]:
     """MONAI's inferer; it truncates patch * (1 - overlap), so this overlap is the very stride."""
     from monai.inferers import sliding_window_inference
 
-    network, image, device = scan.network(), scan.image(), pick_device()
+    network, image, device = plain_layers(scan.network()), scan.image(), pick_device()
     overlap = [max(1 - (s + 0.5) / p, 0.0) for s, p in zip(stride, scan.patch, strict=True)]
 
     def probabilities(x: Tensor) -> Tensor:

@@ -7,19 +7,32 @@ averages and optimiser parameter by parameter.
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy import ndimage
+from torch import nn
 
 from simcvd.data.cache import Cache
 from simcvd.engine.loop import build_method
 from simcvd.engine.run import Run
+from simcvd.networks.blockwise import Grow, Shrink
 from simcvd.types import Batch, Progress
 
 UNLABELED = 8  # scans that are written for it, beside the labelled ones
+
+
+def plain_layers(network: nn.Module) -> nn.Module:
+    """``network`` itself, contiguous, every convolution as torch computes it."""
+    for layer in network.modules():
+        if isinstance(layer, Shrink):
+            layer.forward = partial(nn.Conv3d.forward, layer)
+        elif isinstance(layer, Grow):
+            layer.forward = partial(nn.ConvTranspose3d.forward, layer)
+    return network.to(memory_format=torch.contiguous_format)
 
 
 def plain_distance(label: np.ndarray) -> np.ndarray:
@@ -67,7 +80,7 @@ class PlainStep:
             label = case.label[:] if case.has_label else np.zeros(case.shape, np.uint8)
             self.files[name] = folder / name
             write_whole(self.files[name], case.image[0].astype(np.float32), label)
-        self.method = build_method(run).to(device).to(memory_format=torch.contiguous_format)
+        self.method = plain_layers(build_method(run).to(device))
         self.optimizer = torch.optim.SGD(
             self.method.players()["network"],
             lr=0.01,

@@ -58,7 +58,7 @@ class Size:
 
 
 QUICK = Size(
-    training=Training(labeled=2, settings=TINY, rounds=1, apart=False),
+    training=Training(labeled=2, settings=TINY, warmup=1, rounds=1, apart=False),
     patch=(16, 16, 16),
     strides=((16, 16, 16),),
     widths=(4, 8),

@@ -25,12 +25,13 @@ class Training:
     """What is trained and how long it is measured.
 
     labeled: scans that count as labelled. settings: ``group.field=value`` as `simcvd train` takes
-    them. rounds: turns of each side after one warm-up. ours, plain: steps a turn. apart: see
-    `in_turn`.
+    them. warmup, rounds: turns of each side before and while it is measured; a process has all the
+    memory it will reuse after two steps. ours, plain: steps a turn. apart: see `in_turn`.
     """
 
     labeled: int = 8
     settings: tuple[str, ...] = ()
+    warmup: int = 3
     rounds: int = 3
     ours: int = 1
     plain: int = 1
@@ -44,7 +45,7 @@ def training_row(cache: Path, how: Training, name: str) -> Row:
             "plain": (plain_steps, (cache, how, Path(scratch))),
             "ours": (our_steps, (cache, how, Path(scratch) / "run")),
         }
-        sides = in_turn(recipes, rounds=how.rounds, warmup=1, apart=how.apart)
+        sides = in_turn(recipes, rounds=how.rounds, warmup=how.warmup, apart=how.apart)
     made = row(name, "plain step", sides["ours"], sides["plain"], sides["ours"].value)
     return per_step(made, how)
 
@@ -97,7 +98,8 @@ def our_parts(cache: Path, how: Training, folder: Path) -> Callable[[], Parts]:
     from stages import parts_of
 
     trainer = our_trainer(cache, how, folder)
-    trainer.train_step()
+    for _ in range(how.warmup):
+        trainer.train_step()
     return lambda: parts_of(trainer, how.rounds)
 
 

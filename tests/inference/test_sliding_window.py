@@ -221,3 +221,13 @@ def test_mistakes_are_named() -> None:
         run(classes=3)
     with pytest.raises(SimcvdError, match="not finite"):
         run(image.clone().index_fill_(1, torch.tensor([2]), float("nan")))
+
+
+@pytest.mark.parametrize(
+    ("patch", "classes", "batch"),
+    [((112, 112, 80), 2, 2), ((112, 112, 80), 20, 1), ((32, 32, 32), 20, 32)],
+)
+def test_a_window_goes_alone_only_where_its_classes_are_many(
+    patch: IntTriple, classes: int, batch: int
+) -> None:
+    assert Windows(patch=patch, stride=patch, classes=classes).batch == batch

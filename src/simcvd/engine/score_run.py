@@ -96,7 +96,7 @@ def _score(model: Model, how: Windows, cache: Cache, name: str, out: Path) -> li
     """Predict one prepared scan, write the label map, score it."""
     case, spec = cache.case(name), model.spec
     image = torch.from_numpy(case.image.astype(np.float32))
-    labels = predict_labels(model.network, image, how).numpy()
+    labels = predict_labels(model.folded, image, how).numpy()
     affine = np.array(case.info["affine"])
     values = restore_values(labels, spec.label_values)
     write_label(out / "predictions" / f"{name}.nii.gz", values, affine)

@@ -232,7 +232,7 @@ def _parts(
 ) -> Iterator[Part]:
     """Class probabilities in the box of the source's grid, as they are finished."""
     shape, affine = grid_of_box(box, affine)
-    blocks = finished_blocks(model.network, torch.from_numpy(scan.array), how, advance)
+    blocks = finished_blocks(model.folded, torch.from_numpy(scan.array), how, advance)
     axis = grid_of(_sizes(scan), how).order[0]
     return parts_in_source(blocks, axis, scan, shape, affine)
 

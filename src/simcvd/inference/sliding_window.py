@@ -33,7 +33,8 @@ class Windows:
 
     patch, stride: voxels along X, Y, Z. classes: K.
     windows_per_batch: None takes as many as make up a million voxels on a CPU, where more gave
-    no more speed, and eight times that on a GPU; at least one.
+    no more speed, and eight times that on a GPU; at least two, unless they have many classes,
+    because torch gives a volume that comes alone to slower kernels.
     autocast: precision of the network, None for float32; softmax is always float32.
     tapered: windows at equal distances, at most the stride, that weigh less towards their border.
     """
@@ -57,8 +58,10 @@ class Windows:
         """Windows that go through the network together."""
         if self.windows_per_batch is not None:
             return self.windows_per_batch
+        voxels = prod(self.patch)
         budget = BATCH_VOXELS * (1 if torch.device(self.device).type == "cpu" else 8)
-        return max(1, budget // prod(self.patch))
+        least = 2 if self.classes * voxels <= 8 * BATCH_VOXELS else 1
+        return max(least, budget // voxels)
 
 
 def _padding(shape: IntTriple, patch: IntTriple) -> list[tuple[int, int]]:

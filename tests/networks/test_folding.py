@@ -1,0 +1,70 @@
+"""Batch norms folded into convolutions: the same answers with fewer layers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from simcvd.networks.folding import folded
+from simcvd.networks.vnet import VNet
+
+
+def with_statistics(network: nn.Module) -> nn.Module:
+    """Its batch norms as after a training: statistics and weights far from 0 and 1."""
+    generator = torch.Generator().manual_seed(1)
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm3d):
+            for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+                if tensor is not None:
+                    tensor.data.uniform_(0.5, 2.0, generator=generator)
+    return network.eval()
+
+
+def norms(network: nn.Module) -> int:
+    return sum(isinstance(module, nn.BatchNorm3d) for module in network.modules())
+
+
+def test_a_vnet_answers_as_before_and_stays_as_it_was() -> None:
+    torch.manual_seed(0)
+    network = with_statistics(VNet(2, 3, distance=True, widths=(4, 4, 8, 8, 8)).double())
+    x = torch.randn(2, 2, 16, 32, 16).double()
+    before, state = network(x), {k: v.clone() for k, v in network.state_dict().items()}
+    network.train()
+    quick = folded(network)
+    after = quick(x)
+    assert network.training
+    assert not quick.training
+    assert (norms(network), norms(quick)) == (29, 0)
+    assert all(torch.equal(state[name], value) for name, value in network.state_dict().items())
+    for found, wanted in ((after.logits, before.logits), (after.features, before.features)):
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+    assert quick.get_parameter("class_head.weight") is network.get_parameter("class_head.weight")
+
+
+GROUPED = [nn.ConvTranspose3d(4, 6, 1, groups=2), nn.BatchNorm3d(6)]
+BATCHWISE = [nn.Conv3d(4, 4, 1), nn.BatchNorm3d(4, track_running_stats=False)]
+BETWEEN = [nn.Conv3d(4, 4, 1), nn.ReLU(), nn.BatchNorm3d(4)]
+
+
+@pytest.mark.parametrize("layers", [GROUPED, BATCHWISE, BETWEEN])
+def test_what_cannot_be_folded_is_left(layers: list[nn.Module]) -> None:
+    network = with_statistics(nn.Sequential(*layers))
+    x = torch.randn(2, 4, 3, 3, 3)
+    assert norms(folded(network)) == 1
+    torch.testing.assert_close(folded(network)(x), network(x))
+
+
+class Whole(nn.Module):
+    """Not an `nn.Sequential`: what runs after what is not to be seen from outside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.layer = nn.BatchNorm3d(4), nn.Conv3d(4, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(self.norm(x))
+
+
+def test_other_modules_are_left() -> None:
+    assert norms(folded(with_statistics(Whole()))) == 1
