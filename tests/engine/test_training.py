@@ -58,12 +58,7 @@ def _assert_same(a: Path, b: Path) -> None:
 def test_killed_and_typed_again_ends_with_the_same_bits(small_cache: Cache, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     iterations = 60
-    train(
-        small_cache.root,
-        whole,
-        labeled=LABELED,
-        settings=[*FLAGS, f"train.iterations={iterations}"],
-    )
+    subprocess.run(_command(small_cache.root, whole, iterations), check=True)
     environment = {**os.environ, "SIMCVD_CHECKPOINT_SECONDS": "0.2"}
     process = subprocess.Popen(_command(small_cache.root, killed, iterations), env=environment)
     _wait_for(lambda: (load_latest(killed / "checkpoints", CPU) or {"step": 0})["step"] > 5)

@@ -12,7 +12,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from simcvd.networks.blockwise import Grow, Shrink
+from simcvd.networks.products import Grow, Pointwise
 from simcvd.types import IntTriple, Prediction, SimcvdError
 
 
@@ -71,7 +71,7 @@ class VNet(nn.Module):
         inputs = [channels, *widths[1:]]
         self.encoder = nn.ModuleList(map(_stage, blocks, inputs, widths))
         self.down = nn.ModuleList(
-            nn.Sequential(*_unit(Shrink(a, b, s), b))
+            nn.Sequential(*_unit(nn.Conv3d(a, b, s, stride=s), b))
             for a, b, s in zip(widths, widths[1:], strides, strict=False)
         )
         self.up = nn.ModuleList(
@@ -80,8 +80,8 @@ class VNet(nn.Module):
         )
         self.decoder = nn.ModuleList(map(_stage, blocks[:-1], widths[:-1], widths[:-1]))
         self.dropout = nn.Dropout3d(dropout)
-        self.class_head = Shrink(widths[0], classes)
-        self.distance_head = Shrink(widths[0], classes - 1) if distance else None
+        self.class_head = Pointwise(widths[0], classes)
+        self.distance_head = Pointwise(widths[0], classes - 1) if distance else None
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor) -> Prediction:

@@ -1,0 +1,49 @@
+"""Convolutions that are one product of a matrix of voxels by the weights, computed as such.
+
+With channels last, the voxels of a map are the rows of that matrix. A CPU's convolutions take up to
+nine times as long for the gradient of the same weights, and on one thread lose the layout
+(docs/speed.md). The parameters are those of torch's own layers, and so is the result up to
+rounding. An ONNX file gets those layers themselves, which other programs know how to run.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from simcvd.types import IntTriple
+
+
+class Pointwise(nn.Conv3d):
+    """A 1x1x1 convolution: ``[B, C, X, Y, Z]`` to ``[B, out, X, Y, Z]``."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x``: any size."""
+        if torch.onnx.is_in_onnx_export():
+            return super().forward(x)
+        rows = functional.linear(x.permute(0, 2, 3, 4, 1), self.weight.flatten(1), self.bias)
+        return rows.permute(0, 4, 1, 2, 3)
+
+
+class Grow(nn.ConvTranspose3d):
+    """Every voxel to a block of (a, b, c): ``[B, C, X, Y, Z]`` to ``[B, out, aX, bY, cZ]``."""
+
+    def __init__(self, channels_in: int, channels_out: int, block: IntTriple) -> None:
+        super().__init__(channels_in, channels_out, block, stride=block)
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """``x``: any size; ``output_size`` follows from it and is not looked at."""
+        if torch.onnx.is_in_onnx_export():
+            return super().forward(x)
+        weight = self.weight.permute(2, 3, 4, 1, 0).flatten(0, 3)
+        assert self.bias is not None  # torch's own default
+        bias = self.bias.repeat(prod(self.stride))
+        rows = functional.linear(x.permute(0, 2, 3, 4, 1), weight, bias)
+        blocks = rows.unflatten(-1, (*self.stride, -1)).permute(0, 1, 4, 2, 5, 3, 6, 7)
+        return blocks.flatten(5, 6).flatten(3, 4).flatten(1, 2).permute(0, 4, 1, 2, 3)
