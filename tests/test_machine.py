@@ -12,9 +12,11 @@ BLOCK = 64 << 20
 SCRIPT = f"""
 import resource, sys
 import numpy as np
-if sys.argv[1] == "keep":
+if sys.argv[1]:
     from simcvd.machine import keep_freed_memory
     assert keep_freed_memory()
+if sys.argv[1] == "keep no more":
+    assert keep_freed_memory(False)
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(2):
@@ -28,9 +30,11 @@ print(faults() - before)
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="no mallopt in this libc")
 def test_large_blocks_are_reused() -> None:
-    given, kept = (
-        int(subprocess.check_output([sys.executable, "-c", SCRIPT, how])) for how in ("", "keep")
+    given, kept, again = (
+        int(subprocess.check_output([sys.executable, "-c", SCRIPT, how]))
+        for how in ("", "keep", "keep no more")
     )
     huge = 2 << 20  # where the kernel hands out such pages, a fault brings one of them
     assert given >= 3 * BLOCK // huge
     assert kept < given / 10
+    assert again > given / 2

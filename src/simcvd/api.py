@@ -25,7 +25,6 @@ from simcvd.engine.settings import NetworkConfig
 from simcvd.files import write_text
 from simcvd.inference.model import Model, load_model
 from simcvd.inference.predict import Compute, pick_device, predict_scan
-from simcvd.networks.autocast import autocast_dtype
 from simcvd.networks.build import Factory
 from simcvd.types import SimcvdError, Triple, Volume
 
@@ -116,8 +115,7 @@ def predict(
     if not isinstance(model, Model):
         model = load_model(model, device=pick_device(device))
     volume = _scan(scan, affine, model.spec.channels)
-    where = next(model.network.parameters()).device
-    compute = Compute(device=where, autocast=autocast_dtype("auto", where))
+    compute = Compute(device=next(model.network.parameters()).device)
     labels = predict_scan(model, volume, compute)
     if out is not None:
         write_label(_segmentation(out), labels, volume.affine, like=_single(scan))

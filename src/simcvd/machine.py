@@ -6,8 +6,9 @@ import ctypes
 import os
 from pathlib import Path
 
-# From glibc's malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
+# From glibc's malloc.h, and where its own adjustment of two of them ends.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -3, -4, -8
+LARGE = 32 << 20
 NEVER = 2**31 - 1
 
 
@@ -38,18 +39,25 @@ def _limit() -> int:
     return 1 << 62
 
 
-def keep_freed_memory() -> bool:
-    """Have freed blocks reused instead of given back to the kernel; whether that could be asked.
+def keep_freed_memory(keep: bool = True) -> bool:
+    """Have freed blocks reused instead of given back to the kernel, or given back again.
+
+    Returns whether that could be asked; a C library without these settings is left alone.
 
     By default glibc maps each large block anew, and the kernel zeroes it page by page at first
     touch. A training frees and takes the same gigabytes of activations every step, scoring with
     every window, and a V-Net's step spent a quarter of its time in that (docs/speed.md). The price
-    is a higher peak, which the process keeps to its end: not for `simcvd predict`, whose scans may
-    be large. A C library without these settings is left alone.
+    is a higher peak, which the process keeps as long as this holds: not for a large scan.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallopt"):
         return False
-    # One arena: the others' heaps are too small for such blocks and would map them again.
-    settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, NEVER), (M_ARENA_MAX, 1))
-    return all(mallopt(name, value) == 1 for name, value in settings)
+    if keep:
+        # One arena: the others' heaps are too small for such blocks and would map them again.
+        settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: NEVER, M_ARENA_MAX: 1}
+    else:
+        settings = {M_MMAP_MAX: 65536, M_MMAP_THRESHOLD: LARGE, M_TRIM_THRESHOLD: 2 * LARGE}
+    asked = all(library.mallopt(name, value) == 1 for name, value in settings.items())
+    if not keep and hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
+    return asked

@@ -7,7 +7,6 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-import torch
 from tests.inference.tools import OBLIQUE, blob, small_vnet, spec
 
 from simcvd.data.io import read_image
@@ -19,7 +18,6 @@ from simcvd.inference.predict import (
     predict_scan,
     restore_values,
 )
-from simcvd.networks.autocast import autocast_dtype
 from simcvd.types import SimcvdError, Volume
 
 
@@ -51,7 +49,7 @@ def test_written_in_the_inputs_geometry_with_the_users_values(run: Path, tmp_pat
     assert set(np.unique(labels)) <= {0, 420, 600}
     assert len(np.unique(labels)) > 1
     assert labels.dtype == np.int16
-    compute = Compute(autocast=autocast_dtype("auto", torch.device("cpu")))
+    compute = Compute()
     again = predict_scan(load_model(run), read_image(path), compute)
     np.testing.assert_array_equal(labels, again)
 

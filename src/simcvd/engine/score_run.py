@@ -18,7 +18,6 @@ from simcvd.inference.model import Model, load_model
 from simcvd.inference.predict import Compute, pick_device, restore_values
 from simcvd.inference.sliding_window import Windows, predict_labels
 from simcvd.machine import keep_freed_memory
-from simcvd.networks.autocast import autocast_dtype
 from simcvd.networks.build import Factory
 from simcvd.types import IntTriple, SimcvdError
 
@@ -53,7 +52,7 @@ def score_run(
     """
     config = read_config(run)
     device = pick_device()
-    how = Compute(device=device, autocast=autocast_dtype("auto", device), stride=stride, fast=fast)
+    how = Compute(device=device, stride=stride, fast=fast)
     model = load_model(run, device=device, network=network)
     windows = how.windows(model)
     if device.type == "cpu":

@@ -16,7 +16,6 @@ from simcvd.inference.inputs import ENDINGS, Job, format_of
 from simcvd.inference.model import WEIGHTS, load_model
 from simcvd.inference.predict import Compute, Wanted, pick_device, predict_job
 from simcvd.inference.sliding_window import Advance
-from simcvd.networks.autocast import autocast_dtype
 from simcvd.types import SimcvdError
 
 
@@ -28,9 +27,8 @@ def segment_all(
     What another model left in ``out`` is removed first. A scan that cannot be segmented does not
     stop the others; when they are done, SimcvdError names all that failed and why.
     """
-    device = pick_device()
-    model = load_model(folder, device=device)
-    compute = Compute(device=device, autocast=autocast_dtype("auto", device))
+    compute = Compute(device=pick_device())
+    model = load_model(folder, device=compute.device)
     _begin(out, folder)
     jobs = [_job(case, out) for case in cases]
     todo = [job for job in jobs if not job.target.exists()]
