@@ -9,7 +9,7 @@ from pathlib import Path
 # From glibc's malloc.h, and where its own adjustment of two of them ends.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -3, -4, -8
 LARGE = 32 << 20
-NEVER = 2**31 - 1
+NEVER = -1  # a number, at most 2**31 - 1, is less than a training step frees in one piece
 
 
 def free_memory(device: str = "cpu") -> int:
