@@ -107,7 +107,7 @@ def _agreement(ours: Side, theirs: Side) -> str:
 
 
 def our_windows(scan: Scan, stride: IntTriple) -> Callable[[], np.ndarray]:
-    """As `simcvd evaluate` runs them; `simcvd predict` gives freed memory back, for its peak."""
+    """As `simcvd evaluate` runs them, and `simcvd predict` on a scan of this size."""
     network, image, device = folded(scan.network()), scan.image(), pick_device()
     dtype = autocast_dtype("auto", device)
     if device.type == "cpu":

@@ -26,12 +26,12 @@ class Training:
 
     labeled: scans that count as labelled. settings: ``group.field=value`` as `simcvd train` takes
     them. warmup, rounds: turns of each side before and while it is measured; a process has all the
-    memory it will reuse after two steps. ours, plain: steps a turn. apart: see `in_turn`.
+    memory it will reuse after four steps. ours, plain: steps a turn. apart: see `in_turn`.
     """
 
     labeled: int = 8
     settings: tuple[str, ...] = ()
-    warmup: int = 3
+    warmup: int = 5
     rounds: int = 3
     ours: int = 1
     plain: int = 1
