@@ -89,7 +89,8 @@ def _plan(grid: Grid, missing: Sequence[Unit], jobs: int) -> str:
     if not missing:
         return "\n".join(lines)
     seconds = seconds_left(grid, missing)
-    lines += [f"  {u.name:<40}{states[u.name]:<9}{_time(seconds[u.name])}" for u in missing]
+    width = max(len(unit.name) for unit in missing)
+    lines += [f"  {u.name:<{width}}  {states[u.name]:<9}{_time(seconds[u.name])}" for u in missing]
     total = sum(seconds.values())
     lines.append(f"{len(missing)} runs, about {_time(total)} one after another on this machine")
     if jobs > 1:

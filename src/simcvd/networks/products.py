@@ -1,7 +1,7 @@
-"""Convolutions of which all or a part is computed as a product of matrices, because a CPU is faster so.
+"""Convolutions that a CPU computes faster in another way, most of them as a product of matrices.
 
-With channels last, the voxels of a map are the rows of a matrix. A CPU's own convolutions take up to
-nine times as long for the gradient of the same weights, and on one thread lose the layout
+With channels last, the voxels of a map are the rows of a matrix. A CPU's own convolutions take up
+to nine times as long for the gradient of the same weights, and on one thread lose the layout
 (docs/speed.md). The parameters are those of torch's own layers, and so is the result up to
 rounding. An ONNX file gets those layers themselves, which other programs know how to run.
 """
