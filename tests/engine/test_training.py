@@ -154,6 +154,11 @@ def test_a_folder_with_something_else_in_it_is_left_alone(
         (3, ["train.patch=(16,16)"], "tuple"),
         (3, ["method.tau"], "name=value"),
         (3, ["train.lr=-1"], r"train\.lr is -1.*positive"),
+        (3, ["train.lr_every=-5"], r"train\.lr_every is -5.*positive"),
+        (3, ["train.patch=(16,0,16)"], r"train\.patch is \(16, 0, 16\).*positive"),
+        (3, ["train.seed=-1"], r"train\.seed is -1.*negative"),
+        (3, ["network.dropout=3"], r"network\.dropout is 3"),
+        (3, ["train.labeled_batch=4", "train.batch=4"], "all 4 of a batch are labelled"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(
@@ -221,6 +226,58 @@ def test_the_last_two_checkpoints_are_kept_and_a_broken_one_is_passed_over(tmp_p
     newest = tmp_path / "step_00000003.pt"
     newest.write_bytes(newest.read_bytes()[:50])
     assert load_latest(tmp_path, CPU)["step"] == 2  # type: ignore[index]
+    newest.write_text("hello garbage")
+    assert load_latest(tmp_path, CPU)["step"] == 2  # type: ignore[index]
+    (tmp_path / "step_00000002.pt").write_bytes(b"")
+    with pytest.raises(SimcvdError, match=r"none of step_00000002\.pt, step_00000003\.pt can be"):
+        load_latest(tmp_path, CPU)
+
+
+@pytest.mark.parametrize("text", ["[]", '{"model_type": "unet"}', '{"run": {"tr'])
+def test_a_folder_of_something_else_s_config_is_refused(
+    small_cache: Cache, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(SimcvdError, match=r"config\.json is (broken|no record of a run)"):
+        train(small_cache.root, tmp_path, labeled=LABELED, settings=FLAGS)
+    assert (tmp_path / "config.json").read_text() == text
+
+
+def test_weights_that_are_not_finite_reach_no_checkpoint(
+    small_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil(averages: object, step: int) -> None:
+        if step == 2:
+            spoilt[0].bias.data[0] = torch.inf  # type: ignore[union-attr]
+
+    spoilt: list[torch.nn.Module] = []
+    built = loop.build_method
+
+    def remember(run: object) -> object:
+        method = built(run)  # type: ignore[arg-type]
+        spoilt.append(method.network.class_head)  # type: ignore[arg-type]
+        return method
+
+    monkeypatch.setattr(loop, "build_method", remember)
+    monkeypatch.setattr(loop, "update_averages", spoil)
+    monkeypatch.setattr(loop, "_check_finite", lambda *_: None)
+    with pytest.raises(SimcvdError, match=r"network\.class_head\.bias.* not finite"):
+        train(
+            small_cache.root,
+            tmp_path / "run",
+            labeled=LABELED,
+            settings=[*FLAGS, "train.iterations=3"],
+        )
+    assert not list((tmp_path / "run").glob("checkpoints/*.pt"))
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_scans_smaller_than_the_patch_are_named(
+    small_cache: Cache, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [*FLAGS, "train.patch=(16,16,64)", "train.iterations=1"]
+    train(small_cache.root, tmp_path / "run", labeled=LABELED, settings=flags)
+    assert "scans are smaller than the patch of 16 x 16 x 64 voxels" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

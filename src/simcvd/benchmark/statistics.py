@@ -3,7 +3,8 @@
 Two things make a difference uncertain: which scans happen to be in the test list, and which seed
 a training happened to have. The interval and Wilcoxon's test are about the first: scores are
 averaged over seeds for each scan, then scans are resampled. ``seeds_reach`` is about the second.
-A verdict needs all three to agree.
+A verdict needs all three to agree, and most scans to lie on its side: Wilcoxon's test looks at how
+many they are, the mean at how far they lie.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Comparison:
     mean, low, high: of the difference over scans, with its bootstrap interval at 95 %.
     scans, left_out: scans compared, and those where the metric is undefined for either.
     p: Wilcoxon's signed-rank test, two-sided; p_holm: corrected for the table's other tests.
+    side: the sign of the test's rank sum, +1, 0 or -1.
     seeds: trainings of the system and of the control. seeds_reach: how far apart two systems of
     equal worth may lie by their seeds alone.
     """
@@ -50,6 +52,7 @@ class Comparison:
     scans: int
     left_out: int
     p: float
+    side: int
     p_holm: float
     seeds: tuple[int, int]
     seeds_reach: float
@@ -70,6 +73,8 @@ class Comparison:
             doubts.append("the interval contains 0")
         if not self.p_holm < ALPHA:
             doubts.append(f"p is not below {ALPHA:.2f}")
+        if self.side * self.mean < 0:
+            doubts.append("most scans lie on the other side of 0 than their mean")
         if not abs(self.mean) > self.seeds_reach:
             doubts.append("seeds alone can differ as much")
         return doubts
@@ -108,7 +113,7 @@ def compare(
     mean = bootstrap_mean(difference, resamples(len(difference)))
     by_scan = _mean_of_defined(difference, axis=1)
     defined = by_scan[~np.isnan(by_scan)]
-    p = signed_rank(defined)
+    p, side = signed_rank(defined)
     reach = seeds_reach([mean_score(a) for a in control], [mean_score(a) for a in other], noise)
     return Comparison(
         mean=mean.mean,
@@ -117,6 +122,7 @@ def compare(
         scans=len(defined),
         left_out=len(by_scan) - len(defined),
         p=p,
+        side=side,
         p_holm=p,
         seeds=(len(other), len(control)),
         seeds_reach=reach,
@@ -129,8 +135,10 @@ def mean_score(table: np.ndarray) -> float:
     return float(_mean_of_defined(_mean_of_defined(table, axis=0), axis=0))
 
 
-def signed_rank(differences: np.ndarray) -> float:
-    """Wilcoxon's signed-rank test (1945), two-sided; 1 where no scan differs.
+def signed_rank(differences: np.ndarray) -> tuple[float, int]:
+    """Wilcoxon's signed-rank test (1945): its p, two-sided, and the sign of the rank sum.
+
+    1 and 0 where no scan differs.
 
     Scans that do not differ are dropped, as Wilcoxon did; equal differences share their mean rank.
     The distribution is exact up to 50 scans, also up to 13 with zeros or ties, and beyond the
@@ -138,8 +146,10 @@ def signed_rank(differences: np.ndarray) -> float:
     """
     rounded = np.round(differences, 12)  # or averaging over seeds would part ties and fill zeros
     if not np.any(rounded):
-        return 1.0
-    return float(stats.wilcoxon(rounded).pvalue)
+        return 1.0, 0
+    moved = rounded[rounded != 0]
+    ranks = stats.rankdata(np.abs(moved)) * np.sign(moved)
+    return float(stats.wilcoxon(rounded).pvalue), int(np.sign(ranks.sum()))
 
 
 def holm(p: Sequence[float]) -> list[float]:

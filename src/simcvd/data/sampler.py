@@ -110,6 +110,14 @@ class Patches:
             self._cut(distance[i], distance_map, geometry, 1.0)  # beyond the scan is outside
         return Batch(image=image, label=label[:, 0], distance=distance, cases=names)
 
+    def padded(self) -> list[str]:
+        """The scans that are smaller than the patch along some axis."""
+        return [
+            name
+            for name, image in self._images.items()
+            if any(n < p for n, p in zip(_size(image), self.patch, strict=True))
+        ]
+
     def _cut(self, out: Tensor, volume: Tensor, geometry: Geometry, fill: float) -> None:
         out.copy_(apply_geometry(volume, geometry, self.patch, fill), non_blocking=True)
 

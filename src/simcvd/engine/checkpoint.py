@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -31,13 +32,23 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
 
 
 def load_latest(folder: Path, device: torch.device) -> dict[str, Any] | None:
-    """The newest checkpoint that can be read, or None where there is none."""
-    for path in reversed(_checkpoints(folder)):
+    """The newest checkpoint that can be read, or None where there is none.
+
+    Raises SimcvdError where there are some and none can be read: a start from the beginning would
+    overwrite them.
+    """
+    paths = _checkpoints(folder)
+    for path in reversed(paths):
         try:
             state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
             return state
-        except (OSError, RuntimeError, EOFError, ValueError):
+        except (OSError, RuntimeError, EOFError, ValueError, KeyError, UnpicklingError):
             continue  # damaged from outside: the one before it is as good a start
+    if paths:
+        raise SimcvdError(
+            f"{folder}: none of {', '.join(path.name for path in paths)} can be read. Restore one "
+            "of them, or move the folder away to train from the beginning"
+        )
     return None
 
 

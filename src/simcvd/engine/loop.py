@@ -32,6 +32,7 @@ from simcvd.networks.build import CustomNetwork, Factory, build_network, check_n
 from simcvd.types import Batch, Progress, SimcvdError
 
 LOG_EVERY = 10
+PADDED_NAMED = 5
 # Between checkpoints; tests shorten it.
 CHECKPOINT_SECONDS = float(os.environ.get("SIMCVD_CHECKPOINT_SECONDS", "60"))
 
@@ -78,6 +79,14 @@ def train(
         open_folder(out, run, data)
     fabric.barrier()
     trainer = Trainer(fabric, run, data, out)
+    if fabric.is_global_zero and (padded := trainer.patches.padded()):
+        patch = " x ".join(map(str, trainer.run.task.patch))
+        print(
+            f"{len(padded)} scans are smaller than the patch of {patch} voxels and are filled up "
+            f"with 0 around them: {', '.join(padded[:PADDED_NAMED])}"
+            f"{', ...' if padded[PADDED_NAMED:] else ''}",
+            flush=True,
+        )
     trainer.fit()
     if fabric.is_global_zero:
         trained = trainer.method.network
@@ -165,9 +174,11 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint; every process holds the same state, so one of them writes."""
         if self.fabric.is_global_zero:
+            weights = self.method.state_dict()
+            _check_weights(weights, self.step)
             state: dict[str, Any] = {
                 "seconds": self.seconds,
-                "method": self.method.state_dict(),
+                "method": weights,
                 "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             }
             save_checkpoint(self.out / "checkpoints", self.step, state)
@@ -227,6 +238,11 @@ def _patches(fabric: Fabric, run: Run, cache: Cache, method: Method) -> Patches:
             f"{run.method} needs unlabelled scans and the training list has none beyond the "
             f"{len(run.labeled)} labelled; lower --labeled, or train --method supervised"
         )
+    if method.uses_unlabeled and labeled == run.train.batch:
+        raise SimcvdError(
+            f"{run.method} needs unlabelled patches, and all {labeled} of a batch are labelled; "
+            "set train.labeled_batch below train.batch, or train --method supervised"
+        )
     streams = TwoStreams(
         labeled=run.labeled,
         unlabeled=run.unlabeled,
@@ -247,6 +263,17 @@ def _check_finite(terms: dict[str, Tensor], batch: Batch, step: int) -> None:
             f"step {step}: {' and '.join(bad)} not finite on the cases {', '.join(batch.cases)}. "
             "The weights before this step are those of the last checkpoint. Look at these scans' "
             "intensities with `simcvd prepare`, or lower train.lr"
+        )
+
+
+def _check_weights(weights: dict[str, Tensor], step: int) -> None:
+    """Keep out of the checkpoints what an infinite gradient of a finite term has made."""
+    bad = [name for name, value in weights.items() if not value.isfinite().all()]
+    if bad:
+        raise SimcvdError(
+            f"before step {step}: {bad[0]}{f' and {len(bad) - 1} more' if bad[1:] else ''} not "
+            "finite, though every loss term was. The last checkpoint is from before that; lower "
+            "train.lr, or leave a term out to find whose gradient it is"
         )
 
 

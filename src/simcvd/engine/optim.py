@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import nn, optim
 
 from simcvd.engine.settings import TrainConfig
@@ -19,7 +21,7 @@ def set_learning_rates(
     optimizers: dict[str, optim.Optimizer], config: TrainConfig, step: int
 ) -> float:
     """Divide the networks' rate by 10 every ``lr_every`` iterations; returns that rate."""
-    every = config.lr_every or max(config.iterations // 2, 1)
+    every = config.lr_every or math.ceil(config.iterations / 2)
     rate = config.lr * step_decay(step, every)
     for name, optimizer in optimizers.items():
         if name != "critic":

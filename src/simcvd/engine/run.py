@@ -167,7 +167,7 @@ def open_folder(out: Path, run: Run, cache: Cache) -> None:
     path = out / "config.json"
     record = {"run": run.record(), "data": cache.manifest.data_hash}
     if path.exists():
-        old = json.loads(path.read_text(encoding="utf-8"))
+        old = read_config(out)
         old["run"]["train"].setdefault("fold", 0)  # which runs had before there were folds
         changed = differences({k: old.get(k) for k in record}, record)
         if changed:
@@ -188,7 +188,14 @@ def read_config(out: Path) -> dict[str, Any]:
     path = out / "config.json"
     if not path.exists():
         raise SimcvdError(f"{out} is no run: it has no config.json; give the --out of a training")
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SimcvdError(
+            f"{path} is broken ({error}); restore it, or give another --out"
+        ) from error
+    if not isinstance(record, dict) or "train" not in record.get("run", ()):
+        raise SimcvdError(f"{path} is no record of a run of simcvd; give another --out")
     return record
 
 

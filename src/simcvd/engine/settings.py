@@ -21,6 +21,10 @@ class NetworkConfig:
     strides: tuple[IntTriple, ...] = ((2, 2, 2),) * 4
     dropout: float = 0.5
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise SimcvdError(f"network.dropout is {self.dropout}; it must be from 0 to below 1")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -50,9 +54,13 @@ class TrainConfig:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "batch", "labeled_batch", "lr"):
-            if getattr(self, name) <= 0:
-                raise SimcvdError(f"train.{name} is {getattr(self, name)}; it must be positive")
+        for name in ("iterations", "batch", "labeled_batch", "lr", "lr_every", "patch"):
+            value = getattr(self, name)
+            if value is not None and min(value if isinstance(value, tuple) else (value,)) <= 0:
+                raise SimcvdError(f"train.{name} is {value}; it must be positive")
+        for name in ("seed", "weight_decay", "momentum"):
+            if getattr(self, name) < 0:
+                raise SimcvdError(f"train.{name} is {getattr(self, name)}; it cannot be negative")
         if self.labeled_batch > self.batch:
             raise SimcvdError(
                 f"train.labeled_batch is {self.labeled_batch} of train.batch {self.batch}; "

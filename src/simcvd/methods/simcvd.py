@@ -92,7 +92,7 @@ class SimCVD(Method):
     def weights(self, progress: Progress) -> dict[str, float]:
         """Eq. (6); the unsupervised weights follow the Gaussian ramp Psi."""
         config, psi = self.config, gaussian_ramp(progress.fraction)
-        ramp = psi if config.ramp == "all" else 1.0
+        ramp = self._ramp(progress)
         weights = {
             "seg": 1.0,
             "sdm": config.alpha if config.boundary == "distance" else 0.0,
@@ -107,6 +107,10 @@ class SimCVD(Method):
         pairs = [(self.teacher, self.network), (self.teacher_head, self.head)]
         return [Average(average, source, self.config.ema) for average, source in pairs]
 
+    def _ramp(self, progress: Progress) -> float:
+        """Psi for lambda and beta, where these are ramped."""
+        return gaussian_ramp(progress.fraction) if self.config.ramp == "all" else 1.0
+
     def _view(self, x: Tensor) -> Tensor:
         return change_view(x, self.config.views) + draw_noise(x)
 
@@ -115,7 +119,7 @@ class SimCVD(Method):
     ) -> Tensor:
         """Eq. (3), mean over the foreground classes; the head reads its 8M weights once for all."""
         x = x.mean(1)
-        pace = gaussian_ramp(progress.fraction) if self.config.head_pace == "full" else 1.0
+        pace = self._ramp(progress) if self.config.head_pace == "full" else 1.0
         maps_s = [x + _scale_gradient(q.float(), pace) for q in self._boundary(student)]
         maps_t = [x + q.float() for q in self._boundary(teacher)]
         rows_s = self.head(torch.cat(maps_s)).chunk(len(maps_s))

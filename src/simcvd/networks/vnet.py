@@ -12,7 +12,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from simcvd.networks.products import Cube, Grow, Pointwise, Shrink
+from simcvd.networks.products import Grow, Pointwise
 from simcvd.types import IntTriple, Prediction, SimcvdError
 
 
@@ -25,7 +25,7 @@ def _stage(layers: int, channels_in: int, channels_out: int) -> nn.Sequential:
     modules: list[nn.Module] = []
     for layer in range(layers):
         width = channels_in if layer == 0 else channels_out
-        modules += _unit(Cube(width, channels_out), channels_out)
+        modules += _unit(nn.Conv3d(width, channels_out, 3, padding=1), channels_out)
     return nn.Sequential(*modules)
 
 
@@ -71,7 +71,7 @@ class VNet(nn.Module):
         inputs = [channels, *widths[1:]]
         self.encoder = nn.ModuleList(map(_stage, blocks, inputs, widths))
         self.down = nn.ModuleList(
-            nn.Sequential(*_unit(Shrink(a, b, s), b))
+            nn.Sequential(*_unit(nn.Conv3d(a, b, s, stride=s), b))
             for a, b, s in zip(widths, widths[1:], strides, strict=False)
         )
         self.up = nn.ModuleList(
