@@ -169,4 +169,4 @@ def test_a_few_rescued_scans_against_many_slightly_worse_cannot_be_told() -> Non
     assert found.p < 0.001
     assert found.side == -1
     assert found.verdict == "cannot be told"
-    assert found.doubts == ["most scans lie on the other side of 0 than their mean"]
+    assert found.doubts == ["the ranks lean the other way than the mean"]

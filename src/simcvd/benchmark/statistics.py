@@ -3,8 +3,8 @@
 Two things make a difference uncertain: which scans happen to be in the test list, and which seed
 a training happened to have. The interval and Wilcoxon's test are about the first: scores are
 averaged over seeds for each scan, then scans are resampled. ``seeds_reach`` is about the second.
-A verdict needs all three to agree, and most scans to lie on its side: Wilcoxon's test looks at how
-many they are, the mean at how far they lie.
+A verdict needs all three to agree, and the test's ranks to lean as the mean does: a few scans far on
+one side can carry the mean while all others lie on the other.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Comparison:
         if not self.p_holm < ALPHA:
             doubts.append(f"p is not below {ALPHA:.2f}")
         if self.side * self.mean < 0:
-            doubts.append("most scans lie on the other side of 0 than their mean")
+            doubts.append("the ranks lean the other way than the mean")
         if not abs(self.mean) > self.seeds_reach:
             doubts.append("seeds alone can differ as much")
         return doubts
