@@ -3,8 +3,8 @@
 Two things make a difference uncertain: which scans happen to be in the test list, and which seed
 a training happened to have. The interval and Wilcoxon's test are about the first: scores are
 averaged over seeds for each scan, then scans are resampled. ``seeds_reach`` is about the second.
-A verdict needs all three to agree, and the test's ranks to lean as the mean does: a few scans far on
-one side can carry the mean while all others lie on the other.
+A verdict needs all three to agree, and the test's ranks to lean as the mean does: a few scans far
+on one side can carry the mean while all others lie on the other.
 """
 
 from __future__ import annotations
