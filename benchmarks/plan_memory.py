@@ -21,7 +21,7 @@ from simcvd.engine.optim import build_optimizers
 from simcvd.engine.settings import TrainConfig
 from simcvd.methods.simcvd import Config, SimCVD
 from simcvd.networks.vnet import VNet
-from simcvd.plan import Plan
+from simcvd.planning import Plan
 from simcvd.types import Batch, Progress, Task
 
 CASES = {

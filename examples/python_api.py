@@ -29,11 +29,15 @@ report = simcvd.check(scans, jobs=1, quiet=True)
 for finding in report.findings:
     print(finding.severity, finding.scan, finding.message)
 
-# %% Prepare once; again, only what changed is done.
+# %% Plan: spacing, patch and network from the scans, each with its reason. Here it only shows.
+plan = simcvd.plan(scans, jobs=1)
+print(f"planned: {plan.spacing} mm, patches of {plan.patch} voxels")
+
+# %% Prepare once; again, only what changed is done. With a plan: **plan.prepare_arguments().
 cache = simcvd.prepare(scans, work / "cache", jobs=1, quiet=True)
 print(f"{len(cache.train)} scans for training, {len(cache.test)} for testing")
 
-# %% Train; the same call goes on where it stopped. Leave out `network` for the benchmark's V-Net.
+# %% Train; the same call goes on where it stopped. `plan=plan` takes the planned network and patch.
 run = simcvd.train(
     cache,
     work / "run",
@@ -48,6 +52,11 @@ model = simcvd.load_model(run)
 image, label = phantoms["scan5"]
 prediction = simcvd.predict(model, image.array, affine=image.affine)
 assert prediction.shape == label.array.shape
+
+# %% Export: one file for others, which runs no code of yours when it is loaded.
+exported = simcvd.export(run, work / "model.zip")
+print(f"{exported.path}: {exported.bytes / 1e6:.1f} MB")
+# All of it in one call, for a folder of scans: simcvd.run(IMAGES, OUT, labels=LABELS)
 
 # %% Evaluate: every metric of every class, then means over cases.
 scores = simcvd.evaluate(prediction, label.array, spacing=size.spacing, class_names={1: "chamber"})

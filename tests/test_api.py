@@ -13,6 +13,7 @@ from tests.small import LABELED, NETWORK, write_scans
 
 import simcvd
 from simcvd.data.cache import Cache
+from simcvd.engine.log import read_log
 from simcvd.inference.model import Model
 from simcvd.types import SimcvdError
 
@@ -102,6 +103,25 @@ def test_scores_by_hand_and_the_same_from_files(tmp_path: Path) -> None:
     folders = simcvd.evaluate(tmp_path / "p", tmp_path / "r")
     assert files[0].values == folders[0].values == score.values
     assert simcvd.summarise(scores)[0].means["dice"].mean == score.values["dice"]
+
+
+def test_a_plan_decides_a_training_and_the_run_becomes_one_file(tmp_path: Path) -> None:
+    source = write_scans(tmp_path / "scans")
+    made = simcvd.plan(source, jobs=1).smaller(widths_factor=0.1, iterations=2)
+    simcvd.write_plan(made, tmp_path / "plan.toml")
+    plan = simcvd.read_plan(tmp_path / "plan.toml")
+    cache = simcvd.prepare(
+        source, tmp_path / "cache", jobs=1, quiet=True, **plan.prepare_arguments()
+    )
+    run = simcvd.train(
+        cache, tmp_path / "run", labeled=LABELED, plan=plan, settings={"train.iterations": 1}
+    )
+    exported = simcvd.export(run, tmp_path / "model.zip")
+    one, two = simcvd.load_model(run).spec, simcvd.load_model(exported.path).spec
+    assert one == two
+    assert one.patch == plan.patch
+    assert one.network["widths"] == plan.widths
+    assert len(read_log(run)) == 1  # the settings are stronger than the plan
 
 
 def test_arrays_are_not_scored_against_what_they_do_not_fit() -> None:

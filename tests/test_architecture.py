@@ -24,7 +24,7 @@ RANKS = (
     ("data", "methods"),
     ("inference",),
     ("engine",),
-    ("experiments", "benchmark", "report", "demo", "plan", "run", "share", "info"),
+    ("experiments", "benchmark", "report", "demo", "planning", "pipeline", "share", "info"),
     ("cli", "api"),
     ("__init__",),
 )

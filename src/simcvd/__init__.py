@@ -1,8 +1,8 @@
 """Semi-supervised segmentation of 3D medical scans.
 
-``simcvd.check``, ``prepare``, ``train``, ``predict``, ``evaluate`` and their companions are the
-functions of `simcvd.api`, which is imported when the first of them is asked for: importing the
-package itself costs no time.
+``simcvd.run``, ``check``, ``plan``, ``prepare``, ``train``, ``predict``, ``evaluate``, ``export``
+and their companions are the functions of `simcvd.api`, which is imported when the first of them
+is asked for: importing the package itself costs no time.
 """
 
 from importlib import import_module
@@ -10,29 +10,41 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simcvd.api import (
+        Plan,
         SimcvdError,
         check,
         evaluate,
+        export,
         load_model,
+        plan,
         predict,
         prepare,
+        read_plan,
+        run,
         score_run,
         summarise,
         train,
+        write_plan,
         write_scans,
     )
 
 __version__ = "0.1.0"
 __all__ = [
+    "Plan",
     "SimcvdError",
     "check",
     "evaluate",
+    "export",
     "load_model",
+    "plan",
     "predict",
     "prepare",
+    "read_plan",
+    "run",
     "score_run",
     "summarise",
     "train",
+    "write_plan",
     "write_scans",
 ]
 

@@ -26,18 +26,28 @@ from simcvd.files import write_text
 from simcvd.inference.model import Model, load_model
 from simcvd.inference.predict import Compute, pick_device, predict_scan
 from simcvd.networks.build import Factory
+from simcvd.pipeline import run
+from simcvd.planning import Plan, read_plan, write_plan
+from simcvd.planning import make_plan as plan
+from simcvd.share import export_run as export
 from simcvd.types import SimcvdError, Triple, Volume
 
 __all__ = [
+    "Plan",
     "SimcvdError",
     "check",
     "evaluate",
+    "export",
     "load_model",
+    "plan",
     "predict",
     "prepare",
+    "read_plan",
+    "run",
     "score_run",
     "summarise",
     "train",
+    "write_plan",
     "write_scans",
 ]
 
@@ -78,20 +88,23 @@ def train(
     *,
     labeled: int,
     method: str = "simcvd",
+    plan: Plan | None = None,
     network: NetworkConfig | Factory | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train in the folder ``out``, or go on there from its last checkpoint; returns the folder.
 
     cache: what `prepare` returned, or its folder. labeled: how many training scans count as
-    labelled. settings: what ``--set`` takes, such as ``{"train.iterations": 400}``.
+    labelled. plan: patch, network and schedule of a plan that the cache was prepared by.
+    settings: what ``--set`` takes, such as ``{"train.iterations": 400}``; over those of the plan.
     network: sizes of the V-Net, or a `Factory` of any other network: a function or class of
     ``(*, channels, classes, distance)``, to be given again to `load_model`.
     Raises as `simcvd.engine.loop.train`: SimcvdError for settings that do not fit, Interrupted
     on Ctrl-C, after a checkpoint.
     """
     root = cache.root if isinstance(cache, Cache) else Path(cache)
-    chosen = [f"{name}={value!r}" for name, value in (settings or {}).items()]
+    chosen = list(plan.settings(method)) if plan else []
+    chosen += [f"{name}={value!r}" for name, value in (settings or {}).items()]
     return loop.train(
         root, Path(out), method=method, labeled=labeled, settings=chosen, network=network
     )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from simcvd.data.check import check
 from simcvd.data.prepare import prepare
 from simcvd.types import SimcvdError
 
@@ -84,6 +85,53 @@ def test_image_and_label_of_different_geometry(folders: Path, change: str) -> No
     assert "spacing (1, 1, 2) mm, origin (0, 0, 0) mm" in message
     shown = {"spacing": "(1, 1, 2.1)", "origin": "(0.6, 0, 0)", "flip": "(0, -1, 0)"}
     assert shown[change] in message
+
+
+def halved(label: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A label at twice the resolution, every voxel divided into eight."""
+    fine = affine @ np.diag([0.5, 0.5, 0.5, 1.0])
+    fine[:3, 3] = (affine @ [-0.25, -0.25, -0.25, 1])[:3]
+    return label.repeat(2, 0).repeat(2, 1).repeat(2, 2), fine
+
+
+def test_a_label_on_another_grid_is_resampled_where_that_is_asked_for(folders: Path) -> None:
+    label = ball()
+    label[2, 3, 1] = 7  # another class, of one voxel
+    save(folders / "labels" / "b.nii.gz", *halved(label, AFFINE))
+    assert "give --resample-labels" in complaint(folders)
+    report = check(folders, jobs=1, quiet=True, resample_labels=True)
+    assert report.errors == 0
+    (warned,) = (finding for finding in report.findings if finding.kind == "geometry")
+    assert "holds 100% of the labelled volume" in warned.message
+    out = folders.parent / "cache"
+    cache = prepare(folders, out, jobs=1, quiet=True, resample_labels=True)
+    assert np.array_equal(np.array([0, 1, 7])[cache.case("b").label], label)
+    with pytest.raises(SimcvdError, match="grid is not that"):  # nor taken from before
+        prepare(folders, out, jobs=1, quiet=True)
+
+
+def test_an_oblique_label_is_resampled_to_where_it_lies_in_the_world(folders: Path) -> None:
+    turned = AFFINE.copy()
+    c, s = np.cos(0.3), np.sin(0.3)
+    turned[:3, :3] = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ AFFINE[:3, :3]
+    middle = (np.array([12, 10, 8]) - 1) / 2
+    turned[:3, 3] = AFFINE[:3, :3] @ middle - turned[:3, :3] @ middle
+    # A column round the axis of the turn, which a turn leaves where it is.
+    x, y = np.meshgrid(np.arange(12) - 5.5, np.arange(10) - 4.5, indexing="ij")
+    column = np.repeat((np.hypot(x, y) < 3.2).astype(np.uint8)[..., None], 8, axis=2)
+    save(folders / "labels" / "b.nii.gz", column, turned)
+    cache = prepare(folders, folders.parent / "c", jobs=1, quiet=True, resample_labels=True)
+    read = np.asarray(cache.case("b").label)
+    assert (read != column).mean() < 0.02
+    assert read.sum() == pytest.approx(column.sum(), rel=0.05)
+
+
+def test_a_label_beside_its_scan_cannot_be_resampled(folders: Path) -> None:
+    away = AFFINE.copy()
+    away[0, 3] = 100
+    save(folders / "labels" / "b.nii.gz", ball(), away)
+    with pytest.raises(SimcvdError, match="Nothing that is labelled lies within the scan"):
+        prepare(folders, folders.parent / "c", jobs=1, quiet=True, resample_labels=True)
 
 
 def test_a_label_stored_along_other_axes_of_the_same_grid_is_fine(folders: Path) -> None:

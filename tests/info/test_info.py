@@ -20,9 +20,9 @@ from simcvd.engine.loop import train
 from simcvd.engine.score_run import score_run
 from simcvd.experiments import select
 from simcvd.info import describe
-from simcvd.plan import Plan, write_plan
-from simcvd.run.command import Request
-from simcvd.run.presets import PRESETS
+from simcvd.pipeline.command import Request
+from simcvd.pipeline.presets import PRESETS
+from simcvd.planning import Plan, write_plan
 from simcvd.share import export_run
 from simcvd.types import SimcvdError
 

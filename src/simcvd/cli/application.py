@@ -26,6 +26,10 @@ Stride = Annotated[
 ]
 Fast = Annotated[bool, typer.Option("--fast", help="Few windows; may cost some accuracy.")]
 
+ResampleLabels = Annotated[
+    bool,
+    typer.Option("--resample-labels", help="Read a label on another grid on its scan's."),
+]
 PlanFile = Annotated[
     Path | None, typer.Option("--plan", help="What `simcvd plan` wrote, edited or not.")
 ]

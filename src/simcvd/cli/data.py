@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from simcvd.cli.application import PlanFile, app
+from simcvd.cli.application import PlanFile, ResampleLabels, app
 from simcvd.cli.arguments import margin_of, numbers
 
 
@@ -15,6 +15,7 @@ from simcvd.cli.arguments import margin_of, numbers
 def check(
     source: Annotated[Path, typer.Argument(help="Folder of scans, in any layout of the docs.")],
     labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
+    resample_labels: ResampleLabels = False,
     json: Annotated[Path | None, typer.Option(help="File for the report as JSON.")] = None,
     fix: Annotated[Path | None, typer.Option(help="New folder for mended copies.")] = None,
     splits: Annotated[
@@ -37,7 +38,13 @@ def check(
     if patient_pattern and not splits:
         raise SimcvdError("--patient-pattern goes with --splits; give both")
     report, found = check_source(
-        source, labels, jobs, quiet=False, splits=splits, patient=patient_pattern
+        source,
+        labels,
+        jobs,
+        quiet=False,
+        resample_labels=resample_labels,
+        splits=splits,
+        patient=patient_pattern,
     )
     show(report, Console())
     if json:
@@ -52,6 +59,7 @@ def plan(
     source: Annotated[Path, typer.Argument(help="Folder of scans, in any layout of the docs.")],
     out: Annotated[Path, typer.Option(help="File of the plan, such as plan.toml.")],
     labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
+    resample_labels: ResampleLabels = False,
     memory: Annotated[
         float | None, typer.Option(metavar="GB", help="For training; by default 70 % of the free.")
     ] = None,
@@ -61,10 +69,12 @@ def plan(
     jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
 ) -> None:
     """Choose spacing, normalisation, patch and network from all scans; a file to look over."""
-    from simcvd.plan import make_plan, write_plan
+    from simcvd.planning import make_plan, write_plan
 
     limit = int(memory * 2**30) if memory is not None else None
-    made = make_plan(source, labels, memory=limit, jobs=jobs, quiet=False)
+    made = make_plan(
+        source, labels, resample_labels=resample_labels, memory=limit, jobs=jobs, quiet=False
+    )
     write_plan(made.quick() if quick else made, out)
     print(out.read_text(encoding="utf-8"))
     print(f"the plan: {out}")
@@ -75,6 +85,7 @@ def prepare(
     source: Annotated[Path, typer.Argument(help="Folder of scans, in any layout of the docs.")],
     out: Annotated[Path, typer.Option(help="Folder of the prepared cache.")],
     labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
+    resample_labels: ResampleLabels = False,
     spacing: Annotated[
         str | None, typer.Option(metavar="MM [MM MM]", help="Voxel size: one number or three.")
     ] = None,
@@ -98,7 +109,7 @@ def prepare(
 
     chosen: dict[str, Any] = {}
     if plan:
-        from simcvd.plan import read_plan
+        from simcvd.planning import read_plan
 
         chosen = read_plan(plan).prepare_arguments()
     given = {
@@ -108,7 +119,15 @@ def prepare(
         "crop": crop,
     }
     chosen |= {name: value for name, value in given.items() if value is not None}
-    cache = run(source, out, labels=labels, margin=margin_of(margin), jobs=jobs, **chosen)
+    cache = run(
+        source,
+        out,
+        labels=labels,
+        resample_labels=resample_labels,
+        margin=margin_of(margin),
+        jobs=jobs,
+        **chosen,
+    )
     have = sum(entry.has_label for entry in cache.manifest.cases.values())
     print(
         f"{out}: {len(cache.train)} training and {len(cache.test)} test scans, {have} with a label"

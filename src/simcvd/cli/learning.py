@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from simcvd.cli.application import Fast, PlanFile, Settings, Stride, app
+from simcvd.cli.application import Fast, PlanFile, ResampleLabels, Settings, Stride, app
 
 
 @app.command()
@@ -23,12 +23,15 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print plan, time and memory; write nothing.")
     ] = False,
+    resample_labels: ResampleLabels = False,
     jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
 ) -> None:
     """Everything: check, plan, train with and without the unlabelled scans, segment all scans."""
-    from simcvd import run as whole
+    from simcvd import pipeline
 
-    (whole.dry_run if dry_run else whole.run)(images, labels, out, preset=preset, jobs=jobs)
+    (pipeline.dry_run if dry_run else pipeline.run)(
+        images, out, labels=labels, preset=preset, resample_labels=resample_labels, jobs=jobs
+    )
 
 
 @app.command()
@@ -47,7 +50,7 @@ def train(
 
     planned: tuple[str, ...] = ()
     if plan:
-        from simcvd.plan import read_plan
+        from simcvd.planning import read_plan
 
         planned = read_plan(plan).settings(method)
     named = {"iterations": iterations, "seed": seed}
@@ -142,6 +145,10 @@ def benchmark(
     ] = None,
     jobs: Annotated[int, typer.Option(help="Runs side by side on this machine.")] = 1,
     dask: Annotated[str | None, typer.Option(help="Address of a Dask scheduler.")] = None,
+    patient_pattern: Annotated[
+        str | None,
+        typer.Option(metavar="REGEX", help="Which part of a scan's name is the patient."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is missing.")] = False,
     only_tables: Annotated[
         bool, typer.Option("--only-tables", help="Write the tables of what is done.")
@@ -166,6 +173,7 @@ def benchmark(
         seeds=seed,
         jobs=jobs,
         dask=dask,
+        patient=patient_pattern,
         mode="dry" if dry_run else "tables" if only_tables else "run",
     )
 

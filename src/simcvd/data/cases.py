@@ -23,7 +23,7 @@ from simcvd.data.dicom_files import files_below, is_dicom
 from simcvd.data.io import read_label, spacing_of, suffix_of
 from simcvd.data.listing import SourceCase
 from simcvd.data.preprocess import Preprocessing, label_to_network, to_network
-from simcvd.data.reading import grid_difference, read_case_label, read_channels
+from simcvd.data.reading import label_on_scan, read_case_label, read_channels
 from simcvd.distance import signed_distance
 from simcvd.files import CannotWrite
 from simcvd.types import SimcvdError, Volume
@@ -47,11 +47,14 @@ class Job:
     def recipe(self) -> dict[str, Any]:
         """All settings the result depends on. Labels play no part in an unlabelled scan's."""
         labels = list(self.label_values) if self.case.label else None
+        # Named where it holds alone: what was prepared before there was a choice stays current.
+        resampled = {"resample_label": True} if labels and self.case.resample_label else {}
         return {
             "format": FORMAT,
             "preprocessing": self.preprocessing.to_json(),
             "channels": self.channels,
             "label_values": labels,
+            **resampled,
         }
 
 
@@ -154,7 +157,8 @@ def prepare_case(job: Job) -> list[str]:
         with _collected(problems):
             label = read_case_label(job.case)
     if image and label:
-        problems += _geometry_problems(job.case, image, label)
+        with _collected(problems):
+            label = label_on_scan(job.case, image, label)
     if label and job.case.label:
         problems += _value_problems(job.case.label, label, job.label_values)
     problems += _crop_problems(job, label)
@@ -182,16 +186,6 @@ def cannot_write(place: Path, error: OSError) -> CannotWrite:
         f"{place}: {what} ({error.strerror or error}). What was prepared before is whole and "
         "is kept. Make room or mend the folder's rights, and run the same command again."
     )
-
-
-def _geometry_problems(case: SourceCase, image: Volume, label: Volume) -> list[str]:
-    difference = grid_difference(image, label)
-    if difference is None:
-        return []
-    return [
-        f"{case.label}: the label's grid is not that of its scan {case.images[0]}. {difference} "
-        "Draw or resample the label on the scan's own grid."
-    ]
 
 
 def _crop_problems(job: Job, label: Volume | None) -> list[str]:
@@ -244,7 +238,7 @@ def _write_case(job: Job, image: Volume, label: Volume | None) -> None:
         "shape": prepared.array.shape[1:],
         "affine": prepared.affine.tolist(),
         "spacing": spacing_of(prepared.affine),
-        "notes": list(image.notes),
+        "notes": [*image.notes, *(label.notes if label else ())],
         "label_found": None if label is None else np.unique(label.array).tolist(),
     }
     _write_folder(job.folder, arrays, info)

@@ -21,6 +21,7 @@ def check(
     source: Path | str,
     *,
     labels: Path | str | None = None,
+    resample_labels: bool = False,
     splits: bool = False,
     patient: str | None = None,
     jobs: int | None = None,
@@ -28,15 +29,23 @@ def check(
 ) -> CheckReport:
     """Read all scans and labels of `source` and report everything that is wrong with them.
 
-    labels: folder of label maps when `source` is a plain folder of scans. splits: look for what
-    makes test scores too good, too. patient: a regular expression over the scans' names, whose
-    first group, or all it matches, is the patient; goes with splits. jobs: processes; None takes
-    as many as there are processors. Never writes anything.
+    labels: folder of label maps when `source` is a plain folder of scans. resample_labels: as
+    `prepare` takes it. splits: look for what makes test scores too good, too. patient: a regular
+    expression over the scans' names, whose first group, or all it matches, is the patient; goes
+    with splits. jobs: processes; None takes as many as there are processors. Never writes anything.
     Raises SimcvdError only if `source` holds no scans that can be listed, or for a pattern that
     is none or matches no name.
     """
     folder = Path(labels) if labels else None
-    report, _ = check_source(Path(source), folder, jobs, quiet, splits=splits, patient=patient)
+    report, _ = check_source(
+        Path(source),
+        folder,
+        jobs,
+        quiet,
+        resample_labels=resample_labels,
+        splits=splits,
+        patient=patient,
+    )
     return report
 
 
@@ -46,12 +55,13 @@ def check_source(
     jobs: int | None,
     quiet: bool,
     *,
+    resample_labels: bool = False,
     splits: bool = False,
     patient: str | None = None,
 ) -> tuple[CheckReport, Source]:
     """As `check`, with the data set that was recognised, for `mend`."""
     start = time.perf_counter()
-    found = _recognised(source, labels)
+    found = _recognised(source, labels, resample_labels)
     leaks = _patients(found, patient) if splits else []  # a wrong pattern shows before hours pass
     facts = examine_all(found, jobs, "checking", quiet)
     notes: list[str] = []
@@ -123,9 +133,9 @@ def examine_all(found: Source, jobs: int | None, verb: str, quiet: bool) -> list
     return sorted(results, key=lambda one: one.case.name)
 
 
-def _recognised(source: Path, labels: Path | None) -> Source:
+def _recognised(source: Path, labels: Path | None, resample_labels: bool) -> Source:
     try:
-        return recognise(source, labels)
+        return recognise(source, labels, resample_labels=resample_labels)
     except SimcvdError:
         # Scans in no known layout can still be looked at, as scans without labels.
         if labels is not None or not source.is_dir() or (source / "dataset.json").exists():

@@ -17,7 +17,9 @@ from simcvd.data.listing import SourceCase
 from simcvd.data.preprocess import Preprocessing, canonical
 from simcvd.data.reading import (
     GEOMETRY_TOLERANCE,
+    OTHER_FILE,
     grid_difference,
+    label_on_scan,
     read_case_label,
     same_grid,
     voxels_apart,
@@ -90,7 +92,7 @@ def examine(question: Question) -> CaseFacts:
     image = _image(case, question.channels, notes)
     label = _label(case, notes) if case.label else None
     if image and label and case.label:
-        _compare_grids(case, image, label, notes)
+        label = _on_scan(case, image, label, notes)
     return CaseFacts(
         case=case,
         image=_image_facts(image) if image else None,
@@ -110,7 +112,7 @@ def _image(case: SourceCase, channels: int, notes: Notes) -> Volume | None:
     if len(volumes) < len(case.images):
         return None
     for path, volume in zip(case.images[1:], volumes[1:], strict=True):
-        if difference := grid_difference(volumes[0], volume):
+        if difference := grid_difference(volumes[0], volume, OTHER_FILE):
             message = f"{path}: its grid is not that of {case.images[0]}. {difference}"
             notes.add("error", "geometry", path, message)
             return None
@@ -177,15 +179,14 @@ def _whole(path: Path, array: np.ndarray, notes: Notes) -> np.ndarray | None:
     return whole.astype(np.int32)
 
 
-def _compare_grids(case: SourceCase, image: Volume, label: Volume, notes: Notes) -> None:
+def _on_scan(case: SourceCase, image: Volume, label: Volume, notes: Notes) -> Volume:
+    """The label as `prepare` takes it; itself where that is refused."""
     path = case.label or Path()
     apart = voxels_apart(image, label)
     if apart > GEOMETRY_TOLERANCE:
-        message = (
-            f"{path}: the label's grid is not that of its scan {case.images[0]}. "
-            f"{grid_difference(image, label)} Draw or resample the label on the scan's own grid."
-        )
-        notes.add("error", "geometry", path, message)
+        with notes.errors("geometry", path):
+            label = label_on_scan(case, image, label)
+            notes.add("warning", "geometry", path, label.notes[-1])
     elif apart > ROUNDING:
         message = (
             f"{path}: the label's header lies {apart:.2g} of a voxel off its scan "
@@ -193,6 +194,7 @@ def _compare_grids(case: SourceCase, image: Volume, label: Volume, notes: Notes)
         )
         mendable = same_grid(image, label) and not case.masks and suffix_of(path) not in HDF5
         notes.add("warning", "geometry", path, message, fixable=mendable)
+    return label
 
 
 def _image_facts(image: Volume) -> ImageFacts:

@@ -19,12 +19,14 @@ class SourceCase:
 
     masks: (value, file) of every class where classes are files; label is then their folder.
     A DICOM series is one path: its folder, or ``folder#SeriesInstanceUID``.
+    resample_label: whether a label on another grid is read on the scan's, not refused.
     """
 
     name: str
     images: tuple[Path, ...]
     label: Path | None
     masks: tuple[tuple[int, Path], ...] = ()
+    resample_label: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

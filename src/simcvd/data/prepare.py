@@ -43,6 +43,7 @@ def prepare(
     out: Path | str,
     *,
     labels: Path | str | None = None,
+    resample_labels: bool = False,
     spacing: tuple[float, ...] | None = None,
     normalization: str | None = None,
     window: tuple[float, float] | None = None,
@@ -54,6 +55,7 @@ def prepare(
     """Recognise the scans in `source`, prepare them into the cache `out`, and open it.
 
     labels: folder of label maps when `source` is a plain folder of scans.
+    resample_labels: read labels that lie on another grid on their scan's, instead of refusing.
     spacing: one or three mm values to resample to; None keeps each scan's own.
     normalization: "none", "zscore" or "ct"; None takes the source's default.
     window: (low, high) in Hounsfield units for "ct".
@@ -62,7 +64,8 @@ def prepare(
     Raises SimcvdError with every problem found in any case, or when the disk is full.
     """
     source, out = Path(source), Path(out)
-    found = recognise(source, Path(labels) if labels else None)
+    folder = Path(labels) if labels else None
+    found = recognise(source, folder, resample_labels=resample_labels)
     settings = _settings(found.preprocessing, spacing, normalization, window)
     settings = replace(settings, crop=cast(Crop, crop), margin=margin)
     found = replace(found, preprocessing=settings)

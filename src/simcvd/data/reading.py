@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import affine_transform
 
 from simcvd.data.io import describe_affine, read_image, read_label, spacing_of
 from simcvd.data.listing import SourceCase
@@ -13,6 +15,7 @@ from simcvd.types import IntTriple, SimcvdError, Volume
 
 # Image and label may differ by rounding of their headers, not by more of a voxel than this.
 GEOMETRY_TOLERANCE = 0.1
+OTHER_FILE = ("other file", "file")
 
 
 def read_channels(paths: tuple[Path, ...], channels: int) -> Volume:
@@ -21,7 +24,7 @@ def read_channels(paths: tuple[Path, ...], channels: int) -> Volume:
         return read_image(paths[0], channels=channels)
     volumes = [read_image(path) for path in paths]
     for path, volume in zip(paths[1:], volumes[1:], strict=True):
-        if difference := grid_difference(volumes[0], volume):
+        if difference := grid_difference(volumes[0], volume, OTHER_FILE):
             raise SimcvdError(f"{path}: its grid is not that of {paths[0]}. {difference}")
     return Volume(
         array=np.concatenate([v.array for v in volumes]),
@@ -44,7 +47,8 @@ def read_case_label(case: SourceCase) -> Volume:
     label = np.zeros(first.array.shape, np.int32)
     for value, path, mask in masks:
         if not same_grid(first, mask):
-            difference = grid_difference(first, mask) or "Its axes are stored in another order."
+            difference = grid_difference(first, mask, OTHER_FILE)
+            difference = difference or "Its axes are stored in another order."
             raise SimcvdError(f"{path}: its grid is not that of {masks[0][1]}. {difference}")
         inside = mask.array > 0
         if taken := sorted(set(np.unique(label[inside]).tolist()) - {0}):
@@ -55,6 +59,61 @@ def read_case_label(case: SourceCase) -> Volume:
             )
         label[inside] = value
     return Volume(array=label, affine=first.affine)
+
+
+def label_on_scan(case: SourceCase, image: Volume, label: Volume) -> Volume:
+    """The label if its grid is the scan's; else read on that grid, where the case allows it.
+
+    A note on the result says that it was, and how much of what is labelled the scan holds. Raises
+    SimcvdError where the case does not allow it, or nothing that is labelled lies in the scan.
+    """
+    difference = grid_difference(image, label)
+    if difference is None:
+        return label
+    found = f"{case.label}: the label's grid is not that of its scan {case.images[0]}. {difference}"
+    if not case.resample_label:
+        raise SimcvdError(
+            f"{found} Draw the label on the scan's own grid, or give --resample-labels if both "
+            "headers are right."
+        )
+    read = replace(label, array=_read_on(image, label), affine=image.affine)
+    had, has = _labelled_mm3(label), _labelled_mm3(read)
+    if had and not has:
+        raise SimcvdError(
+            f"{found} Nothing that is labelled lies within the scan, so resampling finds "
+            "background only. One of the two headers is wrong: correct it."
+        )
+    share = f", which holds {100 * has / had:.0f}% of the labelled volume" if had else ""
+    note = f"{case.label}: resampled to the grid of its scan{share}"
+    return replace(read, notes=(*label.notes, note))
+
+
+def _read_on(image: Volume, label: Volume) -> np.ndarray:
+    """``[X, Y, Z]`` on the image's grid: each value's share linearly, then the largest.
+
+    Outside its own grid a label is background.
+    """
+    link = np.linalg.inv(label.affine) @ image.affine
+    best = np.full(_shape(image), -np.inf, np.float32)
+    result = np.zeros(_shape(image), label.array.dtype)
+    for value in {0, *np.unique(label.array).tolist()}:
+        share = affine_transform(
+            (label.array == value).astype(np.float32),
+            link[:3, :3],
+            link[:3, 3],
+            output_shape=_shape(image),
+            order=1,
+            mode="grid-constant",
+            cval=float(value == 0),
+        )
+        better = share > best
+        best[better] = share[better]
+        result[better] = value
+    return result
+
+
+def _labelled_mm3(label: Volume) -> float:
+    return float(np.count_nonzero(label.array) * np.prod(spacing_of(label.affine)))
 
 
 def _mask(path: Path) -> Volume:
@@ -74,12 +133,17 @@ def same_grid(first: Volume, second: Volume) -> bool:
     return _shape(first) == _shape(second) and _apart(first, second) <= GEOMETRY_TOLERANCE
 
 
-def grid_difference(image: Volume, label: Volume) -> str | None:
-    """None if both grids cover the same voxels of the world, in whatever order they keep them."""
+def grid_difference(
+    image: Volume, label: Volume, called: tuple[str, str] = ("scan", "label")
+) -> str | None:
+    """None if both grids cover the same voxels of the world, in whatever order they keep them.
+
+    called: what the two are in the sentence that says how they differ.
+    """
     if voxels_apart(image, label) <= GEOMETRY_TOLERANCE:
         return None
     described = [f"{_shape(v)}, {describe_affine(v.affine)}" for v in (image, label)]
-    return f"First: {described[0]}. Second: {described[1]}."
+    return f"The {called[0]}: {described[0]}. The {called[1]}: {described[1]}."
 
 
 def voxels_apart(image: Volume, label: Volume) -> float:

@@ -29,12 +29,21 @@ LA_LABELS = {0: "background", 1: "left atrium"}
 LA_NAME = re.compile(r"[A-Z0-9]{20}")
 
 
-def recognise(source: Path, labels: Path | None = None) -> Source:
+def recognise(source: Path, labels: Path | None = None, *, resample_labels: bool = False) -> Source:
     """Look at the folder `source` and say what it is.
 
     labels: the folder of label maps, when `source` itself is a folder of scans.
+    resample_labels: accept labels on another grid than their scan's.
     Raises SimcvdError with the layouts that would be recognised when none fits.
     """
+    found = _recognised(source, labels)
+    if not resample_labels:
+        return found
+    cases = {name: replace(case, resample_label=True) for name, case in found.cases.items()}
+    return replace(found, cases=cases)
+
+
+def _recognised(source: Path, labels: Path | None) -> Source:
     if not source.is_dir():
         raise SimcvdError(f"{source}: there is no such folder.")
     if labels is not None and not labels.is_dir():

@@ -146,7 +146,7 @@ def _score_pair(pair: tuple[str, Path, Path, Mapping[int, str] | None]) -> list[
 
 def _check_geometry(predicted: Path, prediction: Volume, wanted: Path, reference: Volume) -> None:
     """Refuse grids that do not cover the same voxels of the world, in whatever axis order."""
-    if found := grid_difference(prediction, reference):
+    if found := grid_difference(prediction, reference, ("prediction", "reference")):
         raise SimcvdError(
             f"{predicted} and its reference {wanted} lie on different grids. {found} "
             "Resample the prediction to the reference."

@@ -182,7 +182,10 @@ def predict_job(model: Model, job: Job, compute: Compute, wanted: Wanted, start:
     how = fitted(model, scan, shape, compute.windows(model))
     need = needed(model, scan, shape, how)
     keep_freed_memory(need < KEPT_BELOW and torch.device(how.device).type == "cpu")
-    text = f"{job.name}: {_by(_sizes(scan))} voxels, needs {_gb(need)}"
+    patch = model.spec.patch
+    small = any(n < p for n, p in zip(_sizes(scan), patch, strict=True))
+    filled = f", filled up with 0 to the patch of {_by(patch)}" if small else ""
+    text = f"{job.name}: {_by(_sizes(scan))} voxels{filled}, needs {_gb(need)}"
     advance = start(text, grid_of(_sizes(scan), how).count)
     with _maps(job, shape, affine, model.spec.classes, wanted) as (probabilities, entropy):
         maps = SourceMaps(shape, box, probabilities, entropy)

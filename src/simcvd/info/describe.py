@@ -16,7 +16,7 @@ from simcvd.data.cache import Cache, read_json
 from simcvd.inference.model import DESCRIPTION, SETTINGS, load_model, model_files
 from simcvd.info.record import Info
 from simcvd.info.training import describe_run
-from simcvd.plan import Plan, read_plan
+from simcvd.planning import Plan, read_plan
 from simcvd.types import SimcvdError
 
 
@@ -171,6 +171,7 @@ def describe_work(path: Path) -> Info:
     missing = [name for name, done in stages.items() if not done]
     words = ["simcvd", "run", "--images", asked["images"]]
     words += ["--labels", asked["labels"]] if asked["labels"] else []
+    words += ["--resample-labels"] if asked.get("resample_labels") else []
     again = shlex.join([*words, "--out", str(path), "--preset", asked["preset"]])
     state = f"not finished: not yet {missing[0]}; resumable" if missing else "finished"
     use = f"simcvd predict {shlex.quote(str(path / 'model'))} SCANS --out DIR"

@@ -7,7 +7,7 @@ from math import prod
 from typing import Any, Literal
 
 from simcvd.data.preprocess import Normalization, Preprocessing
-from simcvd.plan.memory import step_bytes
+from simcvd.planning.memory import step_bytes
 from simcvd.transforms.spatial import Augmentation
 from simcvd.types import IntTriple, SimcvdError, Triple
 

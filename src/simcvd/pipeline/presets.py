@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from simcvd.plan import Plan
+from simcvd.planning import Plan
 from simcvd.types import SimcvdError
 
 PresetName = Literal["quick", "standard", "full"]

@@ -18,9 +18,9 @@ from simcvd.inference.predict import pick_device
 from simcvd.inference.sliding_window import Windows, grid_of
 from simcvd.methods.base import default_config
 from simcvd.networks.autocast import autocast, autocast_dtype
-from simcvd.plan import Plan
-from simcvd.run.compare import CONTROL, SIMCVD
-from simcvd.run.presets import Folds
+from simcvd.pipeline.compare import CONTROL, SIMCVD
+from simcvd.pipeline.presets import Folds
+from simcvd.planning import Plan
 from simcvd.types import Batch, IntTriple, Progress, Task
 
 # A patch this large is measured in a second or two; a larger one is scaled from it.

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from simcvd.pipeline.compare import CONTROL, SIMCVD, answer, better
+from simcvd.pipeline.presets import FULL, QUICK, STANDARD, Preset, divide
 from simcvd.report.results import Result
-from simcvd.run.compare import CONTROL, SIMCVD, answer, better
-from simcvd.run.presets import FULL, QUICK, STANDARD, Preset, divide
 from simcvd.types import SimcvdError
 
 

@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 
 from simcvd.engine.settings import describe, fits, tuples
 from simcvd.files import write_text
-from simcvd.plan.record import Plan
+from simcvd.planning.record import Plan
 from simcvd.types import SimcvdError
 
 HEAD = """\

@@ -18,9 +18,9 @@ from simcvd.engine.loop import train
 from simcvd.engine.score_run import score_run
 from simcvd.engine.scores import LEVEL, Score
 from simcvd.files import replace_into
-from simcvd.plan import Plan
+from simcvd.pipeline.presets import Folds
+from simcvd.planning import Plan
 from simcvd.report.results import Result, difference, load_result
-from simcvd.run.presets import Folds
 
 CONTROL, SIMCVD = "supervised", "simcvd"
 TITLES = {CONTROL: "Supervised V-Net", SIMCVD: "SimCVD"}

@@ -21,8 +21,8 @@ from rich.console import Console
 
 from simcvd.data.phantom import PhantomSettings, write_phantoms
 from simcvd.engine.run import read_config
-from simcvd.plan import make_plan, read_plan, write_plan
-from simcvd.run import dry_run, run
+from simcvd.pipeline import dry_run, run
+from simcvd.planning import make_plan, read_plan, write_plan
 from simcvd.types import SimcvdError
 
 SCANS, LABELED = 7, 4
@@ -133,7 +133,13 @@ def test_a_dry_run_tells_the_cost_and_writes_nothing(scans: Path, tmp_path: Path
     before = sorted(tmp_path.rglob("*")), sorted(scans.rglob("*"))
     said = io.StringIO()
     console = Console(file=said, width=200)
-    dry_run(scans / "images", scans / "labels", tmp_path / "work", preset="quick", console=console)
+    dry_run(
+        scans / "images",
+        tmp_path / "work",
+        labels=scans / "labels",
+        preset="quick",
+        console=console,
+    )
     assert (sorted(tmp_path.rglob("*")), sorted(scans.rglob("*"))) == before
     assert "spacing = [5.0, 5.0, 6.0]" in said.getvalue()
     assert "4 labelled scans: in each of 2 folds, 2 are held out" in said.getvalue()
@@ -145,7 +151,7 @@ def test_a_folder_without_a_readable_scan(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     (tmp_path / "images" / "notes.txt").write_text("no scan")
     with pytest.raises(SimcvdError, match="images"):
-        run(tmp_path / "images", tmp_path / "labels", tmp_path / "work")
+        run(tmp_path / "images", tmp_path / "work", labels=tmp_path / "labels")
     assert not (tmp_path / "work").exists()
 
 
@@ -154,9 +160,41 @@ def test_a_scan_that_cannot_be_read_is_named_before_any_training(
 ) -> None:
     shutil.copytree(scans, tmp_path / "scans")
     (tmp_path / "scans" / "images" / "phantom_006.nii.gz").write_bytes(b"no gzip")
-    with pytest.raises(SimcvdError, match="1 errors to mend"):
-        run(tmp_path / "scans" / "images", tmp_path / "scans" / "labels", tmp_path / "work")
-    assert not (tmp_path / "work" / "cache").exists()
+    with pytest.raises(SimcvdError, match="errors listed above, 1 in all"):
+        run(tmp_path / "scans" / "images", tmp_path / "work", labels=tmp_path / "scans" / "labels")
+    assert not (tmp_path / "work").exists()  # nothing in the way of a folder of mended copies
+
+
+def test_what_is_wrong_with_the_files_comes_before_what_follows_from_it(tmp_path: Path) -> None:
+    settings = PhantomSettings(shape=(16, 16, 16))
+    write_phantoms(tmp_path, 3, 0, test=0, labeled=2, settings=settings)
+    for label in (tmp_path / "labels").iterdir():
+        label.rename(label.with_name(f"of_{label.name}"))  # so that no scan has one
+    said = io.StringIO()
+    console = Console(file=said, width=200)
+    for job in (run, dry_run):
+        with pytest.raises(SimcvdError, match="to be mended before training"):
+            job(tmp_path / "images", tmp_path / "work", labels=tmp_path / "labels", console=console)
+    assert said.getvalue().count("no label has the name of a scan") == 2
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_label_on_another_grid_is_refused_or_resampled(tmp_path: Path) -> None:
+    settings = PhantomSettings(shape=(16, 16, 16))
+    write_phantoms(tmp_path, 3, 0, test=0, labeled=2, settings=settings)
+    path = min((tmp_path / "labels").iterdir())
+    label = nibabel.nifti1.load(path)
+    whole = np.asarray(label.dataobj)
+    nibabel.save(nibabel.Nifti1Image(whole[:-1], label.affine), path)
+    said = io.StringIO()
+    job = {"out": tmp_path / "work", "labels": tmp_path / "labels"}
+    console = Console(file=said, width=200)
+    with pytest.raises(SimcvdError, match="to be mended") as refused:
+        dry_run(tmp_path / "images", **job, console=console)
+    assert "--fix" not in str(refused.value)  # which mends no geometry
+    assert "--resample-labels" in said.getvalue()
+    dry_run(tmp_path / "images", **job, console=console, resample_labels=True)
+    assert "resampled to the grid of its scan" in said.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -167,7 +205,7 @@ def test_too_few_labels_and_too_few_without(labeled: int, message: str, tmp_path
     settings = PhantomSettings(shape=(16, 16, 16))
     write_phantoms(tmp_path, 3, 0, test=0, labeled=labeled, settings=settings)
     with pytest.raises(SimcvdError, match=message):
-        run(tmp_path / "images", tmp_path / "labels", tmp_path / "work")
+        run(tmp_path / "images", tmp_path / "work", labels=tmp_path / "labels")
     assert not (tmp_path / "work").exists()
 
 
@@ -175,12 +213,21 @@ def test_another_preset_or_a_foreign_folder_is_refused(
     finished: tuple[Path, str], scans: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(SimcvdError, match="preset: 'quick' -> 'full'"):
-        run(scans / "images", scans / "labels", finished[0], preset="full")
-    with pytest.raises(SimcvdError, match="taken for scans"):
-        run(scans / "images", scans / "labels", scans / "images" / "work")
+        run(scans / "images", finished[0], labels=scans / "labels", preset="full")
+    with pytest.raises(SimcvdError, match="resample_labels: False -> True"):
+        run(
+            scans / "images",
+            finished[0],
+            labels=scans / "labels",
+            preset="quick",
+            resample_labels=True,
+        )
+    for job in (run, dry_run):
+        with pytest.raises(SimcvdError, match="taken for scans"):
+            job(scans / "images", scans / "images" / "work", labels=scans / "labels")
     (tmp_path / "thesis.tex").write_text("dear reader")
     with pytest.raises(SimcvdError, match="holds other files"):
-        run(scans / "images", scans / "labels", tmp_path)
+        run(scans / "images", tmp_path, labels=scans / "labels")
 
 
 def _edit_plan(scans: Path, work: Path) -> None:
@@ -200,7 +247,7 @@ def _edit_plan(scans: Path, work: Path) -> None:
 def _typed(scans: Path, work: Path) -> str:
     said = io.StringIO()
     console = Console(file=said, soft_wrap=True, width=200)
-    run(scans / "images", scans / "labels", work, preset="quick", jobs=1, console=console)
+    run(scans / "images", work, labels=scans / "labels", preset="quick", jobs=1, console=console)
     return said.getvalue()
 
 

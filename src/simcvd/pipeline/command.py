@@ -31,15 +31,15 @@ from simcvd.data.prepare import prepare
 from simcvd.data.sources import recognise
 from simcvd.engine.loop import train
 from simcvd.engine.settings import differences
-from simcvd.plan import Plan, plan_from, read_plan, write_plan
-from simcvd.plan.memory import SHARE, free_bytes
-from simcvd.plan.text import as_toml
+from simcvd.pipeline.compare import CONTROL, SIMCVD, TITLES, answer, better, cross_validate
+from simcvd.pipeline.estimate import estimate
+from simcvd.pipeline.presets import PRESETS, Folds, Preset, PresetName, divide
+from simcvd.pipeline.segment import segment_all
+from simcvd.planning import Plan, plan_from, read_plan, write_plan
+from simcvd.planning.memory import SHARE, free_bytes
+from simcvd.planning.text import as_toml
 from simcvd.report.html import write_page
 from simcvd.report.results import Result
-from simcvd.run.compare import CONTROL, SIMCVD, TITLES, answer, better, cross_validate
-from simcvd.run.estimate import estimate
-from simcvd.run.presets import PRESETS, Folds, Preset, PresetName, divide
-from simcvd.run.segment import segment_all
 from simcvd.types import SimcvdError
 
 
@@ -51,21 +51,49 @@ class Request:
     labels: Path | None
     work: Path
     preset: Preset
+    resample_labels: bool = False
     jobs: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        images: Path | str,
+        work: Path | str,
+        labels: Path | str | None,
+        preset: str,
+        resample_labels: bool,
+        jobs: int | None,
+    ) -> Request:
+        """From what `run` is given. Raises SimcvdError for an unknown preset."""
+        if preset not in PRESETS:
+            raise SimcvdError(f"there is no preset {preset!r}; choose {', '.join(PRESETS)}")
+        return cls(
+            images=Path(images),
+            labels=Path(labels) if labels else None,
+            work=Path(work),
+            preset=PRESETS[preset],
+            resample_labels=resample_labels,
+            jobs=jobs,
+        )
 
     @property
     def folders(self) -> list[Path]:
         """Where scans and labels lie."""
         return [self.images, *([self.labels] if self.labels else [])]
 
-    def record(self) -> dict[str, str | None]:
+    def record(self) -> dict[str, str | bool | None]:
         """What must be the same when the command is typed again."""
         labels = str(self.labels.resolve()) if self.labels else None
         return {
             "images": str(self.images.resolve()),
             "labels": labels,
             "preset": self.preset.name,
+            "resample_labels": self.resample_labels,
         }
+
+    def recognised(self) -> Source:
+        """The data set that the folders hold."""
+        return recognise(self.images, self.labels, resample_labels=self.resample_labels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,30 +105,40 @@ class Looked:
 
 
 def run(
-    images: Path,
-    labels: Path | None,
-    work: Path,
+    images: Path | str,
+    out: Path | str,
     *,
+    labels: Path | str | None = None,
     preset: PresetName = "standard",
+    resample_labels: bool = False,
     jobs: int | None = None,
     console: Console | None = None,
 ) -> str:
-    """Check, plan, prepare, compare, train and segment in ``work``; returns the answer.
+    """Check, plan, prepare, compare, train and segment in ``out``; returns the answer.
 
     images: a folder of scans, or a data set in any layout that `simcvd prepare` takes. labels: the
-    folder of label maps; a scan without one is unlabelled. preset: one of `PRESETS`. The same call
-    goes on where it stopped. Raises SimcvdError for anything the user can mend.
+    folder of label maps; a scan without one is unlabelled. preset: one of `PRESETS`.
+    resample_labels: as `prepare` takes it. The same call goes on where it stopped. Raises
+    SimcvdError for anything the user can mend.
     """
-    asked = Request(images=images, labels=labels, work=work, preset=PRESETS[preset], jobs=jobs)
+    asked = Request.of(images, out, labels, preset, resample_labels, jobs)
+    work = asked.work
     console = console or Console(soft_wrap=True, highlight=False)
-    found = recognise(images, labels)
-    folds = folds_of(found, asked.preset)
-    _open(asked)
+    found = asked.recognised()
+    folds = _folds(asked, found, console)
+    _refuse_folder(asked)
     plan = _planned(asked, found, folds, console)
     console.print(folds.sentence())
     console.print("[bold]Preparing[/bold]")
     chosen = plan.prepare_arguments()
-    cache = prepare(images, work / "cache", labels=labels, jobs=jobs, **chosen)
+    cache = prepare(
+        images,
+        work / "cache",
+        labels=labels,
+        resample_labels=resample_labels,
+        jobs=jobs,
+        **chosen,
+    )
     results = _compared(asked, cache, plan, folds, console)
     said = answer(*results)
     write_page(
@@ -120,21 +158,23 @@ def run(
 
 
 def dry_run(
-    images: Path,
-    labels: Path | None,
-    work: Path,
+    images: Path | str,
+    out: Path | str,
     *,
+    labels: Path | str | None = None,
     preset: PresetName = "standard",
+    resample_labels: bool = False,
     jobs: int | None = None,
     console: Console | None = None,
 ) -> None:
     """Print the plan and what a run will take; write nothing. Arguments as of `run`."""
-    asked = Request(images=images, labels=labels, work=work, preset=PRESETS[preset], jobs=jobs)
+    asked = Request.of(images, out, labels, preset, resample_labels, jobs)
     console = console or Console(soft_wrap=True, highlight=False)
-    found = recognise(images, labels)
-    folds = folds_of(found, asked.preset)
+    found = asked.recognised()
+    folds = _folds(asked, found, console)
+    _refuse_folder(asked)
     looked = _look(asked, found, console)
-    path = work / "plan.toml"
+    path = asked.work / "plan.toml"
     plan = read_plan(path) if path.exists() else _plan(asked, found, looked)
     console.print(as_toml(plan), markup=False)
     console.print(folds.sentence())
@@ -155,8 +195,18 @@ def folds_of(found: Source, preset: Preset) -> Folds:
     return folds
 
 
-def _open(asked: Request) -> None:
-    """Note what was asked for, or check that it is what the folder was begun with."""
+def _folds(asked: Request, found: Source, console: Console) -> Folds:
+    """As `folds_of`, but faults of the files, which may be why labels are missing, come first."""
+    try:
+        return folds_of(found, asked.preset)
+    except SimcvdError:
+        if found.problems:
+            _look(asked, found, console)
+        raise
+
+
+def _refuse_folder(asked: Request) -> None:
+    """Refuse a folder that was begun with something else, or holds something else."""
     for folder in asked.folders:
         if asked.work.resolve().is_relative_to(folder.resolve()):
             raise SimcvdError(
@@ -165,7 +215,8 @@ def _open(asked: Request) -> None:
             )
     path = asked.work / "run.json"
     if path.exists():
-        if changed := differences(read_json(path), asked.record()):
+        begun = {"resample_labels": False, **read_json(path)}  # a later choice
+        if changed := differences(begun, asked.record()):
             raise SimcvdError(
                 f"{asked.work} was begun with something else:\n  "
                 + "\n  ".join(changed)
@@ -177,7 +228,6 @@ def _open(asked: Request) -> None:
         raise SimcvdError(
             f"{asked.work} holds other files ({few(others)}) and no run; give another --out"
         )
-    write_json(path, asked.record())
 
 
 def _planned(asked: Request, found: Source, folds: Folds, console: Console) -> Plan:
@@ -187,6 +237,8 @@ def _planned(asked: Request, found: Source, folds: Folds, console: Console) -> P
     if path.exists() and checked.exists() and read_json(checked).get("files") == files:
         return read_plan(path)
     looked = _look(asked, found, console)
+    # Only now: a refused folder of scans leaves nothing that stands in the way of a mended one.
+    write_json(asked.work / "run.json", asked.record())
     write_json(checked, {**looked.report.to_json(), "files": files})
     if path.exists():
         console.print(f"the plan is the one of {path}", markup=False)
@@ -210,9 +262,14 @@ def _look(asked: Request, found: Source, console: Console) -> Looked:
     show(report, console)
     if report.errors:
         labels = f" --labels {asked.labels}" if asked.labels else ""
+        mends = [f for f in report.findings if f.severity == "error" and f.fixable]
+        advice = (
+            f" `simcvd check {asked.images}{labels} --fix FOLDER` mends {len(mends)} of them "
+            "without guessing, into copies."
+        )
         raise SimcvdError(
-            f"{report.errors} errors to mend before training, listed above. `simcvd check "
-            f"{asked.images}{labels} --fix FOLDER` mends what can be without guessing."
+            f"to be mended before training: the errors listed above, {report.errors} in all."
+            f"{advice if mends else ''}"
         )
     return Looked(facts=facts, report=report)
 

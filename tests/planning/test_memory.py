@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from simcvd.networks.vnet import VNet
-from simcvd.plan.memory import free_bytes, kept, parameters, step_bytes
+from simcvd.planning.memory import free_bytes, kept, parameters, step_bytes
 from simcvd.types import IntTriple
 
 NETWORKS = [

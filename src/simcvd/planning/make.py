@@ -10,36 +10,40 @@ from pathlib import Path
 import numpy as np
 
 from simcvd.data.check import examine_all
-from simcvd.data.facts import CaseFacts, ImageFacts
-from simcvd.data.listing import Source, few
+from simcvd.data.facts import CaseFacts
+from simcvd.data.listing import Source
 from simcvd.data.sources import recognise
-from simcvd.plan.geometry import MAX_VOXELS, fitted_patch, sizes_at, target_spacing
-from simcvd.plan.intensity import crop_of, normalization_of
-from simcvd.plan.memory import SHARE, free_bytes
-from simcvd.plan.record import Plan
-from simcvd.plan.shift import compare_labeled
+from simcvd.planning.geometry import MAX_VOXELS, fitted_patch, sizes_at, target_spacing
+from simcvd.planning.intensity import crop_of, normalization_of
+from simcvd.planning.memory import SHARE, free_bytes
+from simcvd.planning.record import Plan
+from simcvd.planning.shift import compare_labeled
 from simcvd.types import IntTriple, SimcvdError
 
 # The benchmark's V-Net, as many of its stages as the patch has room for.
 WIDTHS = (16, 32, 64, 128, 256)
 BLOCKS = (1, 2, 3, 3, 3)
+SHOWN = 5  # errors named in one message
 
 
 def make_plan(
     source: Path | str,
     labels: Path | str | None = None,
     *,
+    resample_labels: bool = False,
     memory: int | None = None,
     jobs: int | None = None,
     quiet: bool = True,
 ) -> Plan:
     """Read every training scan of `source`, labelled or not, and plan from what they are.
 
-    labels: folder of label maps when `source` is a plain folder of scans. memory: bytes that
-    training may take; None takes 70 % of what is free now, on the GPU if there is one. jobs:
-    processes. Test scans are not looked at. Raises SimcvdError for scans that cannot be read.
+    labels: folder of label maps when `source` is a plain folder of scans. resample_labels: as
+    `simcvd.prepare` takes it. memory: bytes that training may take; None takes 70 % of what is
+    free now, on the GPU if there is one. jobs: processes. Test scans are not looked at. Raises
+    SimcvdError for scans that `simcvd.prepare` would refuse.
     """
-    found = recognise(Path(source), Path(labels) if labels else None)
+    folder = Path(labels) if labels else None
+    found = recognise(Path(source), folder, resample_labels=resample_labels)
     train = {name: case for name, case in found.cases.items() if name in set(found.train)}
     found = replace(found, cases=train)
     return plan_from(found, examine_all(found, jobs, "planning", quiet), memory)
@@ -48,7 +52,8 @@ def make_plan(
 def plan_from(found: Source, facts: Sequence[CaseFacts], memory: int | None = None) -> Plan:
     """The plan for a data set whose scans have been read already; see `make_plan`."""
     facts = [one for one in facts if one.case.name in set(found.train)]
-    images = _images(found, facts)
+    _refuse_errors(found, facts)
+    images = [one.image for one in facts if one.image]
     memory = int(SHARE * free_bytes()) if memory is None else memory
     spacings = np.array([image.spacing for image in images])
     spacing, why_spacing = target_spacing(spacings)
@@ -97,12 +102,18 @@ def plan_from(found: Source, facts: Sequence[CaseFacts], memory: int | None = No
     return replace(candidate(patch, strides), reasons=reasons, warnings=compare_labeled(facts))
 
 
-def _images(found: Source, facts: Sequence[CaseFacts]) -> list[ImageFacts]:
-    bad = [one.case.name for one in facts if one.image is None]
-    if bad or not facts:
-        what = f"{len(bad)} scans cannot be read: {few(bad)}" if bad else "no scan to train on"
-        raise SimcvdError(f"{found.description}: {what}. `simcvd check` says what is wrong.")
-    return [one.image for one in facts if one.image]
+def _refuse_errors(found: Source, facts: Sequence[CaseFacts]) -> None:
+    """What `prepare` would refuse is refused now: a plan made without it might be another."""
+    wrong = list(found.problems)
+    wrong += [f.message for one in facts for f in one.findings if f.severity == "error"]
+    if not facts:
+        wrong.append("there is no scan to train on")
+    if wrong:
+        more = [f"and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
+        raise SimcvdError(
+            f"{found.description}: to be mended before a plan, as `simcvd check` tells in full\n  "
+            + "\n  ".join([*wrong[:SHOWN], *more])
+        )
 
 
 def _classes(found: Source, facts: Sequence[CaseFacts]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simcvd.plan.geometry import fitted_patch, poolings, sizes_at, target_spacing
+from simcvd.planning.geometry import fitted_patch, poolings, sizes_at, target_spacing
 from simcvd.types import IntTriple, SimcvdError, Triple
 
 EVEN = (2, 2, 2)
