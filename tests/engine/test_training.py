@@ -23,6 +23,7 @@ from simcvd.engine.checkpoint import load_latest, save_checkpoint
 from simcvd.engine.log import read_log
 from simcvd.engine.loop import train
 from simcvd.engine.run import split
+from simcvd.engine.settings import override
 from simcvd.types import SimcvdError
 
 CPU = torch.device("cpu")
@@ -153,11 +154,18 @@ def test_a_folder_with_something_else_in_it_is_left_alone(
         (3, ["method.boundary=edge"], "one of distance, probability"),
         (3, ["train.patch=(16,16)"], "tuple"),
         (3, ["method.tau"], "name=value"),
-        (3, ["train.lr=-1"], r"train\.lr is -1.*positive"),
-        (3, ["train.lr_every=-5"], r"train\.lr_every is -5.*positive"),
-        (3, ["train.patch=(16,0,16)"], r"train\.patch is \(16, 0, 16\).*positive"),
-        (3, ["train.seed=-1"], r"train\.seed is -1.*negative"),
-        (3, ["network.dropout=3"], r"network\.dropout is 3"),
+        (3, ["train.lr=-1"], r"train\.lr is -1.*must be above 0"),
+        (3, ["train.lr_every=-5"], r"train\.lr_every is -5.*at least 1"),
+        (3, ["train.patch=(16,0,16)"], r"train\.patch is \(16, 0, 16\).*at least 1"),
+        (3, ["train.seed=-1"], r"train\.seed is -1.*at least 0"),
+        (3, ["train.lr=1e999"], r"train\.lr is inf; it must be finite and above 0"),
+        (3, ["train.patch=(17,16,16)"], r"\(17, 16, 16\).*multiple of \(16, 16, 16\)"),
+        (3, ["train.batch=1"], r"train\.labeled_batch is 2 of train\.batch 1"),
+        (3, ["network.dropout=3"], r"network\.dropout is 3\.0; it must be at least 0 and below 1"),
+        (3, ["network.strides=((2,2,2),(2,2,0))"], r"network\.strides is .*at least 1"),
+        (3, ["network.strides=((2,2,2),(2,2,2))"], "5 widths, 5 blocks and 2 strides"),
+        (3, ["method.tau=0"], r"method\.tau is 0\.0; it must be above 0"),
+        (3, ["method.lambda=-1"], r"method\.lambda is -1\.0; it must be at least 0"),
         (3, ["train.labeled_batch=4", "train.batch=4"], "all 4 of a batch are labelled"),
     ],
 )
@@ -166,6 +174,38 @@ def test_settings_that_cannot_work_are_refused(
 ) -> None:
     with pytest.raises(SimcvdError, match=message):
         train(small_cache.root, tmp_path / "run", labeled=labeled, settings=settings)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "refused", "message", "corrected"),
+    [
+        ("simcvd", "train.patch=(17,16,8)", "multiple of", "train.patch=(16,16,8)"),
+        ("supervised", "network.blocks=(1,1)", "as many blocks", "network.blocks=(1,1,1)"),
+        ("mean_teacher", "train.labeled_batch=4", "all 4", "train.labeled_batch=2"),
+        ("ict", "train.labeled_batch=3", "mixes 2 unlabelled.*4 - 3", "train.labeled_batch=2"),
+    ],
+)
+def test_after_a_refusal_the_corrected_command_runs(
+    small_cache: Cache, tmp_path: Path, method: str, refused: str, message: str, corrected: str
+) -> None:
+    flags = [f for f in FLAGS if method == "simcvd" or not f.startswith("method")]
+
+    def run(setting: str) -> Path:
+        settings = [*flags, "train.iterations=1", setting]
+        out = tmp_path / "run"
+        return train(small_cache.root, out, method=method, labeled=LABELED, settings=settings)
+
+    with pytest.raises(SimcvdError, match=message):
+        run(refused)
+    assert not (tmp_path / "run").exists()
+    assert (run(corrected) / "model.safetensors").exists()
+
+
+def test_settings_are_refused_together_and_not_by_their_order() -> None:
+    """A batch of one is too small for two labelled patches, until the second setting."""
+    changed = override({"train": TRAIN}, ["train.batch=1", "train.labeled_batch=1"])["train"]
+    assert (changed.batch, changed.labeled_batch) == (1, 1)
 
 
 def test_every_fold_holds_out_others_and_never_sees_them(small_cache: Cache) -> None:
@@ -215,8 +255,10 @@ def test_a_term_that_is_not_finite_is_named_with_its_cases(
     for name in small_cache.train[LABELED:]:
         path = cache / "cases" / name / "image.npy"
         np.save(path, np.full_like(np.load(path), np.nan))
-    with pytest.raises(SimcvdError, match=r"step 0: seg.*not finite on the cases case"):
+    with pytest.raises(SimcvdError, match=r"step 0: seg.*not finite on the cases case") as caught:
         train(cache, tmp_path / "run", labeled=LABELED, settings=FLAGS)
+    message = str(caught.value)
+    assert "The last checkpoint, from before this step, is kept. `simcvd check` looks" in message
 
 
 def test_the_last_two_checkpoints_are_kept_and_a_broken_one_is_passed_over(tmp_path: Path) -> None:

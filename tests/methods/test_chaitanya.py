@@ -13,7 +13,7 @@ from simcvd.methods.chaitanya import (
     draw_others,
     pool_regions,
 )
-from simcvd.types import Progress
+from simcvd.types import Progress, SimcvdError
 
 
 def _at(step: int) -> Progress:
@@ -29,6 +29,12 @@ def method() -> GlobalLocalContrast:
 def test_three_phases_share_the_run(method: GlobalLocalContrast) -> None:
     phases = [next(iter(method.weights(_at(step)))) for step in range(100)]
     assert phases == 15 * ["global"] + 15 * ["local"] + 70 * ["seg"]
+
+
+def test_phases_that_leave_no_time_for_the_labels_are_refused() -> None:
+    assert Config(global_share=0.9, local_share=0.05).global_share == 0.9
+    with pytest.raises(SimcvdError, match=r"global_share 0\.5 .*local_share 0\.5 .*below 1"):
+        Config(global_share=0.5, local_share=0.5)
 
 
 def test_each_phase_trains_its_part(method: GlobalLocalContrast) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import fields, replace
+from math import inf, isfinite, nan
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,9 @@ from simcvd.data.cache import Cache
 from simcvd.engine.ema import update_averages
 from simcvd.engine.loop import Trainer, build_method
 from simcvd.engine.run import Run, resolve
-from simcvd.methods.base import Method, names
-from simcvd.types import Batch, Progress
+from simcvd.methods.base import Method, default_config, names
+from simcvd.methods.ranges import Range, ranges
+from simcvd.types import Batch, Progress, SimcvdError
 
 TOTAL = 100
 STEPS = (0, 50, 99)
@@ -102,6 +105,19 @@ def test_the_first_term_falls(method: Method, batch: Batch) -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
+@pytest.mark.parametrize("name", names())
+def test_every_number_has_a_range_and_is_refused_outside(name: str) -> None:
+    config = default_config(name)
+    found = ranges(type(config))
+    numbers = {f.name for f in fields(config) if isinstance(getattr(config, f.name), int | float)}
+    assert found.keys() == numbers
+    for field, allowed in found.items():
+        for value in _outside(allowed):
+            shown = rf"method\.{field.rstrip('_')} is {value}; it must be .*{allowed}"
+            with pytest.raises(SimcvdError, match=shown):
+                replace(config, **{field: value})
+
+
 def test_resuming_gives_the_same_bits(run: Run, small_cache: Cache, tmp_path: Path) -> None:
     whole = _trainer(run, small_cache, tmp_path / "whole")
     for _ in range(4):
@@ -111,6 +127,7 @@ def test_resuming_gives_the_same_bits(run: Run, small_cache: Cache, tmp_path: Pa
         first.train_step()
     first.save()
     second = _trainer(run, small_cache, tmp_path / "stopped")
+    second.restore()
     assert second.step == 2
     for _ in range(2):
         second.train_step()
@@ -134,6 +151,12 @@ def test_two_processes_end_with_equal_parameters(small_cache: Cache, tmp_path: P
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert sorted(line for line in done.stdout.split() if line in names()) == names()
+
+
+def _outside(allowed: Range) -> list[float]:
+    """Ends that do not belong to a range, what lies beyond the others, and no numbers."""
+    beyond = (allowed.above, allowed.least - 1, allowed.most + 1, allowed.below)
+    return [*filter(isfinite, beyond), inf, -inf, nan]
 
 
 def _gradients(term: torch.Tensor, parameters: list[torch.nn.Parameter]) -> tuple:

@@ -75,18 +75,13 @@ def train(
         data, method=method, labeled=labeled, settings=settings, train=train, network=size
     )
     fabric = launch()
+    # First, because it may refuse: a folder of refused settings would refuse the corrected ones.
+    trainer = Trainer(fabric, run, data, out)
     if fabric.is_global_zero:
         open_folder(out, run, data)
+        _say_padded(trainer.patches)
     fabric.barrier()
-    trainer = Trainer(fabric, run, data, out)
-    if fabric.is_global_zero and (padded := trainer.patches.padded()):
-        patch = " x ".join(map(str, trainer.run.task.patch))
-        print(
-            f"{len(padded)} scans are smaller than the patch of {patch} voxels and are filled up "
-            f"with 0 around them: {', '.join(padded[:PADDED_NAMED])}"
-            f"{', ...' if padded[PADDED_NAMED:] else ''}",
-            flush=True,
-        )
+    trainer.restore()
     trainer.fit()
     if fabric.is_global_zero:
         trained = trainer.method.network
@@ -97,7 +92,11 @@ def train(
 
 
 class Trainer:
-    """One run in one process."""
+    """One run in one process, at step 0 until :meth:`restore`.
+
+    Raises:
+        SimcvdError: a method, network or batch that cannot work; nothing is written before.
+    """
 
     def __init__(self, fabric: Fabric, run: Run, cache: Cache, out: Path) -> None:
         self.fabric, self.run, self.out = fabric, run, out
@@ -107,7 +106,6 @@ class Trainer:
         self.dtype = autocast_dtype(run.train.precision, fabric.device)
         self.step, self.seconds = 0, 0.0
         self.method.to(fabric.device)
-        self._restore()
         wrapped = fabric.setup(self.method, *self.optimizers.values())
         self.terms_of = wrapped[0] if isinstance(wrapped, tuple) else wrapped
         self.averages = self.method.averages()
@@ -183,7 +181,8 @@ class Trainer:
             }
             save_checkpoint(self.out / "checkpoints", self.step, state)
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """Go to the newest checkpoint in the run's folder, if there is one."""
         state = load_latest(self.out / "checkpoints", self.fabric.device)
         if state is None:
             return
@@ -243,6 +242,12 @@ def _patches(fabric: Fabric, run: Run, cache: Cache, method: Method) -> Patches:
             f"{run.method} needs unlabelled patches, and all {labeled} of a batch are labelled; "
             "set train.labeled_batch below train.batch, or train --method supervised"
         )
+    if method.uses_unlabeled and run.train.batch - labeled < method.least_unlabeled:
+        raise SimcvdError(
+            f"{run.method} mixes {method.least_unlabeled} unlabelled patches; train.batch - "
+            f"train.labeled_batch must be at least {method.least_unlabeled}, and is "
+            f"{run.train.batch} - {labeled}"
+        )
     streams = TwoStreams(
         labeled=run.labeled,
         unlabeled=run.unlabeled,
@@ -254,6 +259,17 @@ def _patches(fabric: Fabric, run: Run, cache: Cache, method: Method) -> Patches:
     return Patches(cache, streams, run.task.patch, run.train.augmentation, fabric.device)
 
 
+def _say_padded(patches: Patches) -> None:
+    """Name the scans that are smaller than the patch."""
+    if padded := patches.padded():
+        print(
+            f"{len(padded)} scans are smaller than the patch of "
+            f"{' x '.join(map(str, patches.patch))} voxels and are filled up with 0 around them: "
+            f"{', '.join(padded[:PADDED_NAMED])}{', ...' if padded[PADDED_NAMED:] else ''}",
+            flush=True,
+        )
+
+
 def _check_finite(terms: dict[str, Tensor], batch: Batch, step: int) -> None:
     """Stop before a bad number reaches the weights."""
     finite = torch.stack([term.detach().isfinite() for term in terms.values()]).tolist()
@@ -261,8 +277,8 @@ def _check_finite(terms: dict[str, Tensor], batch: Batch, step: int) -> None:
     if bad:
         raise SimcvdError(
             f"step {step}: {' and '.join(bad)} not finite on the cases {', '.join(batch.cases)}. "
-            "The weights before this step are those of the last checkpoint. Look at these scans' "
-            "intensities with `simcvd prepare`, or lower train.lr"
+            "The last checkpoint, from before this step, is kept. `simcvd check` looks for odd "
+            "intensities in the scans; or lower train.lr, in another --out"
         )
 
 

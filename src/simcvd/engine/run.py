@@ -60,6 +60,9 @@ def resolve(
     """Fill in all defaults.
 
     ``settings`` are ``group.field=value``; the groups are method, train and network.
+
+    Raises:
+        SimcvdError: settings out of range, or that fit neither each other nor the data.
     """
     configs = {
         "method": default_config(method),
@@ -72,6 +75,7 @@ def resolve(
         patch = default_patch(cache, configs["network"])
         schedule = dataclasses.replace(schedule, patch=patch)
     assert schedule.patch is not None
+    _check_patch(schedule.patch, configs["network"])
     info = cache.task_info
     names, rest, held = split(cache, labeled, schedule.holdout, schedule.fold)
     return Run(
@@ -116,20 +120,28 @@ def default_patch(cache: Cache, network: NetworkConfig | CustomNetwork) -> IntTr
     No axis is longer than the median scan, rounded to the nearest such size. A custom network is
     taken to halve as often as the benchmark's V-Net.
     """
-    strides = (NetworkConfig() if isinstance(network, CustomNetwork) else network).strides
+    divisor = (NetworkConfig() if isinstance(network, CustomNetwork) else network).divisor
     sizes = torch.tensor(
         [cache.manifest.cases[name].shape for name in cache.train], dtype=torch.float32
     )
     median = sizes.median(0).values.tolist()
     patch = []
-    for axis in range(3):
-        step = 1
-        for stride in strides:
-            step *= stride[axis]
+    for axis, step in enumerate(divisor):
         wanted = -(-BENCHMARK_PATCH_MM[axis] / cache.manifest.spacing[axis] // step) * step
         reach = int(median[axis] / step + 0.5) * step
         patch.append(max(min(int(wanted), reach), step))
     return (patch[0], patch[1], patch[2])
+
+
+def _check_patch(patch: IntTriple, network: NetworkConfig | CustomNetwork) -> None:
+    """Refuse what the V-Net cannot halve; a custom network is asked with an empty patch."""
+    if isinstance(network, CustomNetwork):
+        return
+    if any(side % step for side, step in zip(patch, network.divisor, strict=True)):
+        raise SimcvdError(
+            f"train.patch is {patch} voxels; each side must be a multiple of {network.divisor}, "
+            "by which network.strides divide it"
+        )
 
 
 def default_stride(patch: IntTriple) -> IntTriple:

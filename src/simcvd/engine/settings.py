@@ -6,28 +6,33 @@ import ast
 import dataclasses
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from math import prod
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
+from simcvd.methods.ranges import BelowOne, Count, Natural, Positive, Range, Settings, Weight
 from simcvd.transforms.spatial import Augmentation
 from simcvd.types import IntTriple, SimcvdError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
+class NetworkConfig(Settings):
     """The V-Net's size; see :class:`simcvd.networks.vnet.VNet`."""
 
-    widths: tuple[int, ...] = (16, 32, 64, 128, 256)
-    blocks: tuple[int, ...] = (1, 2, 3, 3, 3)
-    strides: tuple[IntTriple, ...] = ((2, 2, 2),) * 4
-    dropout: float = 0.5
+    group: ClassVar[str] = "network"
+    widths: Annotated[tuple[int, ...], Range(least=1)] = (16, 32, 64, 128, 256)
+    blocks: Annotated[tuple[int, ...], Range(least=1)] = (1, 2, 3, 3, 3)
+    strides: Annotated[tuple[IntTriple, ...], Range(least=1)] = ((2, 2, 2),) * 4
+    dropout: BelowOne = 0.5
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise SimcvdError(f"network.dropout is {self.dropout}; it must be from 0 to below 1")
+    @property
+    def divisor(self) -> IntTriple:
+        """What each side of a patch must be a multiple of, in voxels."""
+        x, y, z = (prod(stride[axis] for stride in self.strides) for axis in range(3))
+        return x, y, z
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(Settings):
     """The paper's schedule (Section IV-B), which every method shares.
 
     batch, labeled_batch: patches an iteration in all, and how many of them are labelled.
@@ -39,37 +44,31 @@ class TrainConfig:
         of a cross-validation is a run of its own.
     """
 
-    iterations: int = 6000
-    seed: int = 0
-    batch: int = 4
-    labeled_batch: int = 2
-    patch: IntTriple | None = None
+    group: ClassVar[str] = "train"
+    iterations: Count = 6000
+    seed: Natural = 0
+    batch: Count = 4
+    labeled_batch: Count = 2
+    patch: Annotated[IntTriple | None, Range(least=1)] = None
     augmentation: Augmentation = "fixed"
-    lr: float = 0.01
-    lr_every: int | None = None
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    holdout: int = 0
-    fold: int = 0
+    lr: Positive = 0.01
+    lr_every: Annotated[int | None, Range(least=1)] = None
+    momentum: BelowOne = 0.9
+    weight_decay: Weight = 5e-4
+    holdout: Natural = 0
+    fold: Natural = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "batch", "labeled_batch", "lr", "lr_every", "patch"):
-            value = getattr(self, name)
-            if value is not None and min(value if isinstance(value, tuple) else (value,)) <= 0:
-                raise SimcvdError(f"train.{name} is {value}; it must be positive")
-        for name in ("seed", "weight_decay", "momentum"):
-            if getattr(self, name) < 0:
-                raise SimcvdError(f"train.{name} is {getattr(self, name)}; it cannot be negative")
+        super().__post_init__()
         if self.labeled_batch > self.batch:
             raise SimcvdError(
                 f"train.labeled_batch is {self.labeled_batch} of train.batch {self.batch}; "
                 "it cannot be the larger"
             )
-        if self.holdout < 0 or self.fold < 0 or (self.fold and not self.holdout):
+        if self.fold and not self.holdout:
             raise SimcvdError(
-                f"train.fold is {self.fold} and train.holdout {self.holdout}; neither may be "
-                "negative, and a fold needs scans to hold out"
+                f"train.fold is {self.fold} and train.holdout 0; a fold needs scans to hold out"
             )
 
 
@@ -77,19 +76,20 @@ def override(configs: Mapping[str, Any], settings: Iterable[str]) -> dict[str, A
     """Apply ``group.field=value`` settings to the groups' dataclasses.
 
     Values are parsed against the field's type. A trailing underscore of a field, there because
-    the name is a Python keyword, may be left out: ``method.lambda=0.3``.
+    the name is a Python keyword, may be left out: ``method.lambda=0.3``. What a group refuses, it
+    refuses with all its settings applied, whatever their order.
     """
-    changed = dict(configs)
+    values: dict[str, dict[str, Any]] = {group: {} for group in configs}
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
             raise SimcvdError(f"--set {setting!r}: write it as name=value, e.g. method.tau=0.3")
         group, field = _resolve(name.strip(), configs)
-        kind = get_type_hints(type(changed[group]))[field]
-        changed[group] = dataclasses.replace(
-            changed[group], **{field: _parse(name, text.strip(), kind)}
-        )
-    return changed
+        kind = get_type_hints(type(configs[group]))[field]
+        values[group][field] = _parse(name, text.strip(), kind)
+    return {
+        group: dataclasses.replace(config, **values[group]) for group, config in configs.items()
+    }
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

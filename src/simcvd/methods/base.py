@@ -42,11 +42,13 @@ class Method(nn.Module):
 
     A subclass is final: methods share functions, not ancestors. It takes ``(config, task,
     build)``, where ``config`` is the ``Config`` of its file, a frozen dataclass with the
-    paper's defaults, and keeps the network that is tested in ``self.network``. ``distance`` is
-    whether it asked for distance maps; the engine sets it.
+    paper's defaults and their ranges (:mod:`simcvd.methods.ranges`), and keeps the network that
+    is tested in ``self.network``. ``distance`` is whether it asked for distance maps; the engine
+    sets it. ``least_unlabeled`` is how many unlabelled patches of a batch its terms mix.
     """
 
     uses_unlabeled: ClassVar[bool] = True
+    least_unlabeled: ClassVar[int] = 1
     network: nn.Module
     distance: bool = False
 

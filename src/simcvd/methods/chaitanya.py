@@ -12,6 +12,7 @@ from torch.nn import functional as nnf
 from simcvd.losses.regions import partition_contrast, region_contrast
 from simcvd.losses.segmentation import segmentation
 from simcvd.methods.base import Method, NetworkFactory
+from simcvd.methods.ranges import Count, Positive, Settings, Several, Share, Weight
 from simcvd.networks.vnet import VNet
 from simcvd.transforms.intensity import draw_contrast, draw_noise
 from simcvd.types import Batch, Progress, SimcvdError, Task
@@ -20,7 +21,7 @@ SIDE = 3  # of a region, in voxels of the decoder's map along X and Y
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """cross_entropy: share in L_seg. tau: temperature of both contrasts.
 
     global_share, local_share: of the run's iterations; the rest is fine-tuning.
@@ -29,15 +30,24 @@ class Config:
     stages: of the decoder, trained by the local contrast; no more than there are.
     """
 
-    cross_entropy: float = 0.5
-    tau: float = 0.1
-    global_share: float = 0.15
-    local_share: float = 0.15
-    weight: float = 0.01
-    partitions: int = 4
-    regions: int = 13
-    negatives: int = 5
-    stages: int = 3
+    cross_entropy: Share = 0.5
+    tau: Positive = 0.1
+    global_share: Share = 0.15
+    local_share: Share = 0.15
+    weight: Weight = 0.01
+    partitions: Several = 4
+    regions: Several = 13
+    negatives: Count = 5
+    stages: Count = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.global_share + self.local_share >= 1:
+            raise SimcvdError(
+                f"method.global_share {self.global_share} and method.local_share "
+                f"{self.local_share} leave no iterations to learn the labels in; "
+                "their sum must be below 1"
+            )
 
 
 class GlobalLocalContrast(Method):

@@ -8,16 +8,17 @@ from torch import Tensor
 
 from simcvd.losses.segmentation import cross_entropy, segmentation
 from simcvd.methods.base import Method, NetworkFactory
+from simcvd.methods.ranges import Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
 from simcvd.types import Batch, Progress, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """cross_entropy: share in L_seg. weight: of the cross supervision, ramped."""
 
-    cross_entropy: float = 0.5
-    weight: float = 0.1
+    cross_entropy: Share = 0.5
+    weight: Weight = 0.1
 
 
 class CrossPseudoSupervision(Method):

@@ -9,17 +9,18 @@ from torch import Tensor, nn
 from simcvd.losses.adversarial import discrimination, fooling
 from simcvd.losses.segmentation import segmentation
 from simcvd.methods.base import Method, NetworkFactory, trainable
+from simcvd.methods.ranges import Settings, Share, Weight
 from simcvd.networks.critic import Critic, frozen_call
 from simcvd.schedules import gaussian_ramp
 from simcvd.types import Batch, Progress, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """cross_entropy: share in L_seg. weight: of the fooling term, ramped."""
 
-    cross_entropy: float = 0.5
-    weight: float = 0.1
+    cross_entropy: Share = 0.5
+    weight: Weight = 0.1
 
 
 class DeepAdversarialNetwork(Method):

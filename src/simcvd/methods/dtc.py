@@ -9,21 +9,22 @@ from torch import Tensor
 from simcvd.losses.dual_task import dual_task_consistency
 from simcvd.losses.segmentation import distance_regression, segmentation
 from simcvd.methods.base import Method, NetworkFactory
+from simcvd.methods.ranges import Positive, Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
 from simcvd.types import Batch, Progress, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """cross_entropy: share in L_seg. distance: weight of the distance maps on labelled patches.
 
     weight: of the consistency, ramped. steepness: of the step from distance to probability.
     """
 
-    cross_entropy: float = 0.5
-    distance: float = 0.3
-    weight: float = 1.0
-    steepness: float = 1500.0
+    cross_entropy: Share = 0.5
+    distance: Weight = 0.3
+    weight: Weight = 1.0
+    steepness: Positive = 1500.0
 
 
 class DualTaskConsistency(Method):

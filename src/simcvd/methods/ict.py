@@ -11,25 +11,28 @@ from torch.distributions import Beta
 from simcvd.losses.consistency import consistency
 from simcvd.losses.segmentation import segmentation
 from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
+from simcvd.methods.ranges import Positive, Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
 from simcvd.types import Batch, Progress, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """cross_entropy: share in L_seg. weight: of the consistency, ramped. ema: teacher's decay.
 
     concentration: a of Beta(a, a), from which the shares of a mix are drawn.
     """
 
-    cross_entropy: float = 0.5
-    weight: float = 0.1
-    ema: float = 0.99
-    concentration: float = 0.2
+    cross_entropy: Share = 0.5
+    weight: Weight = 0.1
+    ema: Share = 0.99
+    concentration: Positive = 0.2
 
 
 class InterpolationConsistency(Method):
     """The student's answer to a mix of two patches is the mix of the teacher's two answers."""
+
+    least_unlabeled = 2  # one would be mixed with itself
 
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
         super().__init__()

@@ -10,18 +10,19 @@ from torch import Tensor
 from simcvd.losses.consistency import consistency
 from simcvd.losses.segmentation import segmentation
 from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
+from simcvd.methods.ranges import Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
 from simcvd.transforms.intensity import draw_noise
 from simcvd.types import Batch, Progress, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """cross_entropy: share in L_seg. weight: of the consistency, ramped. ema: teacher's decay."""
 
-    cross_entropy: float = 0.5
-    weight: float = 0.1
-    ema: float = 0.99
+    cross_entropy: Share = 0.5
+    weight: Weight = 0.1
+    ema: Share = 0.99
 
 
 class MeanTeacher(Method):

@@ -9,21 +9,22 @@ from torch import Tensor, nn
 from simcvd.losses.adversarial import discrimination, fooling
 from simcvd.losses.segmentation import distance_regression, segmentation
 from simcvd.methods.base import Method, NetworkFactory, trainable
+from simcvd.methods.ranges import Settings, Share, Weight
 from simcvd.networks.critic import Critic, frozen_call
 from simcvd.schedules import gaussian_ramp
 from simcvd.types import Batch, Progress, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """cross_entropy: share in L_seg. distance: weight of the distance maps on labelled patches.
 
     weight: of the fooling term, ramped; 0.015 is for 8 labelled scans, 0.01 for 16.
     """
 
-    cross_entropy: float = 0.5
-    distance: float = 0.3
-    weight: float = 0.015
+    cross_entropy: Share = 0.5
+    distance: Weight = 0.3
+    weight: Weight = 0.015
 
 
 class SASSNet(Method):

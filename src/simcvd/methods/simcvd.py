@@ -13,6 +13,7 @@ from simcvd.losses.contrastive import boundary_contrast, pairwise_distillation
 from simcvd.losses.gather import gather_rows
 from simcvd.losses.segmentation import distance_regression, segmentation
 from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
+from simcvd.methods.ranges import BelowOne, Count, Positive, Settings, Share, Weight
 from simcvd.networks.projection import Pooling, ProjectionHead
 from simcvd.schedules import gaussian_ramp
 from simcvd.transforms.intensity import draw_noise
@@ -21,7 +22,7 @@ from simcvd.types import Batch, Prediction, Progress, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """The paper's values (Section IV-B); docs/methods/simcvd.md lists what it leaves open.
 
     alpha, lambda_, beta, gamma: weights of Eqs. (1) and (6); 0 leaves the term out.
@@ -34,18 +35,18 @@ class Config:
     views: a change of the unlabelled inputs beside noise (Table V), drawn for each network.
     """
 
-    cross_entropy: float = 0.5
-    alpha: float = 0.1
-    lambda_: float = 0.5
-    beta: float = 0.1
-    gamma: float = 0.1
-    tau: float = 0.5
-    ema: float = 0.999
-    dropout: float = 0.1
-    pool: int = 128
+    cross_entropy: Share = 0.5
+    alpha: Weight = 0.1
+    lambda_: Weight = 0.5
+    beta: Weight = 0.1
+    gamma: Weight = 0.1
+    tau: Positive = 0.5
+    ema: Share = 0.999
+    dropout: BelowOne = 0.1
+    pool: Count = 128
     pooling: Pooling = "average"
-    hidden: int = 512
-    out: int = 128
+    hidden: Count = 512
+    out: Count = 128
     boundary: Literal["distance", "probability"] = "distance"
     consistency: Literal["both", "probabilities"] = "both"
     ramp: Literal["all", "gamma"] = "all"

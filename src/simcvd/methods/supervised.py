@@ -8,14 +8,15 @@ from torch import Tensor
 
 from simcvd.losses.segmentation import segmentation
 from simcvd.methods.base import Method, NetworkFactory
+from simcvd.methods.ranges import Settings, Share
 from simcvd.types import Batch, Progress, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """cross_entropy: share of cross-entropy in L_seg, the rest is Dice."""
 
-    cross_entropy: float = 0.5
+    cross_entropy: Share = 0.5
 
 
 class Supervised(Method):

@@ -11,24 +11,25 @@ from torch import Tensor
 from simcvd.losses.entropy import certain_consistency, entropy
 from simcvd.losses.segmentation import segmentation
 from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
+from simcvd.methods.ranges import Count, Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
 from simcvd.transforms.intensity import draw_noise
 from simcvd.types import Batch, Progress, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """cross_entropy: share in L_seg. weight: of the consistency, ramped. ema: teacher's decay.
 
     passes: of the teacher, whose spread is its uncertainty. certain: the threshold begins at
     this share of the highest entropy and is ramped to all of it.
     """
 
-    cross_entropy: float = 0.5
-    weight: float = 0.1
-    ema: float = 0.99
-    passes: int = 8
-    certain: float = 0.75
+    cross_entropy: Share = 0.5
+    weight: Weight = 0.1
+    ema: Share = 0.99
+    passes: Count = 8
+    certain: Share = 0.75
 
 
 class UncertaintyAwareMeanTeacher(Method):
