@@ -19,6 +19,7 @@ from simcvd.benchmark.command import benchmark
 from simcvd.benchmark.grid import Grid, open_results, plan_grid, seconds_left
 from simcvd.benchmark.protocols import Protocol, changed, find_protocol
 from simcvd.benchmark.units import seconds_of, steps_done, write_record
+from simcvd.cli import app
 from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
 from simcvd.experiments import select
@@ -237,6 +238,41 @@ def test_a_test_scan_in_the_training_list_is_refused(tmp_path: Path) -> None:
     leaky = prepare(scans, tmp_path / "cache", jobs=1)
     with pytest.raises(SimcvdError, match="case0, case7 hold the same voxels"):
         plan_grid(leaky.root, tiny(), select(PAIR), tmp_path / "r")
+
+
+def test_patients_are_looked_for_by_a_pattern(
+    cache: Cache, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unseen = "Leak audit: patients in both lists were not looked for, as no name pattern was given."
+    command = arguments(cache, tmp_path / "r", 4, ("supervised",))
+
+    def said(*options: str) -> str:
+        app([*command, *options], standalone_mode=False)
+        return capsys.readouterr().out
+
+    text = said("--dry-run")
+    assert f"Leak audit: no scan twice, none cropped by its label.\n{unseen}\n" in text
+    text = said("--dry-run", r"--patient-pattern=case\d")  # each scan is a patient of its own
+    assert "Leak audit: no scan twice, no patient in both lists, none cropped" in text
+    assert unseen not in text
+    text = said("--patient-pattern=cas(e)")  # all are the patient e
+    shared = "Leak audit: patient e: case0, case1, case2"
+    assert text.startswith("protocol hippocampus+")
+    assert shared in text.splitlines()[1]
+    table = tables(tmp_path / "r")["methods.md"].decode()
+    assert "case6, case7 for testing." in table.partition(shared)[2].partition("| --- |")[0]
+    with pytest.raises(SimcvdError, match=r"'scan' matches no scan; they are called case0"):
+        said("--dry-run", "--patient-pattern=scan")
+
+
+def test_a_cluster_is_not_asked_when_nothing_is_missing(
+    cache: Cache, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("simcvd.benchmark.execute.CONNECT_SECONDS", 1)
+    before = tables(whole)
+    app([*arguments(cache, whole, STEPS), "--dask=tcp://127.0.0.1:9"], standalone_mode=False)
+    assert tables(whole) == before
 
 
 def test_a_twelfth_method_is_one_file(cache: Cache, tmp_path: Path) -> None:

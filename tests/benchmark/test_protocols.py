@@ -6,20 +6,23 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from simcvd.benchmark.check import SPLITS, check
 from simcvd.benchmark.protocols import (
     PROTOCOLS,
     Protocol,
     changed,
-    check,
     difference,
     find_protocol,
     hash_of,
 )
 from simcvd.data.audit import CROPPED, Finding
 from simcvd.data.cache import Cache
+from simcvd.data.sources import recognise
 from simcvd.engine.settings import NetworkConfig, TrainConfig, override
 from simcvd.types import SimcvdError
 
@@ -124,3 +127,111 @@ def test_data_must_follow_the_protocol(small_cache: Cache) -> None:
         check(changed(fitting, crop="none"), small_cache, [cropped])
     with pytest.raises(SimcvdError, match=r"crop: none in .*, label in the protocol\n.*margin: "):
         check(changed(fitting, margin=(25, 25, None)), small_cache, [])
+
+
+def published(name: str) -> dict[str, list[str]]:
+    (file,) = SPLITS.glob(f"*-{PROTOCOLS[name].lists}.json")
+    lists: dict[str, list[str]] = json.loads(file.read_text(encoding="utf-8"))
+    return lists
+
+
+def test_the_lists_of_scans_are_fixed_and_leave_the_hashes_as_they_were() -> None:
+    lists = {name: protocol.lists for name, protocol in PROTOCOLS.items()}
+    la = "cdf040ee5a97"
+    assert lists == {
+        **dict.fromkeys(("la-published", "la-clean", "la-half", "la-quarter"), la),
+        **dict.fromkeys(("pancreas-published", "pancreas-clean"), None),
+        "hippocampus": "a82cde130ec2",
+    }
+    for file in SPLITS.iterdir():
+        assert hash_of(json.loads(file.read_text(encoding="utf-8"))) == file.stem[-12:]
+    for name in ("la-half", "hippocampus"):
+        sizes = (PROTOCOLS[name].train_scans, PROTOCOLS[name].test_scans)
+        assert tuple(len(published(name)[part]) for part in ("train", "test")) == sizes
+    half = dataclasses.replace(PROTOCOLS["la-half"], lists=None)
+    assert half.hash() == HASHES["la-half"]
+    assert "lists" not in half.record()
+
+
+def test_committed_results_carry_the_records_of_today() -> None:
+    results = Path(__file__).parents[2] / "benchmarks" / "results"
+    today = {
+        "hippocampus": PROTOCOLS["hippocampus"],
+        "la-quarter": PROTOCOLS["la-quarter"],
+        "la-quarter-holdout": changed(PROTOCOLS["la-quarter"], holdout=32),
+    }
+    for folder, protocol in today.items():
+        kept = json.loads((results / folder / "protocol.json").read_text(encoding="utf-8"))
+        assert (kept["protocol"], kept["hash"]) == (protocol.record(), protocol.hash())
+
+
+def listing(cache: Cache, train: list[str], test: list[str]) -> Cache:
+    """A cache of the protocol's grid and recipe, with these names."""
+    protocol = PROTOCOLS["hippocampus"]
+    other = Cache(cache.root)
+    done = dataclasses.replace(cache.manifest.preprocessing, normalization=protocol.normalization)
+    other.manifest = dataclasses.replace(
+        cache.manifest,
+        train=tuple(train),
+        test=tuple(test),
+        spacing=protocol.spacing,
+        preprocessing=done,
+    )
+    return other
+
+
+def turned(train: list[str], test: list[str]) -> str:
+    train[4], train[6] = train[6], train[4]
+    return f"train list: the same names in another order, first at place 5: {train[4]}, not"
+
+
+def dealt_anew(train: list[str], test: list[str]) -> str:
+    gone, come = [train[3], train[9]], test[:2]
+    train[3], train[9], test[:2] = *come, gone
+    return (
+        f"train list: lacks 2 of the protocol's 160, first {gone[0]}; has 2 that the protocol's "
+        f"lacks, first {come[0]}\n  test list: lacks 2 of the protocol's 60, first {come[0]}; "
+        f"has 2 that the protocol's lacks, first {gone[0]}\n"
+    )
+
+
+def renamed_test(train: list[str], test: list[str]) -> str:
+    old, test[59] = test[59], "mine"
+    return f"protocol hippocampus:\n  test list: lacks 1 of the protocol's 60, first {old}; has 1 "
+
+
+@pytest.mark.parametrize("change", [turned, dealt_anew, renamed_test])
+def test_as_many_scans_in_other_lists_are_refused(
+    small_cache: Cache, change: Callable[[list[str], list[str]], str]
+) -> None:
+    protocol, lists = PROTOCOLS["hippocampus"], published("hippocampus")
+    check(protocol, listing(small_cache, **lists), [])
+    words = change(**lists)
+    other = listing(small_cache, **lists)
+    with pytest.raises(SimcvdError) as caught:
+        check(protocol, other, [])
+    text = str(caught.value)
+    assert words in text
+    assert f"{SPLITS / 'hippocampus-a82cde130ec2.json'} beside the scans" in text
+    assert "--change lists=None" in text
+    own = changed(protocol, lists=None)
+    check(own, other, [])
+    assert own.name == "hippocampus+lists=None"
+    assert own.hash() != protocol.hash()  # so that its results never stand in the same table
+    with pytest.raises(SimcvdError, match="not 0123456789ab; lists of your own"):
+        check(changed(protocol, lists="0123456789ab"), other, [])
+
+
+def test_a_changed_split_takes_its_digest_along() -> None:
+    protocol = PROTOCOLS["hippocampus"]
+    assert changed(protocol, holdout=24).lists == protocol.lists
+    assert changed(protocol, train_scans=160).lists == protocol.lists  # nothing is changed
+    for other in ({"train_scans": 6}, {"test_scans": 2}, {"split": "mine"}):
+        assert changed(protocol, **other).lists is None
+    assert changed(protocol, split="mine", lists="0123456789ab").lists == "0123456789ab"
+
+
+@pytest.mark.parametrize(("source", "name"), [("la2018", "la-half"), ("hippocampus",) * 2])
+def test_the_lists_are_those_of_the_real_scans(shared_data: Path, source: str, name: str) -> None:
+    scans = recognise(shared_data / source)
+    assert {"train": list(scans.train), "test": list(scans.test)} == published(name)

@@ -31,6 +31,7 @@ def benchmark(
     seeds: Sequence[int] | None = None,
     jobs: int = 1,
     dask: str | None = None,
+    patient: str | None = None,
     mode: Mode = "run",
 ) -> None:
     """List what is missing, run it, write the tables; see the command's options.
@@ -44,7 +45,7 @@ def benchmark(
         raise SimcvdError("give a cache and --out for the results; --list shows what can be run")
     failed: list[Ended] = []
     if cache is not None and mode != "tables":
-        grid = plan_grid(cache, chosen, rows, out, labeled=labeled, seeds=seeds)
+        grid = plan_grid(cache, chosen, rows, out, labeled=labeled, seeds=seeds, patient=patient)
         missing = grid.missing()
         print(_plan(grid, missing, jobs), flush=True)
         if mode == "dry":

@@ -67,8 +67,11 @@ def execute_all(
 
     jobs: runs side by side on one machine. dask: address of a scheduler, whose workers take the
     runs instead, one for each of their threads; ``jobs`` of them share a machine.
+    It is not asked when there is nothing to run: tables need no cluster.
     Raises SimcvdError where the scheduler cannot be reached.
     """
+    if not units:
+        return
     import joblib
 
     with _backend(dask):

@@ -16,10 +16,11 @@ from typing import Any
 
 from lightning.fabric import Fabric
 
+from simcvd.benchmark.check import check
 from simcvd.benchmark.execute import Ended, execute_all
-from simcvd.benchmark.protocols import Protocol, check, difference
+from simcvd.benchmark.protocols import Protocol, difference
 from simcvd.benchmark.units import State, Unit, make_units, seconds_of, state, steps_done
-from simcvd.data.audit import audit, refuse_fatal
+from simcvd.data.audit import Finding, audit, refuse_fatal
 from simcvd.data.cache import Cache, write_json
 from simcvd.engine.loop import Trainer
 from simcvd.engine.run import resolve
@@ -61,21 +62,22 @@ def plan_grid(
     *,
     labeled: Sequence[int] | None = None,
     seeds: Sequence[int] | None = None,
+    patient: str | None = None,
 ) -> Grid:
     """Hold the data against the protocol and settle every run, writing nothing.
 
     root: the cache. results: the grid's folder, there or not. labeled, seeds: the protocol's by
-    default. Raises SimcvdError for data that are not the protocol's, a test scan in the training
-    list, settings that do not exist, or a folder of other results.
+    default. patient: the pattern of names that the leak audit takes. Raises SimcvdError for data
+    that are not the protocol's, a test scan in the training list, settings that do not exist, or a
+    folder of other results, and for a pattern that is none or matches no name.
     """
     cache = Cache(root.resolve())
-    findings = audit(cache)
+    findings = audit(cache, patient)
     refuse_fatal(findings)
     check(protocol, cache, findings)
     _check_folder(results, protocol, cache)
     units = make_units(cache, protocol, rows, results.resolve(), labeled=labeled, seeds=seeds)
-    texts = tuple(f"Leak audit: {finding.text}." for finding in findings)
-    texts = texts or ("Leak audit: no scan twice, none cropped by its label.",)
+    texts = _sentences(findings, patient)
     return Grid(cache=cache, protocol=protocol, results=results, units=tuple(units), findings=texts)
 
 
@@ -108,6 +110,17 @@ def read_findings(results: Path) -> list[str]:
     """The leak audit's sentences as the grid wrote them; none where no grid did."""
     path = results / RECORD
     return list(_read(path).get("findings", ())) if path.exists() else []
+
+
+def _sentences(findings: Sequence[Finding], patient: str | None) -> tuple[str, ...]:
+    """What stands above the tables: every finding, and what was not looked at."""
+    texts = [finding.text for finding in findings]
+    if not texts:
+        patients = "no patient in both lists, " if patient else ""
+        texts.append(f"no scan twice, {patients}none cropped by its label")
+    if not patient:
+        texts.append("patients in both lists were not looked for, as no name pattern was given")
+    return tuple(f"Leak audit: {text}." for text in texts)
 
 
 def _share_done(unit: Unit) -> float:

@@ -1,7 +1,7 @@
 """What must be the same before two numbers may stand in one table.
 
-A protocol is a value with a name and a hash. `check` holds a prepared data set against it, so
-that a result never carries the name of a protocol that its data do not follow.
+A protocol is a value with a name and a hash. `simcvd.benchmark.check` holds a prepared data set
+against it, so that a result never carries the name of a protocol that its data do not follow.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from simcvd.data.audit import CROPPED, Finding
-from simcvd.data.cache import Cache
 from simcvd.data.preprocess import Margin
 from simcvd.engine.settings import differences
 from simcvd.transforms.spatial import Augmentation
 from simcvd.types import IntTriple, SimcvdError, Triple
 
 PROSE: dict[str, Any] = {"prose": True}  # marks a field that explains and decides nothing
+# Of a field that makes another one's words checkable. The words are hashed already; the digest is
+# left out of the record, so that results keep the hashes they were made under.
+SAYS_THE_SAME: dict[str, Any] = {"says the same as": "split"}
+NAMES_OTHER_SCANS = {"train_scans", "test_scans", "split"}
 HASH_LENGTH = 12
 PUBLISHED_METRICS = ("dice", "jaccard", "asd_prediction_to_reference_voxels", "hd95_pooled_voxels")
 CLEAN_METRICS = ("dice", "jaccard", "assd_mm", "hd95_pooled_mm")
@@ -32,7 +34,9 @@ class Protocol:
     """One way of measuring.
 
     about, train_scans, test_scans: what data it is meant for, and how many scans these are.
-    split: where the lists come from. crop: what the scans were cropped by.
+    split: where the lists come from. lists: their digest, `hash_of` {"train": [...], "test": [...]}
+        in order, for data to be held against; None where the lists are not at hand.
+    crop: what the scans were cropped by.
     margin: as `simcvd prepare --crop label --margin` is given it; None without a crop of ours:
         the scans are whole, or come cropped by their maker.
     spacing: mm of the prepared grid. normalization, window: as `simcvd prepare` applies them.
@@ -51,6 +55,7 @@ class Protocol:
     train_scans: int
     test_scans: int
     split: str
+    lists: str | None = field(default=None, metadata=SAYS_THE_SAME)
     crop: Literal["ground truth", "none"]
     margin: Margin | None = None
     spacing: Triple
@@ -81,7 +86,7 @@ class Protocol:
     comparable: bool = False
 
     def record(self) -> dict[str, Any]:
-        """As JSON, with what only explains left out: this is hashed and written beside results."""
+        """As JSON, without what explains or repeats: this is hashed and written beside results."""
         kept = {f.name: getattr(self, f.name) for f in fields(self) if not f.metadata}
         if self.margin is None:
             del kept["margin"]  # a later field: the hashes of protocols without it stay
@@ -116,7 +121,10 @@ def hash_of(record: Mapping[str, Any]) -> str:
 
 
 def changed(protocol: Protocol, **values: Any) -> Protocol:
-    """Another protocol, which says by its name what was changed. Raises for an unknown field."""
+    """Another protocol, which says by its name what was changed. Raises for an unknown field.
+
+    Other numbers of scans, or another split, need other lists: their digest goes, if none is given.
+    """
     known = {f.name for f in fields(protocol)} - {"name"}
     if unknown := set(values) - known:
         near = [match for name in unknown for match in get_close_matches(name, known)]
@@ -128,6 +136,8 @@ def changed(protocol: Protocol, **values: Any) -> Protocol:
     if not different:
         return protocol
     suffix = ",".join(f"{name}={value}".replace(" ", "") for name, value in different.items())
+    if NAMES_OTHER_SCANS & set(different):
+        different.setdefault("lists", None)
     return replace(protocol, **different, name=f"{protocol.name}+{suffix}")
 
 
@@ -144,36 +154,6 @@ def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     return differences(dict(a), dict(b))
 
 
-def check(protocol: Protocol, cache: Cache, findings: list[Finding]) -> None:
-    """Refuse data that are not the protocol's.
-
-    findings: of :func:`simcvd.data.audit.audit`. Raises SimcvdError with everything that differs.
-    """
-    manifest, done = cache.manifest, cache.manifest.preprocessing
-    wrong = [
-        f"{what}: {has} in {cache.root}, {wanted} in the protocol"
-        for what, has, wanted in (
-            ("training scans", len(cache.train), protocol.train_scans),
-            ("test scans", len(cache.test), protocol.test_scans),
-            ("normalisation", done.normalization, protocol.normalization),
-            ("window", done.window, protocol.window),
-            ("crop", done.crop, "none" if protocol.margin is None else "label"),
-            ("margin", done.margin, protocol.margin or (0, 0, 0)),
-        )
-        if has != wanted
-    ]
-    if any(abs(a / b - 1) > 0.01 for a, b in zip(manifest.spacing, protocol.spacing, strict=True)):
-        wrong.append(f"spacing: {manifest.spacing} mm in {cache.root}, not {protocol.spacing}")
-    if protocol.crop == "none":
-        wrong += [f.text for f in findings if f.kind == CROPPED]
-    if wrong:
-        raise SimcvdError(
-            f"these data are not those of protocol {protocol.name}:\n  "
-            + "\n  ".join(wrong)
-            + f"\nPrepare them as it says ({protocol.about}), or choose another protocol"
-        )
-
-
 _LA = Protocol(
     name="la-published",
     about=(
@@ -183,6 +163,7 @@ _LA = Protocol(
     train_scans=80,
     test_scans=20,
     split="lists of Yu et al. 2019; the first N of train.list are labelled",
+    lists="cdf040ee5a97",
     crop="ground truth",
     spacing=(0.625, 0.625, 0.625),
     normalization="none",
@@ -298,6 +279,7 @@ PROTOCOLS = {
             train_scans=160,
             test_scans=60,
             split="splits.json; the first N are labelled",
+            lists="a82cde130ec2",
             crop="ground truth",
             spacing=(1.0, 1.0, 1.0),
             normalization="zscore",
