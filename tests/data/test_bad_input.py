@@ -187,6 +187,17 @@ def test_2d_and_4d_files(folders: Path, shape: tuple[int, ...], kind: str) -> No
     assert "3D volume is needed" in message
 
 
+@pytest.mark.parametrize("name", ["b.nii.gz", "b.nrrd"])
+def test_colour(folders: Path, name: str) -> None:
+    image(folders).unlink()
+    if name.endswith("nrrd"):
+        pixels = SimpleITK.GetImageFromArray(np.zeros((6, 5, 4, 3), np.uint8), isVector=True)
+        SimpleITK.WriteImage(pixels, str(image(folders, name)))
+    else:
+        save(image(folders, name), np.zeros((6, 5, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")]))
+    assert f"{name}: is a colour image" in complaint(folders)
+
+
 def test_labels_must_be_whole_numbers_and_not_negative(folders: Path) -> None:
     save(folders / "labels" / "b.nii.gz", ball() * np.float32(0.5))
     assert "must hold whole numbers, but holds 0.5" in complaint(folders)

@@ -175,6 +175,34 @@ def test_scans_and_labels_in_two_places(folders: Path, tmp_path: Path) -> None:
     assert cache.labeled(2) == ("a", "c")
 
 
+@pytest.mark.parametrize("place", ["images/dataset.json", "dataset.json"])
+def test_plain_folders_may_declare_channels_of_one_file_and_names_of_values(
+    folders: Path, tmp_path: Path, place: str
+) -> None:
+    for seed, path in enumerate(sorted((folders / "images").iterdir())):
+        save(path, np.stack([noise(seed), noise(seed + 9)], axis=-1))
+    channels = {"channel_names": {"0": "T1", "1": "T2"}}
+    text = json.dumps({**channels, "labels": {"background": 0, "organ": 1}})
+    (folders / place).write_text(text)
+    cache = prepare(folders, tmp_path / "cache", jobs=1, quiet=True)
+    assert cache.manifest.channel_names == ("T1", "T2")
+    assert cache.manifest.class_names == {0: "background", 1: "organ"}
+    assert cache.case("b").image.shape == (2, *SHAPE)
+    save(folders / "labels" / "a.nii.gz", 3 * ball())
+    with pytest.raises(SimcvdError, match="values that are not declared: 3"):
+        prepare(folders, tmp_path / "cache", jobs=1, quiet=True)
+
+
+def test_values_found_are_said(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stray = ball()
+    stray[0, 0, 0] = 9
+    save(folders / "labels" / "a.nii.gz", stray)
+    prepare(folders, tmp_path / "cache", jobs=1)
+    assert "found in 2 labels: 1 (in 2), 9 (in 1)" in capsys.readouterr().err
+
+
 def test_only_a_test_list_leaves_the_rest_for_training(folders: Path) -> None:
     (folders / "test.list").write_text("c\n")
     source = recognise(folders)

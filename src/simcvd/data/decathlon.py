@@ -46,7 +46,6 @@ def decathlon(root: Path) -> Source:
             problems.append(f"in imagesTr and imagesTs under one name: {few(both)}.")
         test = sorted(set(more) - set(cases))
         cases, notes, problems = {**more, **cases}, notes + more_notes, problems + more_problems
-    ct = all(name.upper() == "CT" for name in channels)
     source = Source(
         kind="decathlon",
         description="Decathlon / nnU-Net folder with dataset.json",
@@ -55,14 +54,25 @@ def decathlon(root: Path) -> Source:
         test=tuple(test),
         channel_names=channels,
         labels=labels,
-        preprocessing=Preprocessing(normalization="ct", window=CT_WINDOW)
-        if ct
-        else Preprocessing(),
+        preprocessing=preprocessing_of(channels),
         notes=tuple(notes),
         problems=tuple(problems),
     )
     splits = root / "splits.json"
     return with_split(source, splits, read_object(splits)) if splits.is_file() else source
+
+
+def declared(path: Path) -> tuple[tuple[str, ...] | None, dict[int, str] | None]:
+    """Channels and labels of a dataset.json that need not declare both; None for what it leaves."""
+    info = read_object(path)
+    channels = _channel_names(path, info) if {"channel_names", "modality"} & set(info) else None
+    return channels, _declared_labels(path, info) if "labels" in info else None
+
+
+def preprocessing_of(channels: tuple[str, ...]) -> Preprocessing:
+    """Hounsfield units in a window where all channels are called CT, else z-scores."""
+    ct = all(name.upper() == "CT" for name in channels)
+    return Preprocessing(normalization="ct", window=CT_WINDOW) if ct else Preprocessing()
 
 
 def _folder(root: Path, part: str, ending: str | None, channels: int) -> Pairs:

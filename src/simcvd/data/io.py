@@ -239,7 +239,13 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     import nibabel
 
     image = nibabel.Nifti1Image.from_filename(str(path))
+    if image.get_data_dtype().fields:
+        raise SimcvdError(_colour(path))
     return image.get_fdata(dtype=np.float32, caching="unchanged"), np.array(image.affine)
+
+
+def _colour(path: Path) -> str:
+    return f"{path}: is a colour image; a scan with one intensity a voxel is needed."
 
 
 def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -248,6 +254,12 @@ def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     image = SimpleITK.ReadImage(str(path))
     dimension = image.GetDimension()
     array = SimpleITK.GetArrayFromImage(image)
+    # Channels of a scan are never bytes in threes or fours.
+    if "8-bit" in image.GetPixelIDTypeAsString() and image.GetNumberOfComponentsPerPixel() in (
+        3,
+        4,
+    ):
+        raise SimcvdError(_colour(path))
     if image.GetNumberOfComponentsPerPixel() > 1:
         array = np.moveaxis(array, -1, 0)  # components become the last axis once transposed
     if dimension != 3:
@@ -282,7 +294,8 @@ def _channels_first(path: Path, array: np.ndarray, channels: int) -> np.ndarray:
         expected = "a 3D volume" if channels == 1 else f"a volume with {channels} channels"
         raise SimcvdError(
             f"{path}: is a {kind} file of shape {shape}, but {expected} is needed. "
-            "Split time series, and stack slices, into one volume a scan."
+            "Split time series, and stack slices, into one volume a scan; channels in one file are "
+            "declared in a dataset.json (docs/formats.md)."
         )
     return np.moveaxis(array, -1, 0)
 

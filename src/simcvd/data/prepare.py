@@ -105,7 +105,8 @@ def _prepare(
         infos[job.case.name] = read_json(job.folder / "case.json")
     manifest = _manifest(source, found, classes, infos)
     _publish(out, manifest)
-    return manifest, [note for name in names for note in infos[name].get("notes", [])]
+    notes = [note for name in names for note in infos[name].get("notes", [])]
+    return manifest, notes + ([] if found.labels else [_values(infos)])
 
 
 def _settings(
@@ -159,6 +160,17 @@ def _remarks(manifest: Manifest) -> list[str]:
     if missing := [name for name in manifest.test if not manifest.cases[name].has_label]:
         remarks.append(f"{len(missing)} test scans have no label and cannot be scored")
     return remarks
+
+
+def _values(infos: dict[str, Info]) -> str:
+    """Which values the labels were found to hold: a stray one would be taken for a class."""
+    labels = [info["label_found"] for info in infos.values() if info["label_found"] is not None]
+    values = sorted({value for label in labels for value in label} - {0})
+    each = ", ".join(f"{v} (in {sum(v in label for label in labels)})" for v in values)
+    return (
+        f"classes are the values found in {len(labels)} labels: {each}; declare them in a "
+        "dataset.json to have others refused"
+    )
 
 
 def _job(found: Source, name: str, classes: dict[int, str], out: Path) -> Job:

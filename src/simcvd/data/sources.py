@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from simcvd.data.decathlon import decathlon
+from simcvd.data.decathlon import decathlon, declared, preprocessing_of
 from simcvd.data.io import has_label
 from simcvd.data.listing import (
     Source,
@@ -26,6 +26,7 @@ from simcvd.data.preprocess import Preprocessing
 from simcvd.types import SimcvdError
 
 LA_LABELS = {0: "background", 1: "left atrium"}
+DECLARED = "dataset.json"
 LA_NAME = re.compile(r"[A-Z0-9]{20}")
 
 
@@ -53,7 +54,7 @@ def _recognised(source: Path, labels: Path | None) -> Source:
     if labels is not None:
         images = source / "images" if (source / "images").is_dir() else source
         return _two_folders(source, images, labels)
-    if (source / "dataset.json").is_file():
+    if (source / DECLARED).is_file() and not (source / "images").is_dir():
         return decathlon(source)
     for folders in ("*", "*/*"):
         if files := visible(source.glob(f"{folders}/mri_norm2.h5")):
@@ -125,17 +126,25 @@ def _la_nrrd(root: Path, files: list[Path]) -> Source:
 def _two_folders(root: Path, images: Path, labels: Path) -> Source:
     paired = pair(images, labels)
     one = ", one mask a class" if paired.classes else ""
+    found = tuple(f"channel {c}" for c in range(paired.channels)) if paired.channels > 1 else None
+    path = next((p for p in (images / DECLARED, root / DECLARED) if p.is_file()), None)
+    channels, classes = declared(path) if path else (None, None)
+    problems = list(paired.problems)
+    if channels and found and len(channels) != len(found):
+        problems.append(
+            f"{path}: declares {len(channels)} channels, but the scans have {len(found)} files each"
+        )
+    names = channels or found or ("image",)
     source = Source(
         kind="folders",
         description=f"scans of {images.name}/ paired by name with labels of {labels.name}/{one}",
         cases=paired.cases,
         train=tuple(sorted(paired.cases)),
-        channel_names=tuple(f"channel {c}" for c in range(paired.channels))
-        if paired.channels > 1
-        else ("image",),
-        labels=paired.classes,
+        channel_names=names,
+        labels=paired.classes or classes,
+        preprocessing=preprocessing_of(names),
         notes=paired.notes,
-        problems=paired.problems,
+        problems=tuple(problems),
     )
     source = with_lists(root, source)
     if not (source.test and all(LA_NAME.fullmatch(name) for name in source.cases)):
