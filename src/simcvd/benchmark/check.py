@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from itertools import zip_longest
-from pathlib import Path
 
 from simcvd.benchmark.protocols import Protocol, hash_of
 from simcvd.data.audit import CROPPED, Finding
 from simcvd.data.cache import Cache
 from simcvd.types import SimcvdError
-
-SPLITS = Path(__file__).parent / "splits"  # NAME-DIGEST.json, written as a splits.json
 
 
 def check(protocol: Protocol, cache: Cache, findings: Sequence[Finding]) -> None:
@@ -47,34 +42,12 @@ def check(protocol: Protocol, cache: Cache, findings: Sequence[Finding]) -> None
 
 
 def _other_lists(protocol: Protocol, cache: Cache) -> list[str]:
-    """How the lists of scans differ from the protocol's and what to do; empty if they do not."""
-    has = {"train": list(cache.train), "test": list(cache.test)}
-    if protocol.lists is None or hash_of(has) == protocol.lists:
+    """That the lists of scans are not the protocol's; empty if they are, or it has no digest."""
+    found = hash_of({"train": cache.train, "test": cache.test})
+    if protocol.lists in (None, found):
         return []
-    advice = "lists of your own are another protocol: --change lists=None"
-    file = next(SPLITS.glob(f"*-{protocol.lists}.json"), None)
-    if file is None:
-        return [f"lists: digest {hash_of(has)}, not {protocol.lists}; {advice}"]
-    wanted = json.loads(file.read_text(encoding="utf-8"))
-    other = [part for part in has if has[part] != wanted[part]]
     return [
-        *(f"{part} list: {_told(has[part], wanted[part])}" for part in other),
-        f"lists: put those of {file} beside the scans (as splits.json or as train.list and "
-        f"test.list) and prepare again; {advice}",
+        f"lists of scans: digest {found}, not {protocol.lists}, so that some scan is missing, "
+        f"foreign or at another place in train or test; the protocol's are: {protocol.split}. "
+        "Lists of your own are another protocol, --change lists=None"
     ]
-
-
-def _told(has: Sequence[str], wanted: Sequence[str]) -> str:
-    """How two lists that are not equal differ, with the first names that do."""
-    missing = [name for name in wanted if name not in set(has)]
-    others = [name for name in has if name not in set(wanted)]
-    words = []
-    if missing:
-        words.append(f"lacks {len(missing)} of the protocol's {len(wanted)}, first {missing[0]}")
-    if others:
-        words.append(f"has {len(others)} that the protocol's lacks, first {others[0]}")
-    if words:
-        return "; ".join(words)
-    pairs = enumerate(zip_longest(has, wanted, fillvalue="nothing"), start=1)
-    place, (mine, its) = next((place, pair) for place, pair in pairs if pair[0] != pair[1])
-    return f"the same names in another order, first at place {place}: {mine}, not {its}"
