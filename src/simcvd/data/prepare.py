@@ -167,10 +167,7 @@ def _values(infos: dict[str, Info]) -> str:
     labels = [info["label_found"] for info in infos.values() if info["label_found"] is not None]
     values = sorted({value for label in labels for value in label} - {0})
     each = ", ".join(f"{v} (in {sum(v in label for label in labels)})" for v in values)
-    return (
-        f"classes are the values found in {len(labels)} labels: {each}; declare them in a "
-        "dataset.json to have others refused"
-    )
+    return f"the values found in {len(labels)} labels are the classes: {each}"
 
 
 def _job(found: Source, name: str, classes: dict[int, str], out: Path) -> Job:
