@@ -200,7 +200,8 @@ def test_values_found_are_said(
     stray[0, 0, 0] = 9
     save(folders / "labels" / "a.nii.gz", stray)
     prepare(folders, tmp_path / "cache", jobs=1)
-    assert "the values found in 2 labels are the classes: 1 (in 2), 9 (in 1)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the values found in 2 labels are the classes: 1 (in 2), 9 (in 1)" in said
 
 
 def test_only_a_test_list_leaves_the_rest_for_training(folders: Path) -> None:
