@@ -6,13 +6,8 @@ import pytest
 import torch
 from tests.methods.stubs import TASK, batch, build, trained_by
 
-from simcvd.methods.chaitanya import (
-    Config,
-    GlobalLocalContrast,
-    cut_partitions,
-    draw_others,
-    pool_regions,
-)
+from simcvd.losses.regions import cut_partitions, draw_others, pool_regions
+from simcvd.methods.chaitanya import Config, GlobalLocalContrast
 from simcvd.types import Progress, SimcvdError
 
 

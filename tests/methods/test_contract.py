@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from simcvd.data.cache import Cache
 from simcvd.engine.ema import update_averages
 from simcvd.engine.loop import Trainer, build_method
 from simcvd.engine.run import Run, resolve
-from simcvd.methods.base import Method, default_config, names
+from simcvd.methods.base import Method, default_config, find, names
 from simcvd.methods.ranges import Range, ranges
 from simcvd.types import Batch, Progress, SimcvdError
 
@@ -116,6 +117,12 @@ def test_every_number_has_a_range_and_is_refused_outside(name: str) -> None:
             shown = rf"method\.{field.rstrip('_')} is {value}; it must be .*{allowed}"
             with pytest.raises(SimcvdError, match=shown):
                 replace(config, **{field: value})
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_method_is_one_small_file(name: str) -> None:
+    most = 160 if name == "simcvd" else 120  # five terms, and a field for every ablation
+    assert len(Path(inspect.getfile(find(name))).read_text(encoding="utf-8").splitlines()) < most
 
 
 def test_resuming_gives_the_same_bits(run: Run, small_cache: Cache, tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
-"""Contrast between parts of volumes (Chaitanya et al., NeurIPS 2020, Eqs. 1 and 2)."""
+"""Parts of volumes and the contrast between them (Chaitanya et al., NeurIPS 2020, Eqs. 1, 2)."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torch.nn import functional as nnf
 
 from simcvd.losses.precision import float32
+
+SIDE = 3  # of a region, in voxels of the decoder's map along X and Y
 
 
 @float32
@@ -43,3 +47,27 @@ def region_contrast(first: Tensor, second: Tensor, negatives: Tensor, tau: float
         scores = torch.cat([positive, negative], 2) / tau
         losses.append(-scores.log_softmax(2)[..., 0].mean())
     return (losses[0] + losses[1]) / 2
+
+
+def cut_partitions(x: Tensor, count: int, step: int) -> Tensor:
+    """``[B, C, X, Y, Z]`` -> ``[B * count, C, X, Y, W]``: equal parts along Z, in order.
+
+    W is the length of a part rounded up to a multiple of ``step``, its last slice repeated.
+    """
+    bounds = [i * x.shape[-1] // count for i in range(count + 1)]
+    width = -(-max(b - a for a, b in pairwise(bounds)) // step) * step
+    slices = torch.arange(width, device=x.device)
+    parts = [x[..., (a + slices).clamp(max=b - 1)] for a, b in pairwise(bounds)]
+    return torch.stack(parts, 1).flatten(0, 1)
+
+
+def pool_regions(x: Tensor) -> Tensor:
+    """``[B, W, X, Y, Z]`` -> ``[B, N, W]``: means of the 3 x 3 regions that tile each slice."""
+    sides = (min(SIDE, x.shape[2]), min(SIDE, x.shape[3]), 1)
+    return nnf.avg_pool3d(x, sides).flatten(2).transpose(1, 2)
+
+
+def draw_others(regions: int, count: int, device: torch.device) -> Tensor:
+    """For each of ``regions``, ``count`` different other ones (all where there are fewer)."""
+    offsets = 1 + torch.randperm(regions - 1, device=device)[:count]
+    return (torch.arange(regions, device=device)[:, None] + offsets) % regions

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as nnf
 
-from simcvd.losses.regions import partition_contrast, region_contrast
+from simcvd.losses.regions import (
+    cut_partitions,
+    draw_others,
+    partition_contrast,
+    pool_regions,
+    region_contrast,
+)
 from simcvd.losses.segmentation import segmentation
 from simcvd.methods.base import Method, NetworkFactory
 from simcvd.methods.ranges import Count, Positive, Settings, Several, Share, Weight
 from simcvd.networks.vnet import VNet
 from simcvd.transforms.intensity import draw_contrast, draw_noise
 from simcvd.types import Batch, Progress, SimcvdError, Task
-
-SIDE = 3  # of a region, in voxels of the decoder's map along X and Y
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,30 +107,6 @@ class GlobalLocalContrast(Method):
         first, second = regions[:, places].chunk(2)
         others = draw_others(len(places), self.config.negatives, image.device)
         return region_contrast(first, second, others, self.config.tau)
-
-
-def cut_partitions(x: Tensor, count: int, step: int) -> Tensor:
-    """``[B, C, X, Y, Z]`` -> ``[B * count, C, X, Y, W]``: equal parts along Z, in order.
-
-    W is the length of a part rounded up to a multiple of ``step``, its last slice repeated.
-    """
-    bounds = [i * x.shape[-1] // count for i in range(count + 1)]
-    width = -(-max(b - a for a, b in pairwise(bounds)) // step) * step
-    slices = torch.arange(width, device=x.device)
-    parts = [x[..., (a + slices).clamp(max=b - 1)] for a, b in pairwise(bounds)]
-    return torch.stack(parts, 1).flatten(0, 1)
-
-
-def pool_regions(x: Tensor) -> Tensor:
-    """``[B, W, X, Y, Z]`` -> ``[B, N, W]``: means of the 3 x 3 regions that tile each slice."""
-    sides = (min(SIDE, x.shape[2]), min(SIDE, x.shape[3]), 1)
-    return nnf.avg_pool3d(x, sides).flatten(2).transpose(1, 2)
-
-
-def draw_others(regions: int, count: int, device: torch.device) -> Tensor:
-    """For each of ``regions``, ``count`` different other ones (all where there are fewer)."""
-    offsets = 1 + torch.randperm(regions - 1, device=device)[:count]
-    return (torch.arange(regions, device=device)[:, None] + offsets) % regions
 
 
 def _view(x: Tensor) -> Tensor:
