@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+from rich.console import Console
 from tests.inference.tools import OBLIQUE, blob, small_vnet, spec
 
 from simcvd.data.io import read_image
@@ -52,6 +54,15 @@ def test_written_in_the_inputs_geometry_with_the_users_values(run: Path, tmp_pat
     compute = Compute()
     again = predict_scan(load_model(run), read_image(path), compute)
     np.testing.assert_array_equal(labels, again)
+
+
+def test_without_a_terminal_each_scan_has_one_line(run: Path, tmp_path: Path) -> None:
+    paths = [write(tmp_path / "whole.nii.gz"), write(tmp_path / "thin.nii.gz", shape=(18, 15, 6))]
+    said = io.StringIO()
+    predict_files(run, paths, tmp_path / "out", device="cpu", console=Console(file=said, width=40))
+    thin, whole = sorted(said.getvalue().splitlines())
+    assert whole.startswith("whole: 18 x 15 x 12 voxels, needs ")
+    assert thin.startswith("thin: 18 x 15 x 6 voxels, filled up with 0 to the patch of 8 x 8 x 8, ")
 
 
 def test_another_stride_is_used(run: Path, tmp_path: Path) -> None:

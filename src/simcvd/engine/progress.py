@@ -56,6 +56,7 @@ class ProgressLine:
         self._bar.update(self._task, completed=step, text=text)
         last = step == self._total
         if not self._console.is_terminal and (last or now - self._printed > _PLAIN_SECONDS):
-            minutes = pace * (self._total - step) / 60
-            self._console.print(f"step {step}/{self._total} · {text} · {minutes:.0f} min left")
+            left = pace * (self._total - step)
+            when = f"{left:.0f} s" if left < 60 else f"{left / 60:.0f} min"
+            self._console.print(f"step {step}/{self._total} · {text} · {when} left", soft_wrap=True)
             self._printed = now

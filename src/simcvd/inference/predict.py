@@ -278,10 +278,18 @@ def _one_failure(path: Path, message: str) -> str:
 
 @contextmanager
 def _bars(console: Console) -> Iterator[Start]:
-    """Gives a function that begins a scan's bar: ``start(text, windows) -> advance``."""
-    with Progress(*Progress.get_default_columns(), console=console) as progress:
+    """Gives a function that begins a scan's bar: ``start(text, windows) -> advance``.
+
+    Where there is no terminal, one line a scan says what the bar is called.
+    """
+    bars = Progress(
+        *Progress.get_default_columns(), console=console, disable=not console.is_terminal
+    )
+    with bars as progress:
 
         def start(text: str, windows: int) -> Advance:
+            if not console.is_terminal:
+                console.print(text, markup=False, highlight=False, soft_wrap=True)
             task = progress.add_task(text, total=windows)
             return lambda done: progress.update(task, advance=done)
 
