@@ -261,7 +261,9 @@ def test_a_term_that_is_not_finite_is_named_with_its_cases(
     assert "The last checkpoint, from before this step, is kept. `simcvd check` looks" in message
 
 
-def test_the_last_two_checkpoints_are_kept_and_a_broken_one_is_passed_over(tmp_path: Path) -> None:
+def test_the_last_two_checkpoints_are_kept_and_a_broken_one_is_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for step in (1, 2, 3):
         save_checkpoint(tmp_path, step, {"seconds": 0.0})
     assert len(list(tmp_path.iterdir())) == 2
@@ -270,6 +272,7 @@ def test_the_last_two_checkpoints_are_kept_and_a_broken_one_is_passed_over(tmp_p
     assert load_latest(tmp_path, CPU)["step"] == 2  # type: ignore[index]
     newest.write_text("hello garbage")
     assert load_latest(tmp_path, CPU)["step"] == 2  # type: ignore[index]
+    assert capsys.readouterr().err == f"{newest}: cannot be read and is passed over\n" * 2
     (tmp_path / "step_00000002.pt").write_bytes(b"")
     with pytest.raises(SimcvdError, match=r"none of step_00000002\.pt, step_00000003\.pt can be"):
         load_latest(tmp_path, CPU)

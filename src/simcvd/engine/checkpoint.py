@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -21,9 +22,10 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
         with replace_into(path) as temporary, temporary.open("wb") as file:
             torch.save({"step": step, **state}, file)
     except (CannotWrite, RuntimeError) as error:  # torch.save wraps a full disk in a RuntimeError
+        reason = error.__cause__ or error.__context__ or error
         raise SimcvdError(
-            f"could not write {path}: {error.__cause__ or error}. Earlier checkpoints are "
-            "untouched; make room and type the same command again to go on"
+            f"could not write {path}: {reason}. Earlier checkpoints are untouched; make room "
+            "and type the same command again to go on"
         ) from error
     left_by_a_kill = folder.glob(".*-step_*.pt")
     for old in (*_checkpoints(folder)[:-KEEP], *left_by_a_kill):
@@ -34,8 +36,8 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
 def load_latest(folder: Path, device: torch.device) -> dict[str, Any] | None:
     """The newest checkpoint that can be read, or None where there is none.
 
-    Raises SimcvdError where there are some and none can be read: a start from the beginning would
-    overwrite them.
+    One that is passed over is named on the standard error. Raises SimcvdError where there are some
+    and none can be read: a start from the beginning would overwrite them.
     """
     paths = _checkpoints(folder)
     for path in reversed(paths):
@@ -43,7 +45,8 @@ def load_latest(folder: Path, device: torch.device) -> dict[str, Any] | None:
             state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
             return state
         except (OSError, RuntimeError, EOFError, ValueError, KeyError, UnpicklingError):
-            continue  # damaged from outside: the one before it is as good a start
+            # Damaged from outside: the one before it is as good a start.
+            print(f"{path}: cannot be read and is passed over", file=sys.stderr)
     if paths:
         raise SimcvdError(
             f"{folder}: none of {', '.join(path.name for path in paths)} can be read. Restore one "
