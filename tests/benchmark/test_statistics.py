@@ -52,7 +52,10 @@ def test_seeds_reach_is_welchs_interval() -> None:
     a, b = [80.1, 80.9, 79.6], [82.0, 83.5, 81.1]
     interval = stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.95)
     assert seeds_reach(a, b, noise=9) == pytest.approx((interval.high - interval.low) / 2)
-    assert seeds_reach([80.0], b, noise=1.0) == 1.0
+    assert seeds_reach([80.0], [82.0], noise=1.0) == 1.0
+    # 82, 83, 84: deviation 1, t of 2 degrees of freedom 4.303, sqrt(1 + 1/3) = 1.155
+    assert seeds_reach([80.0], [82.0, 83.0, 84.0], noise=1.0) == pytest.approx(4.968, abs=0.001)
+    assert seeds_reach([82.0, 83.0, 84.0], [80.0], noise=6.0) == 6.0
     assert seeds_reach([80.0, 80.0], [81.0, 81.0], noise=1.0) == 1.0
 
 

@@ -99,7 +99,7 @@ def compare(
     control, other: one array ``[cases, classes]`` a seed, rows being the same scans in the same
         order, NaN where the metric is undefined.
     noise: the largest difference that two trainings of one system are known to show; it stands in
-        for the seeds' spread where a system was trained once.
+        for the seeds' spread where both systems were trained once.
 
     Raises SimcvdError for arrays of different shapes.
     """
@@ -170,10 +170,16 @@ def correct(comparisons: Sequence[Comparison]) -> list[Comparison]:
 def seeds_reach(control: Sequence[float], other: Sequence[float], noise: float) -> float:
     """Half the width of Welch's interval at 95 % for the difference of two means over seeds.
 
-    ``noise`` where either system was trained once, or where all its seeds agree to the last bit.
+    Where one of them was trained once, it is taken to spread as the other does: half the width of
+    the prediction interval of one training about the mean of the other's, but at least ``noise``.
+    ``noise`` where both were trained once, or where all seeds agree to the last bit.
     """
-    if min(len(control), len(other)) < 2:
+    fewer, more = sorted((control, other), key=len)
+    if len(more) < 2:
         return noise
+    if len(fewer) < 2:
+        width = float(stats.t.ppf(1 - ALPHA / 2, len(more) - 1)) * math.sqrt(1 + 1 / len(more))
+        return max(noise, width * float(np.std(more, ddof=1)))
     variances = [float(np.var(v, ddof=1)) / len(v) for v in (control, other)]
     if sum(variances) == 0:
         return noise
