@@ -208,8 +208,8 @@ def _notes(
         )
     if any(line.trainings == 1 for line in lines):
         notes.append(
-            "Of a single training no spread can be estimated: its seeds are taken to spread as those "
-            "of the system it is compared with, and between two single trainings a gap within "
+            "Of a single training no spread can be estimated: it is taken to spread as the system "
+            "that it is compared with, and between two single trainings a gap within "
             f"{settings.get('noise', NOISE):.2f} Dice cannot be told."
         )
     if compared:
