@@ -21,6 +21,7 @@ from tests.inference.tools import OBLIQUE, SMALL, blob, small_vnet, spec
 
 from simcvd.data.io import read_label, write_label
 from simcvd.inference.dicom_seg import concepts, seg_source, write_seg
+from simcvd.inference.inputs import jobs
 from simcvd.inference.model import save_model
 from simcvd.inference.predict import predict_files
 from simcvd.networks.vnet import VNet
@@ -219,6 +220,17 @@ def test_channels_in_files_of_their_own_are_one_scan(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_label(written).array, read_label(other).array)
     with pytest.raises(SimcvdError, match="volume with 2 channels is needed"):
         predict_files(tmp_path / "two", both[:1], tmp_path / "out", device="cpu")
+
+
+def test_channels_are_not_taken_for_scans_by_a_model_of_one(tmp_path: Path) -> None:
+    for name in ("a_0000", "a_0001", "b_0000", "b_0001"):
+        write_label(tmp_path / "two" / f"{name}.nii.gz", voxels(), PLAIN)
+    with pytest.raises(SimcvdError, match=r"all 2 scans have 2 files, _0000 to _0001.*needs 1"):
+        jobs([tmp_path / "two"], tmp_path / "out")
+    first = sorted((tmp_path / "two").glob("*_0000.nii.gz"))
+    assert [job.name for job in jobs(first, tmp_path / "out")] == ["a_0000", "b_0000"]
+    counted = sorted((tmp_path / "two").glob("a_*"))  # one name: its numbers count scans
+    assert len(jobs(counted, tmp_path / "out")) == 2
 
 
 def test_an_empty_result_is_a_dicom_segmentation_too(tmp_path: Path) -> None:

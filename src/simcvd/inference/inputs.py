@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -88,12 +88,13 @@ def _check(made: Sequence[Job]) -> None:
 
 def _by_channel(scans: Sequence[Path], channels: int) -> list[tuple[str, tuple[Path, ...]]]:
     """Name and files of every scan, files of one scan's channels put together."""
-    if channels == 1:
-        return [(stem_of(path), (path,)) for path in scans]
     found: dict[tuple[Path, str], list[Path]] = {}
     for path in scans:
         match = CHANNEL.fullmatch(stem_of(path))
         found.setdefault((path.parent, match[1] if match else stem_of(path)), []).append(path)
+    if channels == 1:
+        _refuse_channels(found)
+        return [(stem_of(path), (path,)) for path in scans]
     for (folder, name), files in found.items():
         if len(files) not in (1, channels):
             raise SimcvdError(
@@ -101,6 +102,17 @@ def _by_channel(scans: Sequence[Path], channels: int) -> list[tuple[str, tuple[P
                 f"{channels}; add what is missing, or take away what is too much"
             )
     return [(name, tuple(sorted(files))) for (_, name), files in found.items()]
+
+
+def _refuse_channels(found: Mapping[tuple[Path, str], Sequence[Path]]) -> None:
+    """Several scans with the same numbers, from ``_0000`` on, are channels: one name may count."""
+    numbers = {tuple(sorted(stem_of(f)[-5:] for f in files)) for files in found.values()}
+    (each, *others) = numbers
+    if len(found) > 1 and not others and len(each) > 1 and each[0] == "_0000":
+        raise SimcvdError(
+            f"all {len(found)} scans have {len(each)} files, {each[0]} to {each[-1]}, as channels "
+            "have, but the model needs 1; give the files of the channel it was trained on alone"
+        )
 
 
 def _scans(inputs: Sequence[Path], out: Path) -> list[Path]:
