@@ -88,20 +88,20 @@ def _prepare(
     names = dict.fromkeys((*found.train, *found.test))
     work = [_job(found, name, classes, out) for name in names if name in found.cases]
     infos: dict[str, Info] = {}
-    todo = []
+    outdated = []
     for job in work:
         staged = _staged(job.folder)
         info = current(job.folder, job) or current(staged, job)
         if info:
             infos[job.case.name] = info
         else:
-            todo.append(replace(job, folder=staged) if job.folder.exists() else job)
+            outdated.append(replace(job, folder=staged) if job.folder.exists() else job)
     problems = list(found.problems)
-    for result in in_parallel(prepare_case, todo, jobs, "preparing", quiet):
+    for result in in_parallel(prepare_case, outdated, jobs, "preparing", quiet):
         problems += result
     if problems:
         raise SimcvdError(_listed(source, problems))
-    for job in todo:
+    for job in outdated:
         infos[job.case.name] = read_json(job.folder / "case.json")
     manifest = _manifest(source, found, classes, infos)
     _publish(out, manifest)

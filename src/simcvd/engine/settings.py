@@ -6,10 +6,10 @@ import ast
 import dataclasses
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from math import prod
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from simcvd.methods.ranges import BelowOne, Count, Natural, Positive, Range, Settings, Weight
+from simcvd.networks.vnet import divisor_of
 from simcvd.transforms.spatial import Augmentation
 from simcvd.types import IntTriple, SimcvdError
 
@@ -27,8 +27,7 @@ class NetworkConfig(Settings):
     @property
     def divisor(self) -> IntTriple:
         """What each side of a patch must be a multiple of, in voxels."""
-        x, y, z = (prod(stride[axis] for stride in self.strides) for axis in range(3))
-        return x, y, z
+        return divisor_of(self.strides)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,12 @@ from simcvd.networks.products import Grow, Pointwise
 from simcvd.types import IntTriple, Prediction, SimcvdError
 
 
+def divisor_of(strides: Sequence[IntTriple]) -> IntTriple:
+    """What each side of a patch must be a multiple of, in voxels, for all strides to divide it."""
+    x, y, z = (prod(stride[axis] for stride in strides) for axis in range(3))
+    return x, y, z
+
+
 def _unit(convolution: nn.Module, channels: int) -> list[nn.Module]:
     return [convolution, nn.BatchNorm3d(channels), nn.ReLU(inplace=True)]
 
@@ -62,11 +68,7 @@ class VNet(nn.Module):
                 f"VNet: {len(widths)} widths, {len(blocks)} blocks and {len(strides)} strides; "
                 "give as many blocks as widths and one stride fewer"
             )
-        self.divisor: IntTriple = (
-            prod(s[0] for s in strides),
-            prod(s[1] for s in strides),
-            prod(s[2] for s in strides),
-        )
+        self.divisor = divisor_of(strides)
         self.widths = tuple(widths)
         inputs = [channels, *widths[1:]]
         self.encoder = nn.ModuleList(map(_stage, blocks, inputs, widths))

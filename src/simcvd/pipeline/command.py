@@ -91,10 +91,6 @@ class Request:
             "resample_labels": self.resample_labels,
         }
 
-    def recognised(self) -> Source:
-        """The data set that the folders hold."""
-        return recognise(self.images, self.labels, resample_labels=self.resample_labels)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Looked:
@@ -124,9 +120,7 @@ def run(
     asked = Request.of(images, out, labels, preset, resample_labels, jobs)
     work = asked.work
     console = console or Console(soft_wrap=True, highlight=False)
-    found = asked.recognised()
-    folds = _folds(asked, found, console)
-    _refuse_folder(asked)
+    found, folds = _begun(asked, console)
     plan = _planned(asked, found, folds, console)
     console.print(folds.sentence())
     console.print("[bold]Preparing[/bold]")
@@ -170,9 +164,7 @@ def dry_run(
     """Print the plan and what a run will take; write nothing. Arguments as of `run`."""
     asked = Request.of(images, out, labels, preset, resample_labels, jobs)
     console = console or Console(soft_wrap=True, highlight=False)
-    found = asked.recognised()
-    folds = _folds(asked, found, console)
-    _refuse_folder(asked)
+    found, folds = _begun(asked, console)
     looked = _look(asked, found, console)
     path = asked.work / "plan.toml"
     plan = read_plan(path) if path.exists() else _plan(asked, found, looked)
@@ -195,14 +187,20 @@ def folds_of(found: Source, preset: Preset) -> Folds:
     return folds
 
 
-def _folds(asked: Request, found: Source, console: Console) -> Folds:
-    """As `folds_of`, but faults of the files, which may be why labels are missing, come first."""
+def _begun(asked: Request, console: Console) -> tuple[Source, Folds]:
+    """The data set and how it is divided, both sound enough to begin in the folder asked for.
+
+    Faults of the files, which may be why labels are missing, are told before that they are.
+    """
+    found = recognise(asked.images, asked.labels, resample_labels=asked.resample_labels)
     try:
-        return folds_of(found, asked.preset)
+        folds = folds_of(found, asked.preset)
     except SimcvdError:
         if found.problems:
             _look(asked, found, console)
         raise
+    _refuse_folder(asked)
+    return found, folds
 
 
 def _refuse_folder(asked: Request) -> None:

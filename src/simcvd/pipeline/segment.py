@@ -31,9 +31,9 @@ def segment_all(
     model = load_model(folder, device=compute.device)
     _begin(out, folder)
     jobs = [_job(case, out) for case in cases]
-    todo = [job for job in jobs if not job.target.exists()]
+    missing = [job for job in jobs if not job.target.exists()]
     failed = []
-    for job in track(todo, "segmenting", console=console, transient=True):
+    for job in track(missing, "segmenting", console=console, transient=True):
         try:
             predict_job(model, job, compute, Wanted(), _no_bar)
         except (SimcvdError, MemoryError) as error:

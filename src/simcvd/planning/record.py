@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from math import prod
 from typing import Any, Literal
 
 from simcvd.data.preprocess import Normalization, Preprocessing
+from simcvd.networks.vnet import divisor_of
 from simcvd.planning.memory import step_bytes
 from simcvd.transforms.spatial import Augmentation
 from simcvd.types import IntTriple, SimcvdError, Triple
@@ -78,8 +78,7 @@ class Plan:
     @property
     def divisor(self) -> IntTriple:
         """What the patch must be a multiple of, voxels along each axis."""
-        x, y, z = (prod(stride[axis] for stride in self.strides) for axis in range(3))
-        return x, y, z
+        return divisor_of(self.strides)
 
     @property
     def memory_bytes(self) -> int:
