@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 # From glibc's malloc.h, and where its own adjustment of two of them ends.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -3, -4, -8
-LARGE = 32 << 20
+M_MXFAST, M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = 1, -1, -3, -4, -8
+LARGE, FAST = 32 << 20, 128
 NEVER = -1  # a number, at most 2**31 - 1, is less than a training step frees in one piece
 
 
@@ -53,10 +53,12 @@ def keep_freed_memory(keep: bool = True) -> bool:
     if not hasattr(library, "mallopt"):
         return False
     if keep:
-        # One arena: the others' heaps are too small for such blocks and would map them again.
-        settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: NEVER, M_ARENA_MAX: 1}
+        # One arena: the others' heaps are too small for such blocks and would map them again. No
+        # list of small free pieces: those that aligned blocks leave keep large holes from merging.
+        settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: NEVER, M_ARENA_MAX: 1, M_MXFAST: 0}
     else:
         settings = {M_MMAP_MAX: 65536, M_MMAP_THRESHOLD: LARGE, M_TRIM_THRESHOLD: 2 * LARGE}
+        settings[M_MXFAST] = FAST
     asked = all(library.mallopt(name, value) == 1 for name, value in settings.items())
     if not keep and hasattr(library, "malloc_trim"):
         library.malloc_trim(0)

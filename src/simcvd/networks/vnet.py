@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from simcvd.networks.products import Grow, Pointwise
+from simcvd.networks.winograd import Convolution
 from simcvd.types import IntTriple, Prediction, SimcvdError
 
 
@@ -31,7 +32,7 @@ def _stage(layers: int, channels_in: int, channels_out: int) -> nn.Sequential:
     modules: list[nn.Module] = []
     for layer in range(layers):
         width = channels_in if layer == 0 else channels_out
-        modules += _unit(nn.Conv3d(width, channels_out, 3, padding=1), channels_out)
+        modules += _unit(Convolution(width, channels_out), channels_out)
     return nn.Sequential(*modules)
 
 
