@@ -25,13 +25,13 @@ class Training:
     """What is trained and how long it is measured.
 
     labeled: scans that count as labelled. settings: ``group.field=value`` as `simcvd train` takes
-    them. warmup, rounds: turns of each side before and while it is measured; a process has all the
-    memory it will reuse after four steps. ours, plain: steps a turn. apart: see `in_turn`.
+    them. warmup, rounds: turns of each side before and while it is measured; a process has nearly
+    all the memory it will reuse after eight steps. ours, plain: steps a turn. apart: see `in_turn`.
     """
 
     labeled: int = 8
     settings: tuple[str, ...] = ()
-    warmup: int = 5
+    warmup: int = 8
     rounds: int = 3
     ours: int = 1
     plain: int = 1
