@@ -26,14 +26,15 @@ class Training:
 
     labeled: scans that count as labelled. settings: ``group.field=value`` as `simcvd train` takes
     them. warmup, rounds: turns of each side before and while it is measured; a process has nearly
-    all the memory it will reuse after eight steps. ours, plain: steps a turn. apart: see `in_turn`.
+    all the memory it will reuse after eight steps. ours, plain: steps a turn, about as long as the
+    other's: a training does not pause after each step. apart: see `in_turn`.
     """
 
     labeled: int = 8
     settings: tuple[str, ...] = ()
-    warmup: int = 8
+    warmup: int = 3
     rounds: int = 3
-    ours: int = 1
+    ours: int = 3
     plain: int = 1
     apart: bool = True
 
