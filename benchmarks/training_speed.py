@@ -99,7 +99,7 @@ def our_parts(cache: Path, how: Training, folder: Path) -> Callable[[], Parts]:
     from stages import parts_of
 
     trainer = our_trainer(cache, how, folder)
-    for _ in range(how.warmup):
+    for _ in range(how.warmup * how.ours):
         trainer.train_step()
     return lambda: parts_of(trainer, how.rounds)
 
