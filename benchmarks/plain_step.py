@@ -19,8 +19,6 @@ from torch import nn
 from simcvd.data.cache import Cache
 from simcvd.engine.loop import build_method
 from simcvd.engine.run import Run
-from simcvd.networks.products import Grow, Pointwise
-from simcvd.networks.winograd import Convolution
 from simcvd.types import Batch, Progress
 
 UNLABELED = 8  # scans that are written for it, beside the labelled ones
@@ -29,10 +27,9 @@ UNLABELED = 8  # scans that are written for it, beside the labelled ones
 def plain_layers(network: nn.Module) -> nn.Module:
     """``network`` itself, contiguous, every convolution as torch computes it."""
     for layer in network.modules():
-        if isinstance(layer, Pointwise | Convolution):
-            layer.forward = partial(nn.Conv3d.forward, layer)
-        elif isinstance(layer, Grow):
-            layer.forward = partial(nn.ConvTranspose3d.forward, layer)
+        for torchs_own in (nn.Conv3d, nn.ConvTranspose3d):
+            if isinstance(layer, torchs_own):
+                layer.forward = partial(torchs_own.forward, layer)
     return network.to(memory_format=torch.contiguous_format)
 
 

@@ -6,7 +6,7 @@ import ctypes
 import os
 from pathlib import Path
 
-# From glibc's malloc.h, and where its own adjustment of two of them ends.
+# From glibc's malloc.h; where its own adjustment of two of them ends, and what another begins with.
 M_MXFAST, M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = 1, -1, -3, -4, -8
 LARGE, FAST = 32 << 20, 128
 NEVER = -1  # a number, at most 2**31 - 1, is less than a training step frees in one piece
@@ -57,8 +57,12 @@ def keep_freed_memory(keep: bool = True) -> bool:
         # list of small free pieces: those that aligned blocks leave keep large holes from merging.
         settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: NEVER, M_ARENA_MAX: 1, M_MXFAST: 0}
     else:
-        settings = {M_MMAP_MAX: 65536, M_MMAP_THRESHOLD: LARGE, M_TRIM_THRESHOLD: 2 * LARGE}
-        settings[M_MXFAST] = FAST
+        settings = {
+            M_MMAP_MAX: 65536,
+            M_MMAP_THRESHOLD: LARGE,
+            M_TRIM_THRESHOLD: 2 * LARGE,
+            M_MXFAST: FAST,
+        }
     asked = all(library.mallopt(name, value) == 1 for name, value in settings.items())
     if not keep and hasattr(library, "malloc_trim"):
         library.malloc_trim(0)

@@ -84,8 +84,7 @@ class _Convolution(torch.autograd.Function):
         # Apart: with the bias's among them, torch's kernel of the weights' takes up to three times.
         to_bias = _sum_of_voxels(gradient) if of_bias else None
         if _pays(x, weight):
-            turned = weight.flip(2, 3, 4).transpose(0, 1)
-            to_x = convolve(gradient, turned) if of_x else None
+            to_x = convolve(gradient, weight.flip(2, 3, 4).transpose(0, 1)) if of_x else None
             return to_x, weight_gradient(x, gradient) if of_weight else None, to_bias
         one, zero, wanted = [1] * 3, [0] * 3, [of_x, of_weight, False]
         to_x, to_weight, _ = torch.ops.aten.convolution_backward(
