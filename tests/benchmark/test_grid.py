@@ -263,6 +263,22 @@ def test_patients_are_looked_for_by_a_pattern(
     assert "case6, case7 for testing." in table.partition(shared)[2].partition("| --- |")[0]
     with pytest.raises(SimcvdError, match=r"'scan' matches no scan; they are called case0"):
         said("--dry-run", "--patient-pattern=scan")
+    with pytest.raises(SimcvdError, match="--only-tables reads none"):
+        said("--only-tables", "--patient-pattern=cas(e)")
+
+
+def test_memory_decides_how_many_run_side_by_side(
+    cache: Cache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = [*arguments(cache, tmp_path / "r", 4), "--jobs=5", "--dry-run"]
+    app(command, standalone_mode=False)
+    assert "\n5 side by side: between" in capsys.readouterr().out
+    monkeypatch.setattr("simcvd.benchmark.command.free_bytes", lambda: 1_000_000_000)
+    app(command, standalone_mode=False)
+    assert "\n2 side by side, not 5: a run takes about 0.3 GB" in capsys.readouterr().out
 
 
 def test_a_cluster_is_not_asked_when_nothing_is_missing(

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from simcvd.benchmark.execute import Ended
+from simcvd.benchmark.fit import Fit, fit
 from simcvd.benchmark.grid import Grid, open_results, plan_grid, seconds_left
 from simcvd.benchmark.protocols import PROTOCOLS, Protocol, changed, find_protocol
 from simcvd.benchmark.results import TABLES
@@ -15,6 +18,7 @@ from simcvd.benchmark.write import write_tables
 from simcvd.engine.settings import override
 from simcvd.experiments import listing as rows_listing
 from simcvd.experiments import select
+from simcvd.planning.memory import free_bytes
 from simcvd.types import SimcvdError
 
 Mode = Literal["run", "dry", "tables"]
@@ -43,15 +47,22 @@ def benchmark(
     chosen = _protocol(protocol, changes)
     if out is None or (cache is None and mode != "tables"):
         raise SimcvdError("give a cache and --out for the results; --list shows what can be run")
+    if patient and mode == "tables":
+        raise SimcvdError(
+            "--patient-pattern is for the leak audit of the scans, and --only-tables reads none; "
+            "give it when the benchmark is run or listed with --dry-run"
+        )
     failed: list[Ended] = []
     if cache is not None and mode != "tables":
         grid = plan_grid(cache, chosen, rows, out, labeled=labeled, seeds=seeds, patient=patient)
         missing = grid.missing()
-        print(_plan(grid, missing, jobs), flush=True)
+        gpu = torch.cuda.is_available()
+        here = Fit(jobs) if dask else fit(jobs, chosen, grid.cache, free_bytes(), gpu=gpu)
+        print(_plan(grid, missing, here), flush=True)
         if mode == "dry":
             return
         open_results(grid)
-        failed = _run(grid, len(missing), jobs, dask)
+        failed = _run(grid, len(missing), here.jobs, dask)
     try:
         print(write_tables(out, wanted, split=chosen.split_scored, labeled=labeled))
         print(f"tables: {out / TABLES}")
@@ -78,7 +89,7 @@ def _brief(protocol: Protocol) -> str:
     return f"{protocol.iterations} iterations, patch {patch}, {labels} labelled; {protocol.hash()}"
 
 
-def _plan(grid: Grid, missing: Sequence[Unit], jobs: int) -> str:
+def _plan(grid: Grid, missing: Sequence[Unit], here: Fit) -> str:
     """What is done, and each missing run with its time."""
     states = grid.states()
     done = sum(s == "done" for s in states.values())
@@ -94,8 +105,10 @@ def _plan(grid: Grid, missing: Sequence[Unit], jobs: int) -> str:
     lines += [f"  {u.name:<{width}}  {states[u.name]:<9}{_time(seconds[u.name])}" for u in missing]
     total = sum(seconds.values())
     lines.append(f"{len(missing)} runs, about {_time(total)} one after another on this machine")
-    if jobs > 1:
+    if (jobs := here.jobs) > 1:
         lines.append(f"{jobs} side by side: between {_time(total / jobs)} and that")
+    if here.note:
+        lines.append(here.note)
     return "\n".join(lines)
 
 

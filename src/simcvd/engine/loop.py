@@ -218,7 +218,7 @@ def build_method(run: Run) -> Method:
 
 
 def launch() -> Fabric:
-    """One process, or those that torchrun or Slurm started."""
+    """One process, or those that torchrun started; `srun` alone starts trainings apart."""
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     nodes = int(os.environ.get("WORLD_SIZE", "1")) // processes
     # A method may leave a head unused in some phase; plain DDP would wait for its gradients.
