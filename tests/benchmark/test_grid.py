@@ -169,7 +169,7 @@ def test_a_failing_run_stops_no_other_and_is_named(
     output, _ = process.communicate(timeout=LONG)
     assert process.returncode == 1
     assert "supervised-3-seed0 done" in output
-    assert "1 runs failed: supervised+train.lr=1e30-3-seed0" in output
+    assert "1 run failed: supervised+train.lr=1e30-3-seed0" in output
     assert "not finite" in output  # the cause, out of the run's log
     again = plan_grid(cache.root, tiny(), select(rows), tmp_path / "r")
     assert [unit.name for unit in again.missing()] == [f"{rows[0]}-3-seed0"]

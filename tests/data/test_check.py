@@ -319,7 +319,7 @@ def test_the_command(sound: Path, tmp_path: Path) -> None:
     os.truncate(image(sound, "a"), 0)
     second = command()
     assert second.returncode == 1
-    assert "1 errors, 0 warnings: 1 unreadable (error)" in second.stdout
+    assert "1 error, 0 warnings: 1 unreadable (error)" in second.stdout
     report = json.loads((tmp_path / "check.json").read_text())
     assert report["errors"] == 1
     assert report["findings"][0]["scan"] == "a"

@@ -120,7 +120,7 @@ def test_a_cache_finished_and_not(small_cache: Cache, tmp_path: Path) -> None:
     assert whole.next == f"simcvd train {small_cache.root} --labeled {CASES} --out RUN"
     copy = shutil.copytree(small_cache.root, tmp_path / "cache")
     shutil.rmtree(copy / "cases" / "case1")
-    assert describe(copy).state == "damaged: 1 scans are missing, case1 first"
+    assert describe(copy).state == "damaged: lacks 1 scan, case1 first"
     (copy / "manifest.json").unlink()
     unfinished = describe(copy)
     assert unfinished.state == "not finished"
@@ -146,7 +146,7 @@ def test_a_benchmark_counts_its_runs(small_cache: Cache, tmp_path: Path) -> None
     write_record(second, small_cache)
     found = describe(tmp_path / "results")
     assert found.kind == "benchmark"
-    assert found.state.startswith("1 runs done, 1 begun")
+    assert found.state.startswith("1 run done, 1 begun")
     assert found.facts["runs done"] == {f"{first.row.id}, 3 labelled": 1}
     assert found.facts["runs begun"] == [second.name]
     assert found.facts["hash"] == grid.protocol.hash()

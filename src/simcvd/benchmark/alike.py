@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from simcvd.benchmark.results import RunResult
-from simcvd.data.listing import few
 from simcvd.engine.settings import differences
 from simcvd.types import SimcvdError
+from simcvd.wording import few
 
 
 def check_alike(results: Sequence[RunResult]) -> None:

@@ -20,6 +20,7 @@ from simcvd.experiments import listing as rows_listing
 from simcvd.experiments import select
 from simcvd.planning.memory import free_bytes
 from simcvd.types import SimcvdError
+from simcvd.wording import counted
 
 Mode = Literal["run", "dry", "tables"]
 
@@ -104,7 +105,9 @@ def _plan(grid: Grid, missing: Sequence[Unit], here: Fit) -> str:
     width = max(len(unit.name) for unit in missing)
     lines += [f"  {u.name:<{width}}  {states[u.name]:<9}{_time(seconds[u.name])}" for u in missing]
     total = sum(seconds.values())
-    lines.append(f"{len(missing)} runs, about {_time(total)} one after another on this machine")
+    lines.append(
+        f"{counted(len(missing), 'run')}, about {_time(total)} one after another on this machine"
+    )
     if (jobs := here.jobs) > 1:
         lines.append(f"{jobs} side by side: between {_time(total / jobs)} and that")
     if here.note:
@@ -126,8 +129,8 @@ def _run(grid: Grid, total: int, jobs: int, dask: str | None) -> list[Ended]:
 def _refuse_failed(failed: Sequence[Ended]) -> None:
     if failed:
         raise SimcvdError(
-            f"{len(failed)} runs failed: {', '.join(ended.name for ended in failed)}. The others "
-            "are kept; mend the cause shown above and type the same command again"
+            f"{counted(len(failed), 'run')} failed: {', '.join(ended.name for ended in failed)}. "
+            "The others are kept; mend the cause shown above and type the same command again"
         )
 
 

@@ -13,6 +13,7 @@ from simcvd.benchmark.results import RunResult
 from simcvd.benchmark.statistics import mean_score, spread
 from simcvd.engine.scores import LEVEL, bootstrap_mean, resamples
 from simcvd.experiments import TITLES, Row
+from simcvd.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -193,4 +194,5 @@ def _about(
     hollow = "; hollow: a single training, which has no spread" if few == 1 else ""
     protocol = used[0].protocol
     under = f"protocol {protocol['name']} ({protocol['hash']})" if protocol else "no protocol"
-    return f"{bands} ({number} trainings a point{hollow}).\n{len(used[0].cases)} scans; {under}."
+    scans = counted(len(used[0].cases), "scan")
+    return f"{bands} ({number} trainings a point{hollow}).\n{scans}; {under}."

@@ -21,10 +21,10 @@ from typing import Any, Literal
 import numpy as np
 
 from simcvd.benchmark.protocols import hash_of
-from simcvd.data.listing import few
 from simcvd.engine.scores import ABSENT, METRICS
 from simcvd.engine.settings import differences
 from simcvd.types import SimcvdError
+from simcvd.wording import few
 
 TABLES = "tables"  # the folder that what is made of the results goes into
 CONFIG, SCORES, PROTOCOL = "config.json", "metrics.json", "protocol.json"

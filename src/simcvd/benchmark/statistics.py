@@ -19,6 +19,7 @@ from scipy import stats
 
 from simcvd.engine.scores import LEVEL, bootstrap_mean, resamples
 from simcvd.types import SimcvdError
+from simcvd.wording import counted
 
 Verdict = Literal["better", "worse", "cannot be told"]
 ALPHA = 1 - LEVEL / 100
@@ -200,8 +201,8 @@ def sentence(name: str, control: str, c: Comparison, *, what: str, scale: float 
     why = f" ({'; '.join(c.doubts)})" if c.doubts else ""
     return (
         f"{name} {verb} {control}{why}: {scale * c.mean:+.2f} {what}, {LEVEL} % interval "
-        f"{low:+.2f} to {high:+.2f} over {c.scans} scans{left_out}, p = {c.p_holm:.2g} after "
-        f"Holm, {_trainings(c.seeds)}, whose seeds alone reach {scale * c.seeds_reach:.2f}."
+        f"{low:+.2f} to {high:+.2f} over {counted(c.scans, 'scan')}{left_out}, p = {c.p_holm:.2g} "
+        f"after Holm, {_trainings(c.seeds)}, whose seeds alone reach {scale * c.seeds_reach:.2f}."
     )
 
 

@@ -20,8 +20,8 @@ import numpy as np
 from scipy import stats
 
 from simcvd.data.cache import Cache
-from simcvd.data.listing import few
 from simcvd.types import SimcvdError
+from simcvd.wording import few
 
 Kind = Literal["test scan in training", "same image twice", "patient in both", "cropped by label"]
 TEST_IN_TRAINING: Kind = "test scan in training"

@@ -9,7 +9,7 @@ import numpy as np
 
 from simcvd.data.facts import CaseFacts, ImageFacts
 from simcvd.data.findings import Finding, Kind, Severity
-from simcvd.data.listing import few
+from simcvd.wording import few
 
 # Fewer scans than this say nothing about what is usual.
 MIN_SCANS = 5

@@ -12,7 +12,6 @@ from simcvd.data.listing import (
     Pairs,
     Source,
     doubled,
-    few,
     one_each,
     paired,
     read_object,
@@ -21,6 +20,7 @@ from simcvd.data.listing import (
 )
 from simcvd.data.preprocess import Preprocessing
 from simcvd.types import SimcvdError
+from simcvd.wording import few
 
 # Soft tissue, the window of the pancreas protocol; lungs or bone need another.
 CT_WINDOW = (-125.0, 275.0)

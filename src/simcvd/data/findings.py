@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from simcvd.data.cache import write_json
 from simcvd.types import SimcvdError
+from simcvd.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -131,9 +132,10 @@ def show(report: CheckReport, console: Console) -> None:
 def summary(report: CheckReport) -> str:
     """What was read, how long it took, and the findings counted by kind."""
     kinds = Counter(f"{one.kind} ({one.severity})" for one in report.findings)
-    counted = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    by_kind = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     return (
-        f"{report.source}: {report.description}; {report.scans} scans, {report.labeled} with a "
-        f"label, read in {report.seconds:.1f} s.\n{report.errors} errors, {report.warnings} "
-        f"warnings{': ' + counted if counted else ''}."
+        f"{report.source}: {report.description}; {counted(report.scans, 'scan')}, "
+        f"{report.labeled} with a label, read in {report.seconds:.1f} s.\n"
+        f"{counted(report.errors, 'error')}, "
+        f"{counted(report.warnings, 'warning')}{': ' + by_kind if by_kind else ''}."
     )

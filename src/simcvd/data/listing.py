@@ -11,6 +11,7 @@ from typing import Any
 from simcvd.data.io import stem_of, suffix_of
 from simcvd.data.preprocess import Preprocessing
 from simcvd.types import SimcvdError
+from simcvd.wording import few
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,12 +148,6 @@ def doubled(paths: Iterable[Path]) -> list[str]:
         for name, files in by_name.items()
         if len(files) > 1
     ]
-
-
-def few(names: list[str], limit: int = 5) -> str:
-    """The first names in one line, and how many more there are."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 def read_object(path: Path) -> dict[str, Any]:

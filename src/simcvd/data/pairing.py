@@ -13,8 +13,9 @@ from pathlib import Path
 
 from simcvd.data.dicom_files import ADDRESS, Series, files_below, find_series, is_dicom
 from simcvd.data.io import stem_of, suffix_of
-from simcvd.data.listing import SourceCase, few
+from simcvd.data.listing import SourceCase
 from simcvd.types import SimcvdError
+from simcvd.wording import few
 
 Key = tuple[str, ...]
 CHANNEL = re.compile(r"(.+)_(\d{4})")

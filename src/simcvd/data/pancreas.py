@@ -13,9 +13,10 @@ from pathlib import Path
 
 from simcvd.data.decathlon import CT_WINDOW
 from simcvd.data.io import NIFTI, suffix_of
-from simcvd.data.listing import Source, SourceCase, few, visible, with_lists
+from simcvd.data.listing import Source, SourceCase, visible, with_lists
 from simcvd.data.pairing import find_scans
 from simcvd.data.preprocess import Preprocessing
+from simcvd.wording import few
 
 CASE = re.compile(r"PANCREAS_(\d{4})")
 LABEL = re.compile(r"label(\d{4})\.nii(\.gz)?")

@@ -12,18 +12,12 @@ from pathlib import Path
 
 from simcvd.data.decathlon import decathlon, declared, preprocessing_of
 from simcvd.data.io import has_label
-from simcvd.data.listing import (
-    Source,
-    SourceCase,
-    doubled,
-    few,
-    visible,
-    with_lists,
-)
+from simcvd.data.listing import Source, SourceCase, doubled, visible, with_lists
 from simcvd.data.pairing import pair
 from simcvd.data.pancreas import case_folders, pancreas
 from simcvd.data.preprocess import Preprocessing
 from simcvd.types import SimcvdError
+from simcvd.wording import few
 
 LA_LABELS = {0: "background", 1: "left atrium"}
 DECLARED = "dataset.json"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from simcvd.data.io import read_label, spacing_of, stem_of
-from simcvd.data.listing import doubled, few, scans
+from simcvd.data.listing import doubled, scans
 from simcvd.data.parallel import in_parallel
 from simcvd.data.preprocess import canonical
 from simcvd.data.reading import grid_difference
@@ -32,6 +32,7 @@ from simcvd.engine.scores import (
 )
 from simcvd.files import write_text
 from simcvd.types import SimcvdError, Volume
+from simcvd.wording import counted, few
 
 __all__ = ["Report", "Score", "evaluate_folders", "score_case", "summarise", "write_report"]
 
@@ -207,10 +208,10 @@ def _markdown(report: Report, summaries: Sequence[Summary]) -> str:
     lines = [
         "# Scores",
         "",
-        f"{cases} cases. P: prediction, R: reference. The interval is a {LEVEL} % percentile "
-        f"bootstrap interval over cases ({RESAMPLES} resamples); it does not contain the spread "
-        "over training seeds. Over a miss no distance is defined: it counts as 0 in Dice and "
-        "Jaccard, and stands beside the mean distance of the rest.",
+        f"{counted(cases, 'case')}. P: prediction, R: reference. The interval is a {LEVEL} % "
+        f"percentile bootstrap interval over cases ({RESAMPLES} resamples); it does not contain "
+        "the spread over training seeds. Over a miss no distance is defined: it counts as 0 in "
+        "Dice and Jaccard, and stands beside the mean distance of the rest.",
         *(f"\n**{note}**" for note in report.notes),
     ]
     for summary in summaries:

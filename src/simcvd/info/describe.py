@@ -18,6 +18,7 @@ from simcvd.info.record import Info
 from simcvd.info.training import describe_run
 from simcvd.planning import Plan, read_plan
 from simcvd.types import SimcvdError
+from simcvd.wording import counted
 
 
 def describe(path: Path | str) -> Info:
@@ -77,7 +78,7 @@ def describe_cache(path: Path) -> Info:
     }
     train = ["simcvd", "train", str(path), "--labeled", str(len(have)), "--out", "RUN"]
     missing = [name for name in manifest.cases if not (path / "cases" / name).is_dir()]
-    state = f"damaged: {len(missing)} scans are missing, {missing[0]} first" if missing else ""
+    state = f"damaged: lacks {counted(len(missing), 'scan')}, {missing[0]} first" if missing else ""
     again = f"simcvd prepare {shlex.quote(manifest.source)} --out {shlex.quote(str(path))}"
     command = again if missing or not have else shlex.join(train)
     return Info(kind="cache", path=path, facts=facts, state=state or "finished", next=command)
@@ -144,7 +145,9 @@ def describe_benchmark(path: Path) -> Info:
         "runs begun": [run["name"] for run in runs if "seconds" not in run],
         "findings": record.get("findings", []),
     }
-    state = f"{len(done)} runs done, {len(runs) - len(done)} begun; typed again, it goes on"
+    state = (
+        f"{counted(len(done), 'run')} done, {len(runs) - len(done)} begun; typed again, it goes on"
+    )
     cache = _cache_of(path)
     words = ["simcvd", "benchmark", cache or "CACHE", "--protocol", protocol["name"]]
     command = shlex.join([*words, "--out", str(path), "--dry-run"])

@@ -26,7 +26,7 @@ from simcvd.data.cache import Cache, read_json, write_json
 from simcvd.data.check import examine_all, report_of
 from simcvd.data.facts import CaseFacts
 from simcvd.data.findings import CheckReport, show
-from simcvd.data.listing import Source, few, visible
+from simcvd.data.listing import Source, visible
 from simcvd.data.prepare import prepare
 from simcvd.data.sources import recognise
 from simcvd.engine.loop import train
@@ -41,6 +41,7 @@ from simcvd.planning.text import as_toml
 from simcvd.report.html import write_page
 from simcvd.report.results import Result
 from simcvd.types import SimcvdError
+from simcvd.wording import counted, few
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,7 +318,7 @@ def _finish(
     settings = plan.settings(method)
     train(cache.root, model, method=method, labeled=folds.labeled, settings=settings)
     names = dict.fromkeys((*found.train, *found.test))
-    console.print(f"[bold]Segmenting[/bold] {len(names)} scans")
+    console.print(f"[bold]Segmenting[/bold] {counted(len(names), 'scan')}")
     cases = [found.cases[name] for name in names]
     segment_all(model, cases, asked.work / "predictions", console)
 

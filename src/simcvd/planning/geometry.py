@@ -8,6 +8,7 @@ from math import ceil, prod
 import numpy as np
 
 from simcvd.types import IntTriple, SimcvdError, Triple
+from simcvd.wording import counted
 
 # One axis so many times coarser than the two others is that of thick slices.
 THICK = 3.0
@@ -31,13 +32,13 @@ def target_spacing(spacings: np.ndarray) -> tuple[Triple, str]:
     target = np.median(spacings, axis=0)
     coarse = int(target.argmax())
     others = np.delete(target, coarse).max()
-    reason = f"Median of {len(spacings)} scans."
+    reason = f"Median of {counted(len(spacings), 'scan')}."
     if target[coarse] >= THICK * others:
         tenth = np.percentile(spacings[:, coarse], THICK_PERCENTILE)
         reason = (
-            f"Median of {len(spacings)} scans; the slices are {target[coarse] / others:.1f} times "
-            f"as thick as the voxels are wide, so that axis takes its {THICK_PERCENTILE}th "
-            f"percentile (its median is {target[coarse]:.4g} mm)."
+            f"Median of {counted(len(spacings), 'scan')}; the slices are "
+            f"{target[coarse] / others:.1f} times as thick as the voxels are wide, so that axis "
+            f"takes its {THICK_PERCENTILE}th percentile (its median is {target[coarse]:.4g} mm)."
         )
         target[coarse] = max(tenth, others)
     x, y, z = (float(f"{value:.4g}") for value in target)

@@ -11,6 +11,7 @@ from simcvd.data.dicom import is_series, series_at
 from simcvd.data.facts import CaseFacts, ImageFacts
 from simcvd.data.listing import Source
 from simcvd.data.preprocess import Normalization
+from simcvd.wording import counted
 
 # Nothing but CT has its 1st percentile below fat (HU) and its 99th above soft tissue.
 CT_LOW, CT_HIGH = -100.0, 4000.0
@@ -68,7 +69,8 @@ def _window(facts: Sequence[CaseFacts], default: Window) -> tuple[tuple[float, f
     samples = [sample for sample in samples if len(sample)]
     if samples:
         low, high = np.percentile(np.concatenate(samples), WINDOW)
-        reason = f"{WINDOW[0]} to {WINDOW[1]} % of the labelled voxels of {len(samples)} scans."
+        scans = counted(len(samples), "scan")
+        reason = f"{WINDOW[0]} to {WINDOW[1]} % of the labelled voxels of {scans}."
     elif default:
         return default, "Soft tissue: there are no labelled voxels to take it from."
     else:

@@ -11,6 +11,7 @@ from simcvd.benchmark.results import RunResult, read_result
 from simcvd.engine.evaluate import section
 from simcvd.engine.scores import LEVEL, Mean, Summary
 from simcvd.inference.model import Model, ModelSpec
+from simcvd.wording import counted
 
 SPLITS = {
     "test": "Test scans, which training never saw.",
@@ -94,8 +95,8 @@ def _protocol(result: RunResult) -> list[str]:
         f"- Protocol: {protocol}.",
         f"- Scored on the {how['grid']} grid, {_by(how['spacing_mm'])} mm, windows "
         f"{_by(how['stride'])} voxels apart.",
-        f"- {len(result.cases)} scans, one training seed. Intervals ({LEVEL} %) are over scans and "
-        "do not contain the spread over seeds.",
+        f"- {counted(len(result.cases), 'scan')}, one training seed. Intervals ({LEVEL} %) are "
+        "over scans and do not contain the spread over seeds.",
         "- P: prediction, R: reference.",
     ]
 
