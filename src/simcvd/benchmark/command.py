@@ -57,8 +57,7 @@ def benchmark(
     if cache is not None and mode != "tables":
         grid = plan_grid(cache, chosen, rows, out, labeled=labeled, seeds=seeds, patient=patient)
         missing = grid.missing()
-        gpu = torch.cuda.is_available()
-        here = Fit(jobs) if dask else fit(jobs, chosen, grid.cache, free_bytes(), gpu=gpu)
+        here = Fit(jobs) if dask or jobs == 1 else _fit(grid, jobs)
         print(_plan(grid, missing, here), flush=True)
         if mode == "dry":
             return
@@ -88,6 +87,12 @@ def _brief(protocol: Protocol) -> str:
     patch = " x ".join(map(str, protocol.patch))
     labels = ", ".join(map(str, protocol.labeled))
     return f"{protocol.iterations} iterations, patch {patch}, {labels} labelled; {protocol.hash()}"
+
+
+def _fit(grid: Grid, jobs: int) -> Fit:
+    # Only where several are asked for: to ask a GPU is to hold a part of it from then on.
+    gpu = torch.cuda.is_available()
+    return fit(jobs, grid.protocol, grid.cache, free_bytes(), gpu=gpu)
 
 
 def _plan(grid: Grid, missing: Sequence[Unit], here: Fit) -> str:
