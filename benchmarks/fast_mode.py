@@ -4,9 +4,10 @@
         [--cases N]
 
 A row a stride, the last one --fast; Dice is the mean over scans and classes, and its difference,
-with the bootstrap interval of its mean over scans, is taken from the first row. Seconds are CPU
-seconds a scan of prediction alone. "unlabeled" takes training scans whose labels the run did not
-read: what `--fast` does is to be chosen on those, and measured on the test split.
+with the bootstrap interval of its mean over scans, is taken from the first row. Seconds are wall
+clock, a scan, of prediction alone as `simcvd evaluate` does it. "unlabeled" takes training scans
+whose labels the run did not read: what `--fast` does is to be chosen on those, and measured on the
+test split.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from simcvd.engine.scores import bootstrap_mean, resamples, score_case
 from simcvd.inference.model import Model, load_model
 from simcvd.inference.predict import Compute, pick_device
 from simcvd.inference.sliding_window import predict_labels
-from simcvd.networks.autocast import autocast_dtype
+from simcvd.machine import keep_freed_memory
 
 
 def measure(
@@ -38,10 +39,9 @@ def measure(
     for name in names:
         case = data.case(name)
         image = torch.from_numpy(case.image.astype(np.float32))
-        start = time.process_time() if compute.device.type == "cpu" else time.perf_counter()
-        labels = predict_labels(model.network, image, compute.windows(model)).numpy()
-        now = time.process_time() if compute.device.type == "cpu" else time.perf_counter()
-        seconds.append(now - start)
+        start = time.perf_counter()
+        labels = predict_labels(model.folded, image, compute.windows(model)).numpy()
+        seconds.append(time.perf_counter() - start)
         x, y, z = case.info["spacing"]
         scores = score_case(labels, np.asarray(case.label), model.spec.class_names, (x, y, z))
         dice.append(100 * float(np.nanmean([score.values["dice"] for score in scores])))
@@ -61,7 +61,9 @@ def main() -> None:
     splits = {"test": data.test, **{name: config["run"][name] for name in ("holdout", "unlabeled")}}
     names = splits[given.split]
     names = [n for n in names if data.manifest.cases[n].has_label][: given.cases]
-    compute = partial(Compute, device=device, autocast=autocast_dtype("auto", device))
+    compute = partial(Compute, device=device)
+    if device.type == "cpu":
+        keep_freed_memory()
     ways = [(text, tuple(map(int, text.split(",")))) for text in given.strides]
     print(machine(), f"\n{len(names)} scans of {given.split}, patch {model.spec.patch}\n")
     print("| stride | seconds a scan | Dice [%] | difference |\n|---|---|---|---|")
