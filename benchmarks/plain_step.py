@@ -7,6 +7,7 @@ averages and optimiser parameter by parameter.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,11 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy import ndimage
-from torch import nn
+from torch import Tensor, nn
 
 from simcvd.data.cache import Cache
 from simcvd.engine.loop import build_method
+from simcvd.engine.optim import set_learning_rates
 from simcvd.engine.run import Run
+from simcvd.schedules import warm_decay
 from simcvd.types import Batch, Progress
 
 UNLABELED = 8  # scans that are written for it, beside the labelled ones
@@ -69,7 +72,40 @@ def read_whole(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 class PlainStep:
-    """Calling it is one iteration; the first class of the foreground is all there is."""
+    """Calling it is one iteration, which returns the terms; ``batches`` draws that of a step."""
+
+    def __init__(self, run: Run, batches: Callable[[int], Batch], device: torch.device) -> None:
+        self.run, self.batches = run, batches
+        self.method = plain_layers(build_method(run).to(device))
+        self.optimizer = torch.optim.SGD(
+            self.method.players()["network"],
+            lr=run.train.lr,
+            momentum=run.train.momentum,
+            weight_decay=run.train.weight_decay,
+            foreach=False,
+        )
+        self.step = 0
+
+    def __call__(self) -> dict[str, Tensor]:
+        """One iteration."""
+        set_learning_rates({"network": self.optimizer}, self.run.train, self.step)
+        progress = Progress(step=self.step, total=self.run.train.iterations)
+        terms = self.method(self.batches(self.step), progress)
+        weights = self.method.weights(progress)
+        loss = sum(weights[name] * term for name, term in terms.items())
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        for average, source, decay in self.method.averages():
+            kept = warm_decay(self.step, decay)
+            for a, s in zip(average.parameters(), source.parameters(), strict=True):
+                a.data.mul_(kept).add_(s.data, alpha=1 - kept)
+        self.step += 1
+        return {name: term.detach() for name, term in terms.items()}
+
+
+class PlainPatches:
+    """Batches of two labelled patches and two of any scan, each read whole from its file."""
 
     def __init__(self, run: Run, cache: Cache, folder: Path, device: torch.device) -> None:
         self.run, self.device, self.files = run, device, {}
@@ -78,30 +114,10 @@ class PlainStep:
             label = case.label[:] if case.has_label else np.zeros(case.shape, np.uint8)
             self.files[name] = folder / name
             write_whole(self.files[name], case.image[0].astype(np.float32), label)
-        self.method = plain_layers(build_method(run).to(device))
-        self.optimizer = torch.optim.SGD(
-            self.method.players()["network"],
-            lr=0.01,
-            momentum=0.9,
-            weight_decay=5e-4,
-            foreach=False,
-        )
-        self.rng, self.step = np.random.default_rng(0), 0
+        self.rng = np.random.default_rng(0)
 
-    def __call__(self) -> None:
-        """One iteration."""
-        progress = Progress(step=self.step, total=self.run.train.iterations)
-        terms, weights = self.method(self._batch(), progress), self.method.weights(progress)
-        loss = sum(weights[name] * term for name, term in terms.items())
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        for average, source, decay in self.method.averages():
-            for a, s in zip(average.parameters(), source.parameters(), strict=True):
-                a.data.mul_(decay).add_(s.data, alpha=1 - decay)
-        self.step += 1
-
-    def _batch(self) -> Batch:
+    def batch(self, step: int) -> Batch:
+        """The next batch, whatever the step; the first class of the foreground is all there is."""
         names = [*self.rng.choice(self.run.labeled, 2), *self.rng.choice(list(self.files), 2)]
         patches = [self._patch(str(name)) for name in names]
         images = np.stack([image for image, _ in patches])[:, None]

@@ -71,13 +71,15 @@ def training_parts(cache: Path, how: Training) -> Parts:
 
 def plain_steps(cache: Path, how: Training, folder: Path) -> Callable[[], object]:
     """Made in its own process: the reference's turn."""
-    from plain_step import PlainStep
+    from plain_step import PlainPatches, PlainStep
 
     from simcvd.data.cache import Cache
     from simcvd.inference.predict import pick_device
 
     data, device = Cache(cache), pick_device()
-    return _repeated(PlainStep(_run(data, how), data, folder, device), how.plain, device)
+    run = _run(data, how)
+    step = PlainStep(run, PlainPatches(run, data, folder, device).batch, device)
+    return _repeated(step, how.plain, device)
 
 
 def our_steps(cache: Path, how: Training, folder: Path) -> Callable[[], object]:

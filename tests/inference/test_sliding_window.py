@@ -231,3 +231,5 @@ def test_a_window_goes_alone_only_where_its_classes_are_many(
     patch: IntTriple, classes: int, batch: int
 ) -> None:
     assert Windows(patch=patch, stride=patch, classes=classes).batch == batch
+    half = Windows(patch=patch, stride=patch, classes=classes, autocast=torch.bfloat16)
+    assert half.batch == 2 * batch

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import simcvd
 from simcvd.data.cache import Cache
-from simcvd.engine.loop import build_method, train
+from simcvd.engine.loop import build_method, precision_of, train
 from simcvd.engine.run import resolve
 from simcvd.methods.base import names
 from simcvd.networks.build import CustomNetwork
@@ -72,6 +72,21 @@ def test_every_other_method_trains_it(small_cache: Cache, method: str) -> None:
     for average, source, _ in built.averages():
         pairs = zip(average.parameters(), source.parameters(), strict=True)
         assert all(a is not s and torch.equal(a, s) for a, s in pairs)
+
+
+def test_on_a_cpu_it_trains_in_float32_unless_told_otherwise(small_cache: Cache) -> None:
+    cpu = torch.device("cpu")
+
+    def precision(network: CustomNetwork | None, *settings: str) -> str:
+        run = resolve(
+            small_cache, method="supervised", labeled=LABELED, settings=settings, network=network
+        )
+        return precision_of(run, cpu)
+
+    custom = CustomNetwork(factory=Plain)
+    assert precision(custom) == "float32"
+    assert precision(custom, "train.precision=bfloat16") == "bfloat16"
+    assert precision(None) == "auto"
 
 
 def test_chaitanya_refuses_it(small_cache: Cache) -> None:

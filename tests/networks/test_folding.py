@@ -6,8 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from simcvd.networks.folding import folded
+from simcvd.networks.autocast import Conv3d
+from simcvd.networks.folding import Rectified, folded
+from simcvd.networks.products import Grow
 from simcvd.networks.vnet import VNet
+from simcvd.types import IntTriple
+
+HALVES = (2, 2, 2)
 
 
 def with_statistics(network: nn.Module) -> nn.Module:
@@ -40,6 +45,30 @@ def test_a_vnet_answers_as_before_and_stays_as_it_was() -> None:
     for found, wanted in ((after.logits, before.logits), (after.features, before.features)):
         torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
     assert quick.get_parameter("class_head.weight") is network.get_parameter("class_head.weight")
+
+
+@pytest.mark.parametrize("size", [(32, 32, 32), (16, 32, 48)])
+def test_in_half_precision_a_convolution_does_its_relu_bit_for_bit(size: IntTriple) -> None:
+    network = with_statistics(VNet(1, 2, widths=(4, 8, 8), blocks=(1, 2, 2), strides=(HALVES,) * 2))
+    quick, x = folded(network), torch.randn(2, 1, *size)
+    joined = [m for m in quick.modules() if isinstance(m, Rectified)]
+    assert len(joined) == 12  # 5 + 3 convolutions, 2 down, 2 up
+    with torch.autocast("cpu", torch.bfloat16):
+        apart = quick(x).logits.detach()
+        with torch.inference_mode():
+            found = quick(x).logits
+    # Two channels of those kernels' own rounding apart: up-sampling with gradients is a product.
+    torch.testing.assert_close(found, apart, rtol=2**-6, atol=2**-6)
+    assert any(one._rounded is not None for one in joined)
+
+
+def test_a_joined_convolution_answers_as_the_two_apart() -> None:
+    torch.manual_seed(0)
+    down, up = Conv3d(16, 8, 2, stride=2), Grow(16, 8, HALVES)
+    x = torch.randn(2, 16, 8, 8, 8)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        for layer in (down, up, Conv3d(16, 8, 3, padding=1)):
+            assert torch.equal(Rectified(layer)(x), layer(x).relu())
 
 
 GROUPED = [nn.ConvTranspose3d(4, 6, 1, groups=2), nn.BatchNorm3d(6)]

@@ -101,7 +101,7 @@ def test_small_layers_are_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_half_precision_is_torchs_own(everywhere: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winograd, "convolve", None)
-    layer, x = Convolution(4, 4), torch.randn(1, 4, 8, 8, 8)
+    layer, x = Convolution(8, 8), torch.randn(1, 8, 8, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(layer(x), nn.Conv3d.forward(layer, x))
 

@@ -27,7 +27,7 @@ from simcvd.engine.settings import NetworkConfig, TrainConfig
 from simcvd.inference.model import save_model
 from simcvd.machine import keep_freed_memory
 from simcvd.methods.base import Method, find
-from simcvd.networks.autocast import autocast, autocast_dtype
+from simcvd.networks.autocast import Precision, autocast, autocast_dtype
 from simcvd.networks.build import CustomNetwork, Factory, build_network, check_network
 from simcvd.types import Batch, Progress, SimcvdError
 
@@ -103,7 +103,7 @@ class Trainer:
         self.method = build_method(run)
         self.optimizers = build_optimizers(self.method.players(), run.train)
         self.patches = _patches(fabric, run, cache, self.method)
-        self.dtype = autocast_dtype(run.train.precision, fabric.device)
+        self.dtype = autocast_dtype(precision_of(run, fabric.device), fabric.device)
         self.step, self.seconds = 0, 0.0
         self.method.to(fabric.device)
         wrapped = fabric.setup(self.method, *self.optimizers.values())
@@ -228,6 +228,15 @@ def launch() -> Fabric:
     if fabric.device.type == "cpu":
         keep_freed_memory()
     return fabric
+
+
+def precision_of(run: Run, device: torch.device) -> Precision:
+    """The run's; of a caller's own network on a CPU "auto" is float32.
+
+    Its layers are torch's own, and torch errs on small maps in bfloat16 (`networks.autocast`).
+    """
+    own = isinstance(run.network, CustomNetwork) and device.type == "cpu"
+    return "float32" if own and run.train.precision == "auto" else run.train.precision
 
 
 def _patches(fabric: Fabric, run: Run, cache: Cache, method: Method) -> Patches:

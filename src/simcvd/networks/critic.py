@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from simcvd.networks.autocast import Conv3d
 from simcvd.types import IntTriple
 
 
@@ -37,7 +38,7 @@ class Critic(nn.Module):
         left = list(patch)
         for width in widths:
             halved = [n > 1 for n in left]
-            convolution = nn.Conv3d(
+            convolution = Conv3d(
                 channels,
                 width,
                 kernel_size=_triple(4 if h else 1 for h in halved),

@@ -2,8 +2,9 @@
 
 With channels last, the voxels of a map are the rows of that matrix. A CPU's convolutions take up to
 nine times as long for the gradient of the same weights, and on one thread lose the layout
-(docs/speed.md). The parameters are those of torch's own layers, and so is the result up to
-rounding. An ONNX file gets those layers themselves, which other programs know how to run.
+(docs/speed.md); in half precision they are the faster ones, but for the gradients of up-sampling.
+The parameters are those of torch's own layers, and so is the result up to rounding. An ONNX file
+gets those layers themselves, which other programs know how to run.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from simcvd.networks.autocast import half_on_cpu
 from simcvd.types import IntTriple
 
 
@@ -25,7 +27,7 @@ class Pointwise(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """``x``: any size."""
-        if torch.onnx.is_in_onnx_export():
+        if torch.onnx.is_in_onnx_export() or half_on_cpu(x):
             return super().forward(x)
         rows = functional.linear(x.permute(0, 2, 3, 4, 1), self.weight.flatten(1), self.bias)
         return rows.permute(0, 4, 1, 2, 3)
@@ -39,7 +41,8 @@ class Grow(nn.ConvTranspose3d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """``x``: any size; ``output_size`` follows from it and is not looked at."""
-        if torch.onnx.is_in_onnx_export():
+        without_gradient = half_on_cpu(x) and not torch.is_grad_enabled()
+        if torch.onnx.is_in_onnx_export() or without_gradient:
             return super().forward(x)
         weight = self.weight.permute(2, 3, 4, 1, 0).flatten(0, 3)
         assert self.bias is not None  # torch's own default
@@ -47,3 +50,7 @@ class Grow(nn.ConvTranspose3d):
         rows = functional.linear(x.permute(0, 2, 3, 4, 1), weight, bias)
         blocks = rows.unflatten(-1, (*self.stride, -1)).permute(0, 1, 4, 2, 5, 3, 6, 7)
         return blocks.flatten(5, 6).flatten(3, 4).flatten(1, 2).permute(0, 4, 1, 2, 3)
+
+    def computes_in_half(self, x: Tensor) -> bool:
+        """Whether ``x`` is worked on in half precision inside autocast."""
+        return True

@@ -12,6 +12,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from simcvd.networks.autocast import Conv3d
 from simcvd.networks.products import Grow, Pointwise
 from simcvd.networks.winograd import Convolution
 from simcvd.types import IntTriple, Prediction, SimcvdError
@@ -74,7 +75,7 @@ class VNet(nn.Module):
         inputs = [channels, *widths[1:]]
         self.encoder = nn.ModuleList(map(_stage, blocks, inputs, widths))
         self.down = nn.ModuleList(
-            nn.Sequential(*_unit(nn.Conv3d(a, b, s, stride=s), b))
+            nn.Sequential(*_unit(Conv3d(a, b, s, stride=s), b))
             for a, b, s in zip(widths, widths[1:], strides, strict=False)
         )
         self.up = nn.ModuleList(

@@ -16,9 +16,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from simcvd.networks.autocast import Conv3d, half_on_cpu
 
 TILE, TAPS, POINTS = 4, 3, 6
 ONE = 1  # the point whose number each of the four outputs has once
@@ -51,7 +53,7 @@ CHANNELS, WORK = 16, 1 << 22
 CONVOLUTION, GRADIENT = 1 << 22, 1 << 20
 
 
-class Convolution(nn.Conv3d):
+class Convolution(Conv3d):
     """A 3x3x3 convolution that keeps the size: ``[B, C, X, Y, Z]`` to ``[B, out, X, Y, Z]``."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
@@ -60,7 +62,7 @@ class Convolution(nn.Conv3d):
     def forward(self, x: Tensor) -> Tensor:
         """``x``: any size."""
         ours = x.device.type == "cpu" and x.dtype == torch.float32
-        if not ours or torch.is_autocast_enabled("cpu") or torch.onnx.is_in_onnx_export():
+        if not ours or half_on_cpu(x) or torch.onnx.is_in_onnx_export():
             return super().forward(x)
         y: Tensor = _Convolution.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
         return y
