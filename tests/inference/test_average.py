@@ -61,7 +61,7 @@ def test_several_runs_on_request(tmp_path: Path) -> None:
         out = tmp_path / name
         predict_files(
             paths, [tmp_path / "a.nii.gz"], out, wanted=Wanted(probabilities=True), device="cpu",
-            precision="32",
+            precision="float32",
         )  # fmt: skip
         shares[name] = nibabel.load(out / "probabilities" / "a.nii.gz").get_fdata()
     mean = (shares["0"] + shares["1"]) / 2

@@ -19,7 +19,7 @@ from tests.inference.tools import (
 
 from simcvd.data.preprocess import Preprocessing, to_network, to_source
 from simcvd.inference.model import Model
-from simcvd.inference.predict import predict_scan
+from simcvd.inference.predict import Compute, predict_scan
 from simcvd.inference.sliding_window import Windows, predict_probabilities
 from simcvd.types import Triple, Volume
 
@@ -77,4 +77,5 @@ def test_slab_by_slab_equals_resampling_everything_at_once(
     x, y, z = volume.array.shape[1:]
     at_once = to_source(whole.numpy(), scan.affine, (x, y, z), volume.affine)
     values = np.array([0, 420, 600])
-    np.testing.assert_array_equal(predict_scan(model, volume), values[at_once])
+    found = predict_scan(model, volume, Compute(precision="float32"))
+    np.testing.assert_array_equal(found, values[at_once])

@@ -55,7 +55,7 @@ def test_maps_lie_in_the_scans_grid(tmp_path: Path, spacing: Triple | None, turn
     preprocessing = Preprocessing(spacing=spacing)
     path, out = scan_file(tmp_path / "a.nii.gz", turned), tmp_path / "out"
     run = run_with(tmp_path, preprocessing)
-    predict_files(run, [path], out, wanted=ALL, device="cpu", precision="32")
+    predict_files(run, [path], out, wanted=ALL, device="cpu", precision="float32")
     share = reference(path, preprocessing)
     source = nibabel.load(path)
     probabilities = nibabel.load(out / "probabilities" / "a.nii.gz")
@@ -73,7 +73,9 @@ def test_maps_lie_in_the_scans_grid(tmp_path: Path, spacing: Triple | None, turn
 
 def test_confidence_and_volumes_stand_in_the_table(tmp_path: Path) -> None:
     path, out = scan_file(tmp_path / "a.nii.gz"), tmp_path / "out"
-    predict_files(run_with(tmp_path, Preprocessing()), [path], out, device="cpu", precision="32")
+    predict_files(
+        run_with(tmp_path, Preprocessing()), [path], out, device="cpu", precision="float32"
+    )
     share = reference(path, Preprocessing())
     chosen, best = share.argmax(-1), share.max(-1)
     with (out / "predictions.csv").open(encoding="utf-8") as file:

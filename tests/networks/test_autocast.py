@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from simcvd.networks.autocast import Conv3d
+from simcvd.networks.autocast import Conv3d, autocast_dtype
 from simcvd.networks.critic import Critic
 from simcvd.networks.vnet import VNet
 from simcvd.networks.winograd import Convolution
-from simcvd.types import IntTriple
+from simcvd.types import IntTriple, SimcvdError
 
 ROUNDING = 0.02  # of a bfloat16 gradient, relative; 2 ** -9 and what sums add to it
 
@@ -107,3 +107,10 @@ def test_the_image_s_own_layer_keeps_the_weights_a_network_has() -> None:
         found = layer.float()(x)
     # What is left is the rounding of the output, half a step of 2 ** -7 between powers of two.
     assert ((found - exact).abs() <= 2.0**-8 * exact.abs()).all()
+
+
+def test_another_precision_is_refused() -> None:
+    with pytest.raises(
+        SimcvdError, match=r"no precision '32'; give one of auto, float32, bfloat16"
+    ):
+        autocast_dtype("32", torch.device("cpu"))  # type: ignore[arg-type]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+
+from simcvd.types import SimcvdError
 
 Precision = Literal["auto", "float32", "bfloat16"]
 # Weights of one output up to which a convolution is done in float32: 3 x 3 x 3 of up to 4 channels.
@@ -21,7 +23,13 @@ def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | 
 
     "auto" takes bfloat16 where the processor computes in it; where it is only emulated a
     step becomes tens of times slower.
+
+    Raises:
+        SimcvdError: another word.
     """
+    if precision not in get_args(Precision):
+        known = ", ".join(get_args(Precision))
+        raise SimcvdError(f"there is no precision {precision!r}; give one of {known}")
     if precision == "float32":
         return None
     if precision == "bfloat16" or _has_bfloat16(device):
