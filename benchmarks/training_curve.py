@@ -97,7 +97,7 @@ def lines_of(logs: Mapping[str, Sequence[Row]]) -> Iterator[str]:
     yield "|---|---|" + "---|" * len(logs)
     length = len(logs[OURS])
     for term in terms:
-        for part in np.array_split(np.arange(length), STRETCHES):
+        for part in np.array_split(np.arange(length), min(STRETCHES, length)):
             means = [mean(rows[i][term] for i in part) for rows in logs.values()]
             shown = " | ".join(f"{value:.4f}" for value in means)
             yield f"| {term.removeprefix('term/')} | {part[0]} to {part[-1]} | {shown} |"
