@@ -82,6 +82,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "load": [round(load, 1) for load in os.getloadavg()],
         "vector": torch.backends.cpu.get_cpu_capability(),
+        "bfloat16": _bfloat16_units(),
         "threads": torch.get_num_threads(),
         "gpu": gpu,
         "commit": _commit(),
@@ -141,6 +142,14 @@ def _processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def _bfloat16_units() -> str | None:
+    """Which of the processor's units multiply in bfloat16; AMX is many times as fast as AVX512."""
+    import torch
+
+    has = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch
+    return next((name for name in ("amx_bf16", "avx512_bf16") if has.get(name)), None)
 
 
 def _commit() -> str | None:

@@ -25,20 +25,12 @@ from inference_speed import HALF, PATCH, Scan, inference_rows
 from metrics_speed import SHAPE, all_metrics_rows, hd95_rows
 from preparation_speed import preparation_rows, startup_rows, subset
 from rows import Parts, Row, Skipped, machine, parts_table, rows_table
-from training_speed import Training, prepared, training_parts, training_row
+from training_speed import TINY, Training, prepared, training_parts, training_row
 
 from simcvd.files import write_text
 from simcvd.types import IntTriple
 
 PUBLISHED = (18, 18, 4)
-TINY = (
-    "train.patch=(16,16,16)",
-    "network.widths=(4,8)",
-    "network.blocks=(1,1)",
-    "network.strides=((2,2,2),)",
-    "method.pool=8",
-    "method.hidden=16",
-)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Does a training follow the plain one? SimCVD from the same weights on the same patches.
 
-    python benchmarks/training_curve.py CACHE [--steps N] [--labeled N] [--set NAME=VALUE]
+    python benchmarks/training_curve.py CACHE [--steps N] [--labeled N] [--set NAME=VALUE] [--quick]
 
 "simcvd" trains as `simcvd train` does on this machine, in bfloat16 where the processor computes in
 it; "plain" is plain_step.py, in float32, with the same noise and dropout; "plain, other draws" is
@@ -21,15 +21,15 @@ import numpy as np
 import torch
 from plain_step import PlainStep
 from rows import machine
+from segmenting import segmented
 from torch import nn
-from training_speed import Training, our_trainer
+from training_speed import TINY, Training, our_trainer
 
 from simcvd.data.cache import Cache
 from simcvd.engine.log import Row
 from simcvd.engine.loop import Trainer, mix
-from simcvd.engine.scores import score_case
 from simcvd.files import replace_into, write_text
-from simcvd.inference.sliding_window import Windows, predict_labels
+from simcvd.inference.sliding_window import Windows
 from simcvd.report.figures import curves
 from simcvd.types import IntTriple, Progress
 
@@ -38,20 +38,20 @@ STRETCHES = 8  # rows of the table
 
 
 @dataclass(frozen=True, kw_only=True)
-class One:
-    """The network of one training, its step, and what was logged."""
+class Followed:
+    """One of the trainings: its network, its step, and what was logged."""
 
     network: nn.Module
     step: Callable[[], Row]
     rows: list[Row] = field(default_factory=list)
 
 
-def trainings(trainer: Trainer) -> dict[str, One]:
+def trainings(trainer: Trainer) -> dict[str, Followed]:
     """The three, at step 0."""
-    made = {OURS: One(network=trainer.method.network, step=trainer.train_step)}
+    made = {OURS: Followed(network=trainer.method.network, step=trainer.train_step)}
     for name, other in ((PLAIN, 0), (OTHERS, 1)):
         plain = PlainStep(trainer.run, trainer.patches.batch, trainer.fabric.device)
-        made[name] = One(network=plain.method.network, step=_logged(plain, other))
+        made[name] = Followed(network=plain.method.network, step=_logged(plain, other))
     return made
 
 
@@ -71,23 +71,10 @@ def _logged(plain: PlainStep, other: int) -> Callable[[], Row]:
 
 
 def dice(network: nn.Module, data: Cache, names: Sequence[str], patch: IntTriple) -> list[float]:
-    """Of each scan, mean over the classes in %; every network predicts in float32."""
-    names_of = {k: str(k) for k in range(1, data.task_info.classes)}
-    how = Windows(patch=patch, stride=_half(patch), classes=data.task_info.classes)
-    found = []
-    for name in names:
-        case = data.case(name)
-        image = torch.from_numpy(case.image.astype(np.float32))
-        labels = predict_labels(network, image, how).numpy()
-        x, y, z = case.info["spacing"]
-        scores = score_case(labels, np.asarray(case.label), names_of, (x, y, z))
-        found.append(100 * float(np.nanmean([score.values["dice"] for score in scores])))
-    return found
-
-
-def _half(patch: IntTriple) -> IntTriple:
+    """Of each scan, in %; every network predicts in float32, half a patch apart."""
     x, y, z = (n // 2 for n in patch)
-    return x, y, z
+    how = Windows(patch=patch, stride=(x, y, z), classes=data.task_info.classes)
+    return [found for _, found in segmented(network, data, names, how)]
 
 
 def lines_of(logs: Mapping[str, Sequence[Row]]) -> Iterator[str]:
@@ -111,9 +98,11 @@ def main() -> None:
     parser.add_argument("--labeled", type=int, default=8)
     parser.add_argument("--scans", type=int, default=8, help="how many are scored")
     parser.add_argument("--set", dest="settings", action="append", default=[])
+    parser.add_argument("--quick", action="store_true", help="a tiny network; tests this file")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/speed"))
     given = parser.parse_args()
-    settings = (f"train.iterations={given.steps}", *given.settings)
+    tiny = TINY if given.quick else ()
+    settings = (f"train.iterations={given.steps}", *tiny, *given.settings)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = our_trainer(
             given.cache, Training(labeled=given.labeled, settings=settings), Path(scratch)

@@ -19,6 +19,16 @@ from typing import Any
 from rows import Parts, Row, machine, parts_table, rows_table
 from turns import in_turn, row
 
+# Settings that test a measurement, not measure.
+TINY = (
+    "train.patch=(16,16,16)",
+    "network.widths=(4,8)",
+    "network.blocks=(1,1)",
+    "network.strides=((2,2,2),)",
+    "method.pool=8",
+    "method.hidden=16",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Training:

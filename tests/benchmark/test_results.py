@@ -131,6 +131,15 @@ def test_scored_at_another_stride_than_the_protocols(tmp_path: Path) -> None:
         read_result(run)
 
 
+@pytest.mark.parametrize("name", ["tapered", "fast"])  # "fast": how older scores say it
+def test_tapered_windows_are_not_the_protocols(tmp_path: Path, name: str) -> None:
+    run = write_run(tmp_path / "a", DICE)
+    info = json.loads((run / "metrics.json").read_text())["info"]
+    edit(run / "metrics.json", info={**info, name: True})
+    with pytest.raises(SimcvdError, match="tapered True, not False"):
+        read_result(run)
+
+
 def test_a_test_scan_in_the_training_list_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "a", DICE, trained_on=[CASES[2]])
     with pytest.raises(SimcvdError, match="scans of its own training list: case2"):

@@ -72,7 +72,7 @@ def test_slab_by_slab_equals_resampling_everything_at_once(
     volume = reoriented(Volume(array=blob(shape), affine=OBLIQUE), turn)
     scan = to_network(volume, preprocessing)
     image = torch.from_numpy(scan.array)
-    how = Windows(patch=(8, 8, 8), stride=(4, 4, 4), classes=3)
+    how = Windows(patch=(8, 8, 8), stride=(4, 4, 4), classes=3, tapered=True)
     whole = predict_probabilities(model.network, image, how)
     x, y, z = volume.array.shape[1:]
     at_once = to_source(whole.numpy(), scan.affine, (x, y, z), volume.affine)

@@ -25,7 +25,7 @@ from simcvd.inference.sliding_window import Windows, predict_probabilities
 from simcvd.types import SimcvdError, Triple, Volume
 
 ALL = Wanted(probabilities=True, entropy=True)
-WINDOWS = Windows(patch=(8, 8, 8), stride=(4, 4, 4), classes=3)
+WINDOWS = Windows(patch=(8, 8, 8), stride=(4, 4, 4), classes=3, tapered=True)
 
 
 def scan_file(path: Path, turned: bool = False) -> Path:

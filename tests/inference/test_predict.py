@@ -65,6 +65,13 @@ def test_without_a_terminal_each_scan_has_one_line(run: Path, tmp_path: Path) ->
     assert thin.startswith("thin: 18 x 15 x 6 voxels, filled up with 0 to the patch of 8 x 8 x 8, ")
 
 
+def test_windows_are_tapered_unless_a_stride_is_asked_for(run: Path) -> None:
+    model = load_model(run)
+    own, asked = Compute().windows(model), Compute(stride=model.spec.stride).windows(model)
+    assert own.stride == asked.stride
+    assert (own.tapered, asked.tapered) == (True, False)
+
+
 def test_another_stride_is_used(run: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "a.nii.gz")
     masks = []

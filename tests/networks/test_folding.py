@@ -48,7 +48,7 @@ def test_a_vnet_answers_as_before_and_stays_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("size", [(32, 32, 32), (16, 32, 48)])
-def test_in_half_precision_a_convolution_does_its_relu_bit_for_bit(size: IntTriple) -> None:
+def test_in_half_precision_a_folded_network_answers_the_same(size: IntTriple) -> None:
     network = with_statistics(VNet(1, 2, widths=(4, 8, 8), blocks=(1, 2, 2), strides=(HALVES,) * 2))
     quick, x = folded(network), torch.randn(2, 1, *size)
     joined = [m for m in quick.modules() if isinstance(m, Rectified)]

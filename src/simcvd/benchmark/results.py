@@ -194,6 +194,7 @@ def _result(
     cases, classes, values = _values(content["scores"])
     _check_leak(run, cases, record, split)
     scoring = {name: info[name] for name in ("split", "stride", "grid", "spacing_mm")}
+    scoring["tapered"] = is_tapered(info)
     _check_scoring(run, {**scoring, "expected": split}, protocol)
     settings = {**record, "train": {**record["train"], "seed": None}}
     return RunResult(
@@ -245,12 +246,17 @@ def _check_leak(run: Path, cases: Iterable[str], record: Mapping[str, Any], spli
         )
 
 
+def is_tapered(info: Mapping[str, Any]) -> bool:
+    """Whether a score's windows were; of one that does not say so only --fast's were."""
+    return bool(info.get("tapered", info.get("fast", False)))
+
+
 def _check_scoring(
     run: Path, scoring: Mapping[str, Any], protocol: Mapping[str, Any] | None
 ) -> None:
-    """Scores must be of the split they are read as, and at the protocol's stride."""
+    """Scores must be of the split they are read as, and of the protocol's windows."""
     wanted = {"split": scoring["expected"]}
     if protocol and "stride" in protocol["settings"]:
-        wanted["stride"] = protocol["settings"]["stride"]
+        wanted |= {"stride": protocol["settings"]["stride"], "tapered": False}
     if wrong := [f"{k} {scoring[k]}, not {v}" for k, v in wanted.items() if scoring[k] != v]:
         raise _Foreign(f"{run}: scored with {few(wrong)}; remove its scores and score it again")

@@ -190,7 +190,8 @@ def _about(result: RunResult) -> tuple[str, ...]:
     scoring, protocol = result.conditions["scoring"], result.protocol
     measured = (
         f"{len(result.cases)} {scoring['split']} scans, windows at stride "
-        f"{' x '.join(map(str, scoring['stride']))}, data {str(result.conditions['data'])[:12]}."
+        f"{' x '.join(map(str, scoring['stride']))}{', tapered' if scoring['tapered'] else ''}, "
+        f"data {str(result.conditions['data'])[:12]}."
     )
     if protocol is None:
         return (f"No protocol: the runs name none. {measured}",)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from simcvd.benchmark.protocols import Protocol
+from simcvd.benchmark.results import is_tapered
 from simcvd.data.cache import Cache, write_json
 from simcvd.engine.log import read_log
 from simcvd.engine.run import resolve
@@ -175,10 +176,10 @@ def _scored(unit: Unit, cache: Cache) -> bool:
     try:
         info = json.loads(unit.metrics().read_text(encoding="utf-8"))["info"]
         found = _without_version(info["config"]["run"])
-        stride, data = info["stride"], info["config"]["data"]
+        stride, tapered, data = info["stride"], is_tapered(info), info["config"]["data"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    if data != cache.manifest.data_hash or list(unit.protocol.stride) != stride:
+    if data != cache.manifest.data_hash or tapered or list(unit.protocol.stride) != stride:
         return False
     if changed := differences(found, resolve_unit(unit, cache)):
         raise SimcvdError(_conflict(unit, changed))

@@ -22,7 +22,7 @@ Settings = Annotated[
 ]
 Stride = Annotated[
     tuple[int, int, int] | None,
-    typer.Option(help="Voxels between windows; by default half a patch. 18 18 4 for LA."),
+    typer.Option(help="Voxels between windows, all weighing alike: 18 18 4 for LA."),
 ]
 Fast = Annotated[bool, typer.Option("--fast", help="Few windows; may cost some accuracy.")]
 

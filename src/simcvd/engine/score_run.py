@@ -41,8 +41,7 @@ def score_run(
         run: the folder of a finished training.
         split: "test", which is to be scored once, or "holdout", the scans that
             ``train.holdout`` kept out of training, to choose settings on.
-        stride: voxels between windows; None takes the model's, half a patch.
-        fast: few windows; see `Compute`.
+        stride, fast: how windows stand, by default half a patch apart and tapered; see `Compute`.
         cache: where the prepared scans lie now, if not where they lay in training.
         out: where to write; by default ``run`` itself, or ``run/holdout``.
         network: the factory it was trained with, where that was the caller's own.
@@ -73,7 +72,7 @@ def score_run(
         "grid": "prepared",
         "spacing_mm": data.manifest.spacing,
         "stride": windows.stride,
-        "fast": fast,
+        "tapered": windows.tapered,
         "config": config,
     }
     write_report(Report(scores=scores, info=info), out)

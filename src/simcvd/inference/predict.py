@@ -39,8 +39,10 @@ class Compute:
     """Where and how the network runs; fields as in `Windows`.
 
     precision: "auto" is bfloat16 where the device computes in it.
-    stride: None takes the model's. fast: few windows, three quarters of a patch apart and
-    tapered; not with a stride, else SimcvdError.
+    stride: windows at its exact multiples that all weigh alike, as protocols are scored. None
+    takes the model's, with tapered windows, which err less (docs/speed.md).
+    fast: few windows, tapered too, three quarters of a patch apart; not with a stride, else
+    SimcvdError.
     """
 
     device: torch.device | str = "cpu"
@@ -64,7 +66,7 @@ class Compute:
             windows_per_batch=self.windows_per_batch,
             device=self.device,
             autocast=autocast_dtype(self.precision, torch.device(self.device)),
-            tapered=self.fast,
+            tapered=self.stride is None,
         )
 
 
@@ -126,8 +128,8 @@ def predict_files(
     model_path: a finished run, or several whose probabilities are averaged. inputs: files, or
     folders of which every readable scan is taken. format: None for each scan's own (a DICOM
     series gives a DICOM segmentation), else nifti, nrrd, mha or dicom-seg. flip: axes, of x, y
-    and z, along which windows are flipped too, the results averaged. stride: voxels between
-    windows; None takes the model's. fast: few windows; see `Compute`.
+    and z, along which windows are flipped too, the results averaged. stride, fast: how
+    windows stand; see `Compute`.
 
     ``out/predictions.csv`` gives each scan's confidence and volumes in ml. Every file is written
     whole or not at all. A scan that cannot be segmented does not stop the others; when they are

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from simcvd.inference.windows import Grid, Group
+from simcvd.networks.autocast import autocast
 from simcvd.types import IntTriple, SimcvdError
 
 Slices = tuple[slice, slice, slice]
@@ -94,7 +95,7 @@ def _run(network: nn.Module, patches: Tensor, how: Windows) -> Tensor:
     device = torch.device(how.device)
     patches = patches.to(device, torch.float32)
     with torch.inference_mode():
-        with torch.autocast(device.type, dtype=how.autocast, enabled=how.autocast is not None):
+        with autocast(how.autocast, device):
             logits: Tensor = network(patches).logits
         if logits.shape[1] != how.classes:
             raise SimcvdError(

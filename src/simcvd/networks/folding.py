@@ -43,7 +43,8 @@ class Rectified(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``[B, C, X, Y, Z]`` to what the convolution makes of it."""
         layer = self.convolution
-        if not half_on_cpu(x) or torch.is_grad_enabled() or not layer.computes_in_half(x):
+        in_float32 = isinstance(layer, Conv3d) and not layer.computes_in_half(x)
+        if in_float32 or not half_on_cpu(x) or torch.is_grad_enabled():
             return layer(x).relu_()
         if self._rounded is None:
             half = torch.get_autocast_dtype("cpu")

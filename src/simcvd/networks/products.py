@@ -50,7 +50,3 @@ class Grow(nn.ConvTranspose3d):
         rows = functional.linear(x.permute(0, 2, 3, 4, 1), weight, bias)
         blocks = rows.unflatten(-1, (*self.stride, -1)).permute(0, 1, 4, 2, 5, 3, 6, 7)
         return blocks.flatten(5, 6).flatten(3, 4).flatten(1, 2).permute(0, 4, 1, 2, 3)
-
-    def computes_in_half(self, x: Tensor) -> bool:
-        """Whether ``x`` is worked on in half precision inside autocast."""
-        return True

@@ -68,7 +68,8 @@ def _preparation(spec: ModelSpec) -> list[str]:
     return [
         f"- Brought to {spacing}, axes closest to RAS+.",
         f"- Normalisation: {done.normalization}{window}. Crop: {done.crop}.",
-        f"- Windows of {_by(spec.patch)} voxels, {_by(spec.stride)} apart, averaged.",
+        f"- Windows of {_by(spec.patch)} voxels, {_by(spec.stride)} apart, averaged, each weighing "
+        "less towards its border.",
     ]
 
 
@@ -94,7 +95,7 @@ def _protocol(result: RunResult) -> list[str]:
     return [
         f"- Protocol: {protocol}.",
         f"- Scored on the {how['grid']} grid, {_by(how['spacing_mm'])} mm, windows "
-        f"{_by(how['stride'])} voxels apart.",
+        f"{_by(how['stride'])} voxels apart{', tapered' if how['tapered'] else ''}.",
         f"- {counted(len(result.cases), 'scan')}, one training seed. Intervals ({LEVEL} %) are "
         "over scans and do not contain the spread over seeds.",
         "- P: prediction, R: reference.",
