@@ -59,7 +59,7 @@ def main() -> None:
         first = first or dice
         change = [a - b for a, b in zip(dice, first, strict=True)]
         gain = bootstrap_mean(np.array(change)[:, None], resamples(len(change)))
-        text = f"| {text} | {seconds:.2f} | {mean(dice):.2f} | "
+        text = f"| {text} | {mean(seconds):.2f} | {mean(dice):.2f} | "
         print(text + f"{gain.mean:+.2f} ({gain.low:+.2f} to {gain.high:+.2f}) |")
 
 
