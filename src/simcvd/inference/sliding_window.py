@@ -90,8 +90,11 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _run(network: nn.Module, patches: Tensor, how: Windows) -> Tensor:
-    """Class probabilities ``[B, K, X, Y, Z]`` float32 of ``patches`` ``[B, C, X, Y, Z]``."""
+def _run(network: nn.Module, patches: Tensor, how: Windows, weights: Tensor | None) -> Tensor:
+    """Class probabilities times ``weights``, ``[B, K, X, Y, Z]`` float32.
+
+    patches: ``[B, C, X, Y, Z]``. weights: ``[*patch]``, None for 1.
+    """
     device = torch.device(how.device)
     patches = patches.to(device, torch.float32)
     with torch.inference_mode():
@@ -102,7 +105,8 @@ def _run(network: nn.Module, patches: Tensor, how: Windows) -> Tensor:
                 f"the network gives {logits.shape[1]} classes but {how.classes} were declared; "
                 "use the class count the network was built with"
             )
-        return logits.float().softmax(dim=1)
+        shares = logits.float().softmax(dim=1)
+        return shares if weights is None else shares.mul_(weights)
 
 
 def _taper(grid: Grid) -> Tensor:
@@ -123,8 +127,7 @@ def _window_probabilities(
         starts = list(islice(walk, ceil(left / ceil(left / how.batch))))
         left -= len(starts)
         patches = [image[:, x : x + px, y : y + py, z : z + pz] for x, y, z in starts]
-        for window in _run(network, torch.stack(patches), how):
-            yield window if weights is None else window * weights
+        yield from _run(network, torch.stack(patches), how, weights)
         if advance is not None:
             advance(len(starts))
 
