@@ -16,10 +16,6 @@ from simcvd.inference.model import save_model
 from simcvd.inference.predict import Wanted, predict_files
 from simcvd.types import SimcvdError
 
-# With AMX, in one fresh process of thirty, torch's softmax or logarithm of the same bits differed
-# by 1.3e-5 from call to call; the networks' own answers never did.
-CLOSE = 1e-4
-
 
 def noise(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
@@ -29,7 +25,7 @@ def test_models_give_the_mean_of_their_probabilities() -> None:
     first, second, x = small_vnet(0), small_vnet(1), noise(2, 1, 8, 8, 8)
     found = Averaged([first, second])(x).probabilities
     expected = (first(x).probabilities + second(x).probabilities) / 2
-    torch.testing.assert_close(found, expected, atol=CLOSE, rtol=0)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
     assert (first(x).probabilities - expected).abs().max() > 0.05
 
 
@@ -38,9 +34,9 @@ def test_flips_are_taken_back_before_the_mean() -> None:
     found = Averaged([network], axes=(0, 2))(x).probabilities
     views = [[], [2], [4], [2, 4]]
     each = [network(x.flip(v)).probabilities.flip(v) for v in views]
-    torch.testing.assert_close(found, torch.stack(each).mean(0), atol=CLOSE, rtol=0)
+    torch.testing.assert_close(found, torch.stack(each).mean(0), atol=1e-6, rtol=0)
     mirrored = Averaged([network], axes=(0, 2))(x.flip([2])).probabilities
-    torch.testing.assert_close(mirrored, found.flip([2]), atol=CLOSE, rtol=0)
+    torch.testing.assert_close(mirrored, found.flip([2]), atol=1e-6, rtol=0)
 
 
 def test_a_class_that_is_impossible_stays_so_and_is_no_nan() -> None:
