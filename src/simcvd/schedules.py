@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp
+from math import cos, exp, pi
 
 
 def gaussian_ramp(fraction: float, peak: float = 1.0) -> float:
@@ -19,6 +19,17 @@ def gaussian_ramp(fraction: float, peak: float = 1.0) -> float:
 def step_decay(step: int, every: int, factor: float = 0.1) -> float:
     """Multiplier of the learning rate: times ``factor`` after each ``every`` steps."""
     return factor ** (step // every)
+
+
+def poly_decay(fraction: float, power: float = 0.9) -> float:
+    """(1 - t / t_max)^power: nnU-Net's and DeepLab's multiplier of the learning rate."""
+    return (1.0 - min(max(fraction, 0.0), 1.0)) ** power
+
+
+def cosine_decay(fraction: float, floor: float = 0.0) -> float:
+    """From 1 to ``floor`` along half a cosine (Loshchilov and Hutter, ICLR 2017, Eq. 5)."""
+    done = min(max(fraction, 0.0), 1.0)
+    return floor + (1.0 - floor) * (1.0 + cos(pi * done)) / 2
 
 
 def warm_decay(step: int, decay: float) -> float:

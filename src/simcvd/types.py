@@ -74,14 +74,21 @@ class Batch:
 
     image: ``[B, C, X, Y, Z]`` float32.
     label: ``[L, X, Y, Z]`` int64, values 0..K-1.
-    distance: ``[L, F, X, Y, Z]`` float32 signed distance maps in [-1, 1], inside negative.
+    distance: ``[L, F, X, Y, Z]`` float32 signed distance maps in [-1, 1], inside negative;
+        F is 0 for a method whose networks have no distance head.
     cases: the B case names, for messages.
+    strong: ``[U, C, X, Y, Z]``, the unlabelled patches with other intensities, for a method
+        with ``strong_views``; the plain patches where the recipe changes no intensities.
+    target: ``[U, X, Y, Z]`` int64 pseudo-labels of the unlabelled patches, -1 where none is
+        trusted, for a method with ``pseudo_labels``.
     """
 
     image: Tensor
     label: Tensor
     distance: Tensor
     cases: tuple[str, ...]
+    strong: Tensor | None = None
+    target: Tensor | None = None
 
     @property
     def labeled(self) -> int:

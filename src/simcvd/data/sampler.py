@@ -57,58 +57,89 @@ def _permutation(seed: int, stream: int, epoch: int, length: int) -> np.ndarray:
     return np.random.default_rng((seed, stream, epoch)).permutation(length)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """What is done to a patch on its way out of its scan.
+
+    patch: voxels. poses: as `draw_geometry` takes them. augment: strengths of what else changes.
+    foreground: chance that a labelled patch is centred on a voxel of a foreground class.
+    distance, strong: whether the batch is to have distance maps, and strong views.
+    """
+
+    patch: IntTriple
+    poses: Augmentation = "none"
+    augment: AugmentConfig = AugmentConfig()
+    foreground: float = 0.0
+    distance: bool = True
+    strong: bool = False
+
+
 class Patches:
     """Cuts batches out of prepared scans.
 
     On a GPU the scans stay on the device if they take at most `SHARE` of what is free there; else,
     and on a CPU, they are read through the memory map. The label and distance files of an
-    unlabelled case are never opened.
+    unlabelled case are never opened. targets: a folder of pseudo-labels of the unlabelled scans
+    (:mod:`simcvd.inference.pseudo_labels`), or None.
     """
 
     def __init__(
         self,
         cache: Cache,
         streams: TwoStreams,
-        patch: IntTriple,
-        augmentation: Augmentation,
+        views: Views,
         device: torch.device,
+        targets: Path | None = None,
     ) -> None:
-        self.streams, self.patch, self.augmentation = streams, patch, augmentation
-        self.device = device
-        self._task = cache.task_info
+        self.streams, self.views, self.device = streams, views, device
+        self._task, self._spacing = cache.task_info, cache.manifest.spacing
         used = dict.fromkeys([*streams.labeled, *(streams.unlabeled if streams.batch[1] else ())])
         cases = {name: cache.case(name) for name in used}
-        images = {name: case.image for name, case in cases.items()}
-        labels = {name: (cases[name].label, cases[name].distance) for name in streams.labeled}
-        home = home_of((*images.values(), *chain(*labels.values())), device)
-        self._images = {name: _hold(image, home) for name, image in images.items()}
-        self._labels = {
-            name: (_hold(label, home), _hold(distance, home))
-            for name, (label, distance) in labels.items()
+        maps = {"image": {name: case.image for name, case in cases.items()}}
+        maps["label"] = {name: cases[name].label for name in streams.labeled}
+        if views.distance:
+            maps["distance"] = {name: cases[name].distance for name in streams.labeled}
+        if targets is not None:
+            maps["target"] = {n: np.load(targets / f"{n}.npy", "r") for n in streams.unlabeled}
+        home = home_of(chain.from_iterable(m.values() for m in maps.values()), device)
+        self._maps = {
+            kind: {name: _hold(array, home) for name, array in arrays.items()}
+            for kind, arrays in maps.items()
         }
+        self._inside = (
+            {name: foreground_voxels(label) for name, label in maps["label"].items()}
+            if views.foreground
+            else {}
+        )
 
     def batch(self, step: int) -> Batch:
-        """The batch of this step, drawn anew and yet always the same."""
+        """The batch of this step, drawn anew and yet always the same.
+
+        Poses and places follow the step alone; intensities follow torch's own random state.
+        """
         names = self.streams.cases(step)
         rng = np.random.default_rng(
             (self.streams.seed, _GEOMETRY, step, self.streams.rank, self.streams.world)
         )
-        geometries = [
-            draw_geometry(rng, _size(self._images[name]), self.patch, self.augmentation)
-            for name in names
-        ]
-        labeled = list(zip(names, geometries, strict=True))[: self.streams.batch[0]]
-        task = self._task
-        image = self._empty(len(names), task.channels, torch.float32)
-        label = self._empty(len(labeled), 1, torch.int64)
-        distance = self._empty(len(labeled), task.classes - 1, torch.float32)
-        for i, (name, geometry) in enumerate(zip(names, geometries, strict=True)):
-            self._cut(image[i], self._images[name], geometry, 0.0)
-        for i, (name, geometry) in enumerate(labeled):
-            label_map, distance_map = self._labels[name]
-            self._cut(label[i, 0], label_map, geometry, 0)
-            self._cut(distance[i], distance_map, geometry, 1.0)  # beyond the scan is outside
-        return Batch(image=image, label=label[:, 0], distance=distance, cases=names)
+        places = [self._place(rng, name, known=i < self._labeled) for i, name in enumerate(names)]
+        cuts = list(zip(names, places, strict=True))
+        known, unknown = cuts[: self._labeled], cuts[self._labeled :]
+        image = self._cut("image", cuts, self._task.channels, 0.0)
+        label = self._cut("label", known, 1, 0)[:, 0]
+        # Beyond the scan is outside.
+        distance = self._cut("distance", known, self._task.classes - 1, 1.0)
+        strong, target = None, None
+        if self.views.strong:
+            strong = change_intensity(image[len(known) :], self.views.augment, self._spacing)
+        if "target" in self._maps:
+            target = self._cut("target", unknown, 1, UNKNOWN)[:, 0]
+        if self.views.augment.intensity:
+            image[: len(known)] = change_intensity(
+                image[: len(known)], self.views.augment, self._spacing
+            )
+        return Batch(
+            image=image, label=label, distance=distance, cases=names, strong=strong, target=target
+        )
 
     def padded(self) -> list[str]:
         """The scans that are smaller than the patch along some axis."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,22 +17,25 @@ from lightning.fabric.strategies import DDPStrategy
 from torch import Tensor, distributed, nn
 
 from simcvd.data.cache import Cache
-from simcvd.data.sampler import Patches, TwoStreams
+from simcvd.data.sampler import Patches, TwoStreams, Views
 from simcvd.engine.checkpoint import load_latest, save_checkpoint
 from simcvd.engine.ema import update_averages
 from simcvd.engine.log import RunLog
-from simcvd.engine.optim import build_optimizers, set_learning_rates
+from simcvd.engine.optim import build_optimizers, clip_gradients, set_learning_rates
 from simcvd.engine.progress import ProgressLine
+from simcvd.engine.recipes import PAPER, Recipe
 from simcvd.engine.run import Run, model_spec, network_arguments, open_folder, resolve
 from simcvd.engine.settings import NetworkConfig, TrainConfig
-from simcvd.inference.model import save_model
+from simcvd.engine.start import Start, load_start, read_start
+from simcvd.inference.model import DESCRIPTION, save_model
 from simcvd.machine import keep_freed_memory
-from simcvd.methods.base import Method, find
+from simcvd.methods.base import Average, Method, default_config, find, frozen_copy
 from simcvd.networks.autocast import Precision, autocast, autocast_dtype
 from simcvd.networks.build import CustomNetwork, Factory, build_network, check_network
 from simcvd.types import Batch, Progress, SimcvdError
 
 LOG_EVERY = 10
+BASE, CONTROL = "base", "supervised"
 PADDED_NAMED = 5
 # Between checkpoints; tests shorten it.
 CHECKPOINT_SECONDS = float(os.environ.get("SIMCVD_CHECKPOINT_SECONDS", "60"))
@@ -50,16 +54,22 @@ def train(
     settings: Iterable[str] = (),
     train: TrainConfig | None = None,
     network: NetworkConfig | Factory | None = None,
+    recipe: Recipe = PAPER,
+    init: Path | None = None,
 ) -> Path:
     """Train in ``out``, or go on there from the last checkpoint; returns the run's folder.
+
+    With ``train.base`` and no ``init`` the supervised base is trained first, in ``out/base``.
 
     Args:
         cache: a folder that ``simcvd prepare`` wrote.
         out: the run's folder; the same call again resumes, bit-exactly on CPU.
         method: a file name of ``simcvd/methods``.
         labeled: how many training scans count as labelled, from the top of the list.
-        settings: ``group.field=value`` over ``method``, ``train`` and ``network``.
+        settings: ``group.field=value`` over ``method``, ``train``, ``augment`` and ``network``.
         network: sizes of the V-Net, or a function or class that makes another network.
+        recipe: where the settings begin.
+        init: a finished run, or an exported model, whose weights it starts from.
 
     Raises:
         SimcvdError: settings that do not fit the data or the folder; a term that is not finite.
@@ -72,30 +82,67 @@ def train(
         else CustomNetwork(factory=network)
     )
     run = resolve(
-        data, method=method, labeled=labeled, settings=settings, train=train, network=size
+        data,
+        method=method,
+        labeled=labeled,
+        settings=settings,
+        train=train,
+        network=size,
+        recipe=recipe,
     )
     fabric = launch()
+    start = read_start(init, network_of(run)) if init else None
     # First, because it may refuse: a folder of refused settings would refuse the corrected ones.
     trainer = Trainer(fabric, run, data, out)
+    if start is None and run.train.base:
+        start = _base(fabric, run, data, out)
+    if start is not None:
+        fresh = trainer.start_from(start)
+        if fresh and init and fabric.is_global_zero:
+            print(fresh, flush=True)
     if fabric.is_global_zero:
-        open_folder(out, run, data)
+        open_folder(out, trainer.run, data)
         _say_padded(trainer.patches)
     fabric.barrier()
+    _finish(trainer, data)
+    return out
+
+
+def base_of(run: Run) -> Run:
+    """The supervised run whose weights ``run`` starts from."""
+    schedule = dataclasses.replace(run.train, iterations=run.train.base, base=0)
+    return dataclasses.replace(
+        run, method=CONTROL, config=default_config(CONTROL), train=schedule
+    )
+
+
+def _base(fabric: Fabric, run: Run, cache: Cache, out: Path) -> Start:
+    """The weights of the base in ``out/base``, which is trained first if it is not there."""
+    folder = out / BASE
+    if not (folder / DESCRIPTION).exists():
+        trainer = Trainer(fabric, base_of(run), cache, folder)
+        if fabric.is_global_zero:
+            open_folder(folder, trainer.run, cache)
+        fabric.barrier()
+        _finish(trainer, cache)
+    return read_start(folder, network_of(run))
+
+
+def _finish(trainer: Trainer, cache: Cache) -> None:
+    """Train to the end from wherever the run stands, and write the model."""
     trainer.restore()
     trainer.fit()
-    if fabric.is_global_zero:
-        trained = trainer.method.network
-        spec = model_spec(run, data, distance=trainer.method.distance)
-        save_model(out, trained, spec)
-    fabric.barrier()
-    return out
+    if trainer.fabric.is_global_zero:
+        spec = model_spec(trainer.run, cache, distance=trainer.method.distance)
+        save_model(trainer.out, trainer.tested, spec)
+    trainer.fabric.barrier()
 
 
 class Trainer:
     """One run in one process, at step 0 until :meth:`restore`.
 
-    Raises:
-        SimcvdError: a method, network or batch that cannot work; nothing is written before.
+    tested: the network that is scored and exported: the method's, or its average.
+    Raises SimcvdError for a method, network or batch that cannot work; nothing is written before.
     """
 
     def __init__(self, fabric: Fabric, run: Run, cache: Cache, out: Path) -> None:
@@ -108,7 +155,23 @@ class Trainer:
         self.method.to(fabric.device)
         wrapped = fabric.setup(self.method, *self.optimizers.values())
         self.terms_of = wrapped[0] if isinstance(wrapped, tuple) else wrapped
-        self.averages = self.method.averages()
+        self.two_steps = type(self.method).later is not Method.later
+        if self.two_steps:
+            self.terms_of.mark_forward_method("later")
+        self.averages, self.tested = self.method.averages(), self.method.network
+        if run.train.average:
+            self.tested = frozen_copy(self.method.network)
+            mean = Average(self.tested, self.method.network, run.train.average, statistics=True)
+            self.averages = [*self.averages, mean]
+
+    def start_from(self, start: Start) -> str:
+        """Take these weights into every network and average; returns which heads stay fresh."""
+        self.run = dataclasses.replace(self.run, init=start.digest)
+        arguments = network_arguments(self.run)
+        fresh = load_start(self.method.built, start, arguments)
+        for average, source, *_ in self.averages:
+            average.load_state_dict(source.state_dict())
+        return fresh
 
     def fit(self) -> None:
         """Train from where the run stands to its end."""
@@ -125,6 +188,7 @@ class Trainer:
                 row = self.train_step()
                 self.seconds = before + time.monotonic() - started
                 if log and (self.step % LOG_EVERY == 0 or self.step == total):
+                    row |= {f"log/{name}": value for name, value in self.method.logged().items()}
                     scalars = {name: float(value) for name, value in row.items()}
                     log.write({"step": self.step, "seconds": round(self.seconds, 3), **scalars})
                     progress.show(self.step, scalars)
@@ -144,30 +208,47 @@ class Trainer:
 
     def train_step(self) -> dict[str, float | Tensor]:
         """Draw, forward, backward, step, average. Returns what is logged."""
-        config, step = self.run.train, self.step
-        progress = Progress(step=step, total=config.iterations)
-        rate = set_learning_rates(self.optimizers, config, step)
+        config = self.run.train
+        progress = Progress(step=self.step, total=config.iterations)
+        rate = set_learning_rates(self.optimizers, config, self.step)
+        drawn = config.base + self.step  # what its base has drawn is not drawn again
         # Every random number is a function of (seed, step, process): resuming needs no state.
-        torch.manual_seed(mix(config.seed, step, self.fabric.global_rank))
-        batch = self.patches.batch(step)
-        with autocast(self.dtype, self.fabric.device):
-            terms: dict[str, Tensor] = self.terms_of(batch, progress)
-        _check_finite(terms, batch, step)
+        torch.manual_seed(mix(config.seed, drawn, self.fabric.global_rank))
+        batch = self.patches.batch(drawn)
         weights = self.method.weights(progress)
+        terms, loss = self._descend(self.terms_of, batch, progress, weights)
+        if self.two_steps:
+            more, second = self._descend(self.terms_of.later, batch, progress, weights)
+            terms, loss = {**terms, **more}, loss + second
+        update_averages(self.averages, self.step)
+        self.step += 1
+        return {
+            "learning_rate": rate,
+            "loss": loss,
+            **{f"term/{name}": term for name, term in terms.items()},
+            **{f"weight/{name}": weights[name] for name in terms},
+        }
+
+    def _descend(
+        self,
+        terms_of: Callable[[Batch, Progress], dict[str, Tensor]],
+        batch: Batch,
+        progress: Progress,
+        weights: Mapping[str, float],
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """One step of every player that the terms reach; returns these and their sum, detached."""
+        with autocast(self.dtype, self.fabric.device):
+            terms = terms_of(batch, progress)
+        _check_finite(terms, batch, self.step)
         loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()  # Eq. (6)
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
+        if self.run.train.clip:
+            clip_gradients(self.optimizers.values(), self.run.train.clip)
         for optimizer in self.optimizers.values():
             optimizer.step()
-        update_averages(self.averages, step)
-        self.step += 1
-        return {
-            "learning_rate": rate,
-            "loss": loss.detach(),
-            **{f"term/{name}": term.detach() for name, term in terms.items()},
-            **{f"weight/{name}": weights[name] for name in terms},
-        }
+        return {name: term.detach() for name, term in terms.items()}, loss.detach()
 
     def save(self) -> None:
         """Write a checkpoint; every process holds the same state, so one of them writes."""
@@ -177,6 +258,7 @@ class Trainer:
             state: dict[str, Any] = {
                 "seconds": self.seconds,
                 "method": weights,
+                "tested": self._average(),
                 "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             }
             save_checkpoint(self.out / "checkpoints", self.step, state)
@@ -188,19 +270,27 @@ class Trainer:
             return
         self.step, self.seconds = state["step"], state["seconds"]
         self.method.load_state_dict(state["method"])
+        if self.run.train.average:
+            self.tested.load_state_dict(state["tested"])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+
+    def _average(self) -> dict[str, Tensor]:
+        """The state of the average that is tested; empty where the network itself is."""
+        return self.tested.state_dict() if self.run.train.average else {}
 
 
 def build_method(run: Run) -> Method:
     """The run's method with its initial weights, which depend on the seed alone."""
     torch.manual_seed(run.train.seed)
-    own = run.network.factory if isinstance(run.network, CustomNetwork) else None
+    own = network_of(run)
     asked: list[bool] = []
+    built: list[nn.Module] = []
 
     def build(*, distance: bool = False) -> nn.Module:
         asked.append(distance)
         network = build_network({**network_arguments(run), "distance": distance}, own)
+        built.append(network)
         if own is not None:
             task = run.task
             check_network(
@@ -213,8 +303,13 @@ def build_method(run: Run) -> Method:
         return network
 
     method = find(run.method)(run.config, run.task, build).train()
-    method.distance = any(asked)
+    method.distance, method.built = any(asked), tuple(built)
     return method
+
+
+def network_of(run: Run) -> Factory | None:
+    """The caller's own factory of the run's network, if it is not the V-Net."""
+    return run.network.factory if isinstance(run.network, CustomNetwork) else None
 
 
 def launch() -> Fabric:
@@ -240,32 +335,42 @@ def precision_of(run: Run, device: torch.device) -> Precision:
 
 
 def _patches(fabric: Fabric, run: Run, cache: Cache, method: Method) -> Patches:
-    labeled = run.train.labeled_batch if method.uses_unlabeled else run.train.batch
-    if method.uses_unlabeled and not run.unlabeled and labeled < run.train.batch:
-        raise SimcvdError(
-            f"{run.method} needs unlabelled scans and the training list has none beyond the "
-            f"{len(run.labeled)} labelled; lower --labeled, or train --method supervised"
-        )
-    if method.uses_unlabeled and labeled == run.train.batch:
-        raise SimcvdError(
-            f"{run.method} needs unlabelled patches, and all {labeled} of a batch are labelled; "
-            "set train.labeled_batch below train.batch, or train --method supervised"
-        )
-    if method.uses_unlabeled and run.train.batch - labeled < method.least_unlabeled:
-        raise SimcvdError(
-            f"{run.method} mixes {method.least_unlabeled} unlabelled patches; train.batch - "
-            f"train.labeled_batch must be at least {method.least_unlabeled}, and is "
-            f"{run.train.batch} - {labeled}"
-        )
+    batch = run.train.patches(uses_unlabeled=method.uses_unlabeled)
+    if method.uses_unlabeled:
+        _check_unlabeled(run, batch, method.least_unlabeled)
     streams = TwoStreams(
         labeled=run.labeled,
         unlabeled=run.unlabeled,
-        batch=(labeled, run.train.batch - labeled),
+        batch=batch,
         seed=run.train.seed,
         rank=fabric.global_rank,
         world=fabric.world_size,
     )
-    return Patches(cache, streams, run.task.patch, run.train.augmentation, fabric.device)
+    views = Views(
+        patch=run.task.patch,
+        poses=run.train.augmentation,
+        augment=run.augment,
+        foreground=run.train.foreground,
+        distance=method.distance,
+        strong=method.strong_views,
+    )
+    return Patches(cache, streams, views, fabric.device)
+
+
+def _check_unlabeled(run: Run, batch: tuple[int, int], least: int) -> None:
+    """Refuse a batch or a training list that a semi-supervised method cannot learn from."""
+    _, unlabeled = batch
+    if unlabeled and not run.unlabeled:
+        raise SimcvdError(
+            f"{run.method} needs unlabelled scans and the training list has none beyond the "
+            f"{len(run.labeled)} labelled; lower --labeled, or train --method supervised"
+        )
+    if unlabeled < max(least, 1):
+        raise SimcvdError(
+            f"{run.method} needs {max(least, 1)} unlabelled patches or more a step and gets "
+            f"{unlabeled}, beside {run.train.labeled_batch} labelled; raise train.unlabeled_batch, "
+            "or train --method supervised"
+        )
 
 
 def _say_padded(patches: Patches) -> None:
@@ -273,7 +378,7 @@ def _say_padded(patches: Patches) -> None:
     if padded := patches.padded():
         print(
             f"{len(padded)} scans are smaller than the patch of "
-            f"{' x '.join(map(str, patches.patch))} voxels and are filled up with 0 around them: "
+            f"{' x '.join(map(str, patches.views.patch))} voxels and are filled up with 0 around them: "
             f"{', '.join(padded[:PADDED_NAMED])}{', ...' if padded[PADDED_NAMED:] else ''}",
             flush=True,
         )

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ import torch
 
 from simcvd import __version__
 from simcvd.data.cache import Cache
+from simcvd.engine.recipes import PAPER, Recipe
 from simcvd.engine.settings import NetworkConfig, TrainConfig, differences, override
 from simcvd.files import write_text
 from simcvd.inference.model import ModelSpec
-from simcvd.methods.base import default_config
+from simcvd.methods.base import default_config, find
 from simcvd.networks.build import CustomNetwork, name_of
+from simcvd.transforms.augment import AugmentConfig
 from simcvd.types import IntTriple, SimcvdError, Task
 
 FORMAT = 1
@@ -30,22 +32,52 @@ BENCHMARK_PATCH_MM = (70.0, 70.0, 50.0)  # 112 x 112 x 80 voxels of 0.625 mm
 class Run:
     """A method, its data and every setting, nothing left open.
 
-    labeled, unlabeled, holdout: case names. config: the method's own Config.
+    labeled, unlabeled, holdout: case names. config: the method's own Config. recipe: the name of
+    the one its settings began with. init: SHA-256 of the weights it starts from, "" for fresh ones.
     """
 
     method: str
+    recipe: str = PAPER.name
     labeled: tuple[str, ...]
     unlabeled: tuple[str, ...]
     holdout: tuple[str, ...]
     task: Task
     config: Any
     train: TrainConfig
+    augment: AugmentConfig = PAPER.augment
     network: NetworkConfig | CustomNetwork
+    init: str = ""
 
     def record(self) -> dict[str, Any]:
         """As JSON: what must be the same for a run to be resumed."""
         record: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=name_of))
         return {"format": FORMAT, "simcvd": __version__, **record}
+
+
+def completed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's record as this version writes it: fields that are younger get what was done before.
+
+    What names a version and nothing else is left out, so that records of two can be compared.
+    """
+    plain = {name: value for name, value in record.items() if name not in ("format", "simcvd")}
+    younger = {
+        "train": _as_json(TrainConfig()),
+        "augment": _as_json(PAPER.augment),
+        "config": _before(plain["method"]),
+    }
+    for group, defaults in younger.items():
+        plain[group] = {**defaults, **plain.get(group, {})}
+    return {"recipe": PAPER.name, "init": "", **plain}
+
+
+def _before(method: str) -> dict[str, Any]:
+    """What a method did before it had the settings it has now."""
+    return {**_as_json(default_config(method)), **find(method).before}
+
+
+def _as_json(config: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
 
 
 def resolve(
@@ -56,17 +88,21 @@ def resolve(
     settings: Iterable[str] = (),
     train: TrainConfig | None = None,
     network: NetworkConfig | CustomNetwork | None = None,
+    recipe: Recipe = PAPER,
+    init: str = "",
 ) -> Run:
     """Fill in all defaults.
 
-    ``settings`` are ``group.field=value``; the groups are method, train and network.
+    ``settings`` are ``group.field=value`` over what the recipe says; the groups are method, train,
+    augment and network. ``init``: as `Run` has it.
 
     Raises:
         SimcvdError: settings out of range, or that fit neither each other nor the data.
     """
     configs = {
         "method": default_config(method),
-        "train": train or TrainConfig(),
+        "train": train or recipe.train,
+        "augment": recipe.augment,
         "network": network or NetworkConfig(),
     }
     configs = override(configs, settings)
@@ -80,13 +116,16 @@ def resolve(
     names, rest, held = split(cache, labeled, schedule.holdout, schedule.fold)
     return Run(
         method=method,
+        recipe=recipe.name,
         labeled=names,
         unlabeled=rest,
         holdout=held,
         task=Task(channels=info.channels, classes=info.classes, patch=schedule.patch),
         config=configs["method"],
         train=schedule,
+        augment=configs["augment"],
         network=configs["network"],
+        init=init,
     )
 
 
@@ -180,13 +219,15 @@ def open_folder(out: Path, run: Run, cache: Cache) -> None:
     record = {"run": run.record(), "data": cache.manifest.data_hash}
     if path.exists():
         old = read_config(out)
-        old["run"]["train"].setdefault("fold", 0)  # which runs had before there were folds
-        changed = differences({k: old.get(k) for k in record}, record)
+        changed = differences(
+            {"run": completed(old["run"]), "data": old.get("data")},
+            {"run": completed(record["run"]), "data": record["data"]},
+        )
         if changed:
             raise SimcvdError(
                 f"{out} holds a run with other settings:\n  "
                 + "\n  ".join(changed)
-                + "\nType the old settings to go on with it, or give another --out"
+                + "\nRe-run with the original settings to resume it, or give another --out"
             )
         return
     if out.exists() and any(out.iterdir()):

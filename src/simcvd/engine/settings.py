@@ -30,37 +30,70 @@ class NetworkConfig(Settings):
         return divisor_of(self.strides)
 
 
+Optimizer = Literal["sgd", "adamw"]
+Schedule = Literal["step", "poly", "cosine", "constant"]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig(Settings):
-    """The paper's schedule (Section IV-B), which every method shares.
+    """How a network is trained; the defaults are the paper's (Section IV-B).
 
-    batch, labeled_batch: patches an iteration in all, and how many of them are labelled.
-    patch: voxels; None takes 70 x 70 x 50 mm as the benchmark does, as far as the scans reach.
-    lr_every: iterations between divisions of the learning rate by 10; None is half the run.
-    holdout: labelled scans at the end of the training list that are kept out of training, to
-        choose settings on.
-    fold: which ``holdout`` of them: 0 the last ones, 1 those before, and so on, so that every fold
-        of a cross-validation is a run of its own.
+    A field that is younger than a run on disk has the default that repeats what was done before.
     """
 
     group: ClassVar[str] = "train"
     iterations: Count = 6000
+    """Steps of the run, those of its base not counted."""
+    base: Natural = 0
+    """Supervised steps before it, a run of their own whose weights this one starts from."""
     seed: Natural = 0
+    """Of every random stream."""
     batch: Count = 4
+    """Patches of a step in all, unless unlabeled_batch is given."""
     labeled_batch: Count = 2
+    """Labelled patches of a step."""
+    unlabeled_batch: Annotated[int | None, Range(least=0)] = None
+    """Unlabelled patches of a step beside labeled_batch. None: the rest of batch, which a method
+    without unlabelled scans fills with labelled patches."""
     patch: Annotated[IntTriple | None, Range(least=1)] = None
+    """Voxels. None: 70 x 70 x 50 mm, as the benchmark has it, as far as the scans reach."""
     augmentation: Augmentation = "fixed"
+    """Poses of a patch: all 8 of the square ("fixed"), its 4 mirrored ones ("published"), "none"."""
+    foreground: Share = 0.0
+    """Chance that a labelled patch is centred on a voxel of a foreground class."""
+    optimizer: Optimizer = "sgd"
+    """Of the networks; a critic has Adam."""
     lr: Positive = 0.01
+    """Learning rate after the warm-up."""
+    schedule: Schedule = "step"
+    """How the rate falls: a tenth every lr_every steps, (1 - t)^0.9, half a cosine, or never."""
     lr_every: Annotated[int | None, Range(least=1)] = None
+    """Steps between divisions of the rate by 10. None: half the run."""
+    floor: Share = 0.0
+    """Share of the rate below which "poly" and "cosine" do not fall."""
+    warmup: Natural = 0
+    """Steps in which the rate rises evenly to its full height."""
     momentum: BelowOne = 0.9
+    """Of SGD."""
+    nesterov: bool = False
+    """Nesterov's form of SGD's momentum."""
     weight_decay: Weight = 5e-4
+    """Added to the gradient by SGD, taken from the weights by AdamW."""
+    clip: Weight = 0.0
+    """Largest norm of each player's gradient; 0 does not limit it."""
+    average: BelowOne = 0.0
+    """Decay of an average of the weights and running statistics that is tested, exported and
+    predicted with; 0 takes the weights themselves."""
     holdout: Natural = 0
+    """Labelled scans at the end of the training list kept out, to choose settings on."""
     fold: Natural = 0
+    """Which holdout of them: 0 the last, 1 those before, and so on."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the networks; losses are computed in float32."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.labeled_batch > self.batch:
+        if self.unlabeled_batch is None and self.labeled_batch > self.batch:
             raise SimcvdError(
                 f"train.labeled_batch is {self.labeled_batch} of train.batch {self.batch}; "
                 "it cannot be the larger"
@@ -69,6 +102,26 @@ class TrainConfig(Settings):
             raise SimcvdError(
                 f"train.fold is {self.fold} and train.holdout 0; a fold needs scans to hold out"
             )
+        if self.warmup >= self.iterations:
+            raise SimcvdError(
+                f"train.warmup is {self.warmup} of {self.iterations} iterations; it must end "
+                "before the run does"
+            )
+        if self.average and 1 / (1 - self.average) > self.iterations:
+            raise SimcvdError(
+                f"train.average is {self.average}, a memory of {1 / (1 - self.average):.0f} steps, "
+                f"and the run has {self.iterations}; lower it, or train longer"
+            )
+        if self.nesterov and not (self.optimizer == "sgd" and self.momentum):
+            raise SimcvdError("train.nesterov is a form of SGD's momentum; it needs both")
+
+    def patches(self, *, uses_unlabeled: bool) -> tuple[int, int]:
+        """Labelled and unlabelled patches of a step."""
+        if not uses_unlabeled:
+            return (self.batch if self.unlabeled_batch is None else self.labeled_batch), 0
+        if self.unlabeled_batch is None:
+            return self.labeled_batch, self.batch - self.labeled_batch
+        return self.labeled_batch, self.unlabeled_batch
 
 
 def override(configs: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:

@@ -1,0 +1,60 @@
+"""Named recipes: what is trained with which optimiser, schedule, batch and augmentation.
+
+A recipe is frozen: results carry its name, and docs/recipes.md what each of its fields was measured
+to bring. What is found to be better later gets another name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from simcvd.engine.settings import TrainConfig
+from simcvd.transforms.augment import STRONG as STRONG_VIEWS
+from simcvd.transforms.augment import AugmentConfig
+from simcvd.types import SimcvdError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Where the settings of a run begin; ``--set`` changes single ones."""
+
+    name: str
+    about: str
+    train: TrainConfig
+    augment: AugmentConfig
+
+
+PAPER = Recipe(
+    name="paper",
+    about="SimCVD, Section IV-B: SGD in steps, 2 + 2 patches, turns and flips",
+    train=TrainConfig(),
+    augment=AugmentConfig(),
+)
+STRONG = Recipe(
+    name="strong",
+    about="AdamW along a cosine, 4 + 2 patches, nnU-Net's kind of augmentation, averaged weights; "
+    "a method starts from a supervised base",
+    train=TrainConfig(
+        iterations=1500,
+        base=1500,
+        labeled_batch=4,
+        unlabeled_batch=2,
+        optimizer="adamw",
+        lr=1e-3,
+        weight_decay=0.01,
+        schedule="cosine",
+        floor=0.01,
+        average=0.99,
+    ),
+    augment=STRONG_VIEWS,
+)
+RECIPES = {recipe.name: recipe for recipe in (PAPER, STRONG)}
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of that name; an unknown one is refused with the near misses."""
+    if name not in RECIPES:
+        near = get_close_matches(name, RECIPES) or list(RECIPES)
+        raise SimcvdError(f"there is no recipe {name!r}; did you mean {', '.join(near)}?")
+    return RECIPES[name]

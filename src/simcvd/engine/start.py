@@ -1,0 +1,93 @@
+"""Training from the weights of another model: a run's base, or what ``--init`` names."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from simcvd.inference.model import WEIGHTS, Model, load_model, model_files
+from simcvd.networks.build import Factory
+from simcvd.types import SimcvdError
+
+# Layers whose shape follows the classes: they may stay fresh where these differ.
+HEADS = ("class_head", "distance_head")
+# Arguments of a network that leave every other weight's shape as it is.
+FREE = {"classes", "distance", "dropout"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Weights to begin with. digest: their SHA-256. path: where they lie, for messages."""
+
+    model: Model
+    digest: str
+    path: Path
+
+
+def read_start(path: Path, network: Factory | None = None) -> Start:
+    """The weights of a finished run or of an exported model.
+
+    network: the factory it was trained with, where that was the caller's own. Raises SimcvdError
+    as `load_model` does.
+    """
+    model = load_model(path, network=network)
+    return Start(model=model, digest=digest_of(path), path=path)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a finished run's or exported model's weights."""
+    return hashlib.sha256(model_files(path)[WEIGHTS]).hexdigest()
+
+
+def load_start(networks: Iterable[nn.Module], start: Start, arguments: Mapping[str, Any]) -> str:
+    """Copy the weights into ``networks``; returns what stayed fresh, "" if nothing did.
+
+    arguments: those of `build_network` that the networks were made with. Heads of another number
+    of classes, and a distance head that the model has not, stay as they are. Raises SimcvdError
+    for a network of another shape.
+    """
+    _refuse_others(start, arguments)
+    weights, fresh = start.model.network.state_dict(), {}
+    for network in networks:
+        fitting = {}
+        for name, value in network.state_dict().items():
+            if name in weights and weights[name].shape == value.shape:
+                fitting[name] = weights[name]
+            else:
+                fresh[name] = _why(name, value, weights)
+        foreign = [name for name in fresh if not name.startswith(HEADS)]
+        if foreign:
+            raise SimcvdError(
+                f"--init {start.path}: {foreign[0]} {fresh[foreign[0]]}; give a model of the same "
+                "network, or train from fresh weights without --init"
+            )
+        network.load_state_dict(fitting, strict=False)
+    heads = {name.partition(".")[0]: why for name, why in fresh.items()}
+    return "; ".join(f"{head} starts fresh: it {why}" for head, why in sorted(heads.items()))
+
+
+def _refuse_others(start: Start, arguments: Mapping[str, Any]) -> None:
+    there = {**start.model.spec.network}
+    wrong = [
+        f"{name}: {there.get(name)} there, {arguments.get(name)} here"
+        for name in sorted({*there, *arguments} - FREE)
+        if there.get(name) != arguments.get(name)
+    ]
+    if wrong:
+        raise SimcvdError(
+            f"--init {start.path} has another network:\n  "
+            + "\n  ".join(wrong)
+            + "\nGive those values to this training (--set network.NAME=VALUE; channels follow "
+            "the scans), or train from fresh weights without --init"
+        )
+
+
+def _why(name: str, value: Tensor, weights: Mapping[str, Tensor]) -> str:
+    if name not in weights:
+        return "is not in that model"
+    return f"has shape {[*weights[name].shape]} there and {[*value.shape]} here"
