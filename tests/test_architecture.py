@@ -19,7 +19,7 @@ import simcvd
 Statement = ast.Import | ast.ImportFrom
 SOURCE = Path(simcvd.__file__).parent
 RANKS = (
-    ("types", "schedules", "distance", "files", "machine", "wording"),
+    ("types", "ranges", "schedules", "distance", "files", "machine", "wording"),
     ("losses", "networks", "metrics", "transforms"),
     ("data", "methods"),
     ("inference",),

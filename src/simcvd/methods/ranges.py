@@ -1,83 +1,25 @@
-"""Ranges of settings, written into their types and checked whenever settings are made."""
+"""The ranges of :mod:`simcvd.ranges`, under the name by which methods import them."""
 
-from __future__ import annotations
+from simcvd.ranges import (
+    BelowOne,
+    Count,
+    Natural,
+    Positive,
+    Range,
+    Settings,
+    Several,
+    Share,
+    Weight,
+)
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from math import inf, isfinite
-from typing import Annotated, Any, ClassVar, get_args, get_type_hints
-
-from simcvd.types import SimcvdError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Range:
-    """Finite numbers above or from a lower end, up to or below an upper one."""
-
-    above: float = -inf
-    least: float = -inf
-    most: float = inf
-    below: float = inf
-
-    def __contains__(self, number: float) -> bool:
-        return self.above < number < self.below and self.least <= number <= self.most
-
-    def __str__(self) -> str:
-        ends = {
-            "above": self.above,
-            "at least": self.least,
-            "at most": self.most,
-            "below": self.below,
-        }
-        return " and ".join(f"{word} {end:g}" for word, end in ends.items() if isfinite(end))
-
-
-Natural = Annotated[int, Range(least=0)]
-Count = Annotated[int, Range(least=1)]
-Several = Annotated[int, Range(least=2)]
-Positive = Annotated[float, Range(above=0)]
-Weight = Annotated[float, Range(least=0)]
-Share = Annotated[float, Range(least=0, most=1)]
-BelowOne = Annotated[float, Range(least=0, below=1)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Frozen settings; a field ``tau: Positive = 0.5`` refuses what is not above 0.
-
-    group: what stands before the dot in ``--set group.field=value``.
-
-    Raises:
-        SimcvdError: on construction, for a number out of its field's range.
-    """
-
-    group: ClassVar[str] = "method"
-
-    def __post_init__(self) -> None:
-        for name, allowed in ranges(type(self)).items():
-            value = getattr(self, name)
-            wrong = [number for number in _numbers(value) if number not in allowed]
-            if wrong:
-                finite = "" if all(map(isfinite, wrong)) else "finite and "
-                raise SimcvdError(
-                    f"{self.group}.{name.rstrip('_')} is {value}; it must be {finite}{allowed}"
-                )
-
-
-def ranges(settings: type[Settings]) -> dict[str, Range]:
-    """The range of every field that has one; it holds for each number of a tuple, not for None."""
-    hints = get_type_hints(settings, include_extras=True)
-    return {
-        field.name: note
-        for field in fields(settings)
-        for note in get_args(hints[field.name])
-        if isinstance(note, Range)
-    }
-
-
-def _numbers(value: Any) -> Iterator[float]:
-    if isinstance(value, tuple | list):
-        for part in value:
-            yield from _numbers(part)
-    elif value is not None:
-        yield value
+__all__ = [
+    "BelowOne",
+    "Count",
+    "Natural",
+    "Positive",
+    "Range",
+    "Settings",
+    "Several",
+    "Share",
+    "Weight",
+]

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp
+
 import torch
 from torch import Tensor
+
+from simcvd.transforms.augment import AugmentConfig, fine_axes
+from simcvd.types import Triple
 
 
 def draw_noise(image: Tensor, deviation: float = 0.1, limit: float = 0.2) -> Tensor:
@@ -18,3 +25,122 @@ def draw_contrast(image: Tensor, gain: float = 0.3, shift: float = 0.3) -> tuple
     """
     drawn = torch.rand(2, len(image), 1, 1, 1, 1, device=image.device) * 2 - 1
     return 1 + gain * drawn[0], shift * drawn[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jitter:
+    """What is done to one patch's intensities, in this order; the defaults do nothing.
+
+    gain, offset: image * gain + offset. gamma: the power on the patch's own range, channel by
+    channel. noise: added, ``[C, X, Y, Z]``, or None. blur: standard deviation along X, Y and Z, in
+    voxels. coarser: how many times as long as they are voxels seem to be, along X, Y and Z.
+    """
+
+    gain: float = 1.0
+    offset: float = 0.0
+    gamma: float = 1.0
+    noise: Tensor | None = None
+    blur: Triple = (0.0, 0.0, 0.0)
+    coarser: Triple = (1.0, 1.0, 1.0)
+
+
+def draw_intensity(
+    image: Tensor, config: AugmentConfig, spacing: Triple = (1.0, 1.0, 1.0)
+) -> list[Jitter]:
+    """One jitter for each patch of ``image`` ``[B, C, X, Y, Z]``, from torch's own generators.
+
+    spacing: mm along X, Y and Z; a blur is as wide in mm along all `fine_axes` and spares others.
+    Chances and strengths are drawn on the CPU, so that nothing waits for the device; noise is
+    drawn there.
+    """
+    return [_draw_jitter(patch, config, spacing) for patch in image]
+
+
+def _draw_jitter(patch: Tensor, config: AugmentConfig, spacing: Triple) -> Jitter:
+    x, y, z = patch.shape[1:]
+    axes = fine_axes((x, y, z), spacing)
+    chances = torch.rand(5).tolist()
+    gain, offset, gamma, noise, blur, coarser = torch.rand(6).tolist()
+    contrast = chances[0] < config.contrast_chance
+    sigma = (config.blur[0] + blur * (config.blur[1] - config.blur[0])) * min(spacing)
+    longer = 1 + coarser * (config.low_resolution - 1)
+    return Jitter(
+        gain=1 + config.gain * (2 * gain - 1) if contrast else 1.0,
+        offset=config.offset * (2 * offset - 1) if contrast else 0.0,
+        gamma=exp(config.gamma * (2 * gamma - 1)) if chances[1] < config.gamma_chance else 1.0,
+        noise=torch.randn_like(patch).mul_(config.noise * noise)
+        if chances[2] < config.noise_chance
+        else None,
+        blur=_along([sigma / mm for mm in spacing], axes, 0.0)
+        if chances[3] < config.blur_chance
+        else (0.0, 0.0, 0.0),
+        coarser=_along([longer] * 3, axes, 1.0)
+        if chances[4] < config.low_resolution_chance
+        else (1.0, 1.0, 1.0),
+    )
+
+
+def _along(values: Sequence[float], axes: tuple[int, ...], otherwise: float) -> Triple:
+    x, y, z = (value if axis in axes else otherwise for axis, value in enumerate(values))
+    return x, y, z
+
+
+def apply_intensity(image: Tensor, jitters: Sequence[Jitter]) -> Tensor:
+    """A new ``[B, C, X, Y, Z]`` with each patch's jitter applied."""
+    out = torch.empty_like(image)
+    for patch, jitter, place in zip(image, jitters, out, strict=True):
+        place.copy_(_jittered(patch, jitter))
+    return out
+
+
+def _jittered(patch: Tensor, jitter: Jitter) -> Tensor:
+    if (jitter.gain, jitter.offset) != (1.0, 0.0):
+        patch = patch * jitter.gain + jitter.offset
+    if jitter.gamma != 1:
+        patch = apply_gamma(patch, jitter.gamma)
+    if jitter.noise is not None:
+        patch = patch + jitter.noise
+    for axis, (sigma, factor) in enumerate(zip(jitter.blur, jitter.coarser, strict=True)):
+        length = patch.shape[axis + 1]
+        if sigma > 0:
+            patch = weigh(patch, blurring(length, sigma, patch.device), axis)
+        if factor > 1:
+            patch = weigh(patch, coarsening(length, factor, patch.device), axis)
+    return patch
+
+
+def apply_gamma(patch: Tensor, gamma: float) -> Tensor:
+    """``low + range * ((x - low) / range) ** gamma`` for each channel of ``[C, X, Y, Z]``."""
+    low, high = patch.amin((1, 2, 3), keepdim=True), patch.amax((1, 2, 3), keepdim=True)
+    extent = (high - low).clamp_min(1e-6)
+    return ((patch - low) / extent).clamp_(0, 1).pow_(gamma).mul_(extent).add_(low)
+
+
+def weigh(patch: Tensor, weights: Tensor, axis: int) -> Tensor:
+    """``[C, X, Y, Z]`` , along ``axis`` weighted sums by ``weights`` ``[n, n]``."""
+    shape = patch.shape
+    before, n = shape[: axis + 1].numel(), shape[axis + 1]
+    return torch.matmul(weights, patch.reshape(before, n, -1)).view(shape)
+
+
+def blurring(length: int, sigma: float, device: torch.device) -> Tensor:
+    """Weights ``[length, length]`` of a Gaussian, ``sigma`` in voxels; at edges what there is."""
+    place = torch.arange(length, device=device)
+    weights = torch.exp(-((place[:, None] - place) ** 2) / (2 * sigma**2))
+    return weights / weights.sum(1, keepdim=True)
+
+
+def coarsening(length: int, factor: float, device: torch.device) -> Tensor:
+    """Weights ``[length, length]``: averaged to voxels ``factor`` times as long, read linearly.
+
+    The number of long voxels is rounded, one at least.
+    """
+    few = max(1, round(length / factor))
+    edges = torch.arange(few + 1, device=device) * (length / few)
+    place = torch.arange(length, device=device)
+    start, end = edges[:-1, None], edges[1:, None]
+    overlap = torch.minimum(end, place + 1) - torch.maximum(start, place)
+    mean = overlap.clamp_min(0) * (few / length)
+    where = ((place + 0.5) * (few / length) - 0.5).clamp(0, few - 1)
+    read = (1 - (where[:, None] - torch.arange(few, device=device)).abs()).clamp_min(0)
+    return read @ mean

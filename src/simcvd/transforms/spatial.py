@@ -1,4 +1,4 @@
-"""Random crop, rotation and reflection of patches."""
+"""Random crop, deformation, quarter turn and reflection of patches."""
 
 from __future__ import annotations
 
@@ -9,29 +9,46 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simcvd.types import IntTriple
+from simcvd.transforms.affine import Warp, apply_warp, draw_warp, source_size
+from simcvd.transforms.augment import AugmentConfig
+from simcvd.types import IntTriple, Triple
 
 Augmentation = Literal["published", "fixed", "none"]
+
+PLAIN = AugmentConfig()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """One patch's place in its scan and its pose: crop, then turn, then flip.
+    """One patch's place in its scan and its pose: crop, then warp, then turn, then flip.
 
-    start: first voxel of the crop; negative where the scan is smaller than the patch.
+    start: first voxel of the crop; negative where it reaches beyond the scan.
     turns: quarter turns in the X, Y plane.
-    flips: array axes that are reversed after the turn, among 0 (X) and 1 (Y).
+    flips: array axes that are reversed after the turn, among 0 (X), 1 (Y) and 2 (Z).
+    warp: rotation, scaling and deformation about the middle of the crop, or None.
     """
 
     start: IntTriple
     turns: int
     flips: tuple[int, ...]
+    warp: Warp | None = None
 
 
 def draw_geometry(
-    rng: np.random.Generator, shape: IntTriple, patch: IntTriple, augmentation: Augmentation
+    rng: np.random.Generator,
+    shape: IntTriple,
+    patch: IntTriple,
+    augmentation: Augmentation,
+    augment: AugmentConfig = PLAIN,
+    *,
+    spacing: Triple = (1.0, 1.0, 1.0),
+    centre: IntTriple | None = None,
 ) -> Geometry:
     """Draw a crop of ``patch`` voxels from a scan of ``shape`` voxels, and its pose.
+
+    augment: how patches are deformed, and the axes along which they are mirrored besides what
+    ``augmentation`` does. spacing: of the scan, in mm. centre: the voxel around which to crop, as
+    far as the scan reaches; None draws uniformly over all places that fit.
 
     "fixed" draws uniformly from the 8 symmetries of the square; "published" turns and then
     always flips one axis, as the code shared in this field does: that reaches only the 4
@@ -43,24 +60,41 @@ def draw_geometry(
         flips = (int(rng.integers(2)),)
     elif augmentation == "fixed" and rng.integers(2):
         flips = (0,)
-    x, y, z = (
-        _draw_start(rng, n, size) for n, size in zip(shape, _source_size(patch, turns), strict=True)
-    )
-    return Geometry(start=(x, y, z), turns=turns, flips=flips)
+    size = _turned(patch, turns)
+    x, y, z = (_draw_start(rng, n, side) for n, side in zip(shape, size, strict=True))
+    if centre is not None:
+        x, y, z = (
+            _start_around(c, n, side) for c, n, side in zip(centre, shape, size, strict=True)
+        )
+    mirrored = {axis for axis in sorted(augment.mirror) if rng.integers(2)}
+    flips = tuple(sorted(mirrored.symmetric_difference(flips)))
+    warp = draw_warp(rng, augment, size, spacing) if augment.spatial else None
+    return Geometry(start=(x, y, z), turns=turns, flips=flips, warp=warp)
 
 
-def apply_geometry(volume: Tensor, geometry: Geometry, patch: IntTriple, fill: float) -> Tensor:
+def apply_geometry(
+    volume: Tensor, geometry: Geometry, patch: IntTriple, fill: float, *, nearest: bool = False
+) -> Tensor:
     """``[..., X, Y, Z]`` of any size -> a view or copy ``[..., *patch]``.
 
-    Voxels outside the scan are ``fill``.
+    Voxels outside the scan are ``fill``. A warp interpolates linearly, in float32; label maps are
+    read with ``nearest``.
     """
-    crop = _crop(volume, geometry.start, _source_size(patch, geometry.turns), fill)
+    size, warp = _turned(patch, geometry.turns), geometry.warp
+    if warp is None:
+        crop = _crop(volume, geometry.start, size, fill)
+    else:
+        source = source_size(warp, size)
+        x, y, z = (
+            first - (m - n) // 2 for first, m, n in zip(geometry.start, source, size, strict=True)
+        )
+        crop = apply_warp(_crop(volume, (x, y, z), source, fill), warp, size, nearest=nearest)
     turned = torch.rot90(crop, geometry.turns, dims=(-3, -2))
     return turned.flip([axis - 3 for axis in geometry.flips]) if geometry.flips else turned
 
 
-def _source_size(patch: IntTriple, turns: int) -> IntTriple:
-    """Size of the crop that has the patch's size once turned."""
+def _turned(patch: IntTriple, turns: int) -> IntTriple:
+    """The patch's size before its quarter turns."""
     x, y, z = patch
     return (y, x, z) if turns % 2 else (x, y, z)
 
@@ -68,6 +102,13 @@ def _source_size(patch: IntTriple, turns: int) -> IntTriple:
 def _draw_start(rng: np.random.Generator, length: int, size: int) -> int:
     """Uniform over the places that fit; centred where the scan is the smaller."""
     return int(rng.integers(length - size + 1)) if length >= size else (length - size) // 2
+
+
+def _start_around(centre: int, length: int, size: int) -> int:
+    """As near to having ``centre`` in the middle as the scan allows."""
+    return (
+        min(max(centre - size // 2, 0), length - size) if length >= size else (length - size) // 2
+    )
 
 
 def _crop(volume: Tensor, start: IntTriple, size: IntTriple, fill: float) -> Tensor:
