@@ -79,11 +79,11 @@ def apply_warp(source: Tensor, warp: Warp, patch: IntTriple, *, nearest: bool = 
     places = _places(warp, (x, y, z), patch, source.device)
     rows = source.reshape(-1, x * y * z)
     if nearest:
-        index = places.nearest()
-        read = [row.index_select(0, index) for row in rows]
+        read = [row.index_select(0, places.nearest()) for row in rows]
     else:
         read = [_linear(row, places.index, places.moved) for row in rows.float()]
-    return torch.stack(read).view(*source.shape[:-3], *patch)
+    out = read[0] if len(read) == 1 else torch.stack(read)
+    return out.view(*source.shape[:-3], *patch)
 
 
 def matrix_of(degrees: Triple, scale: Triple, spacing: Triple) -> Matrix:
@@ -153,9 +153,9 @@ def _places(warp: Warp, source: IntTriple, patch: IntTriple, device: torch.devic
             low = where.round()
         else:
             low = where.floor().clamp_(max=max(size - 2, 0))
-            fraction = (where - low).expand(patch).flatten()
+            fraction = where.sub_(low).expand(patch).flatten()
             moved.append(_Moved(stride if size > 1 else 0, fraction))
-        index = index + low.int() * stride
+        index = index + low.int().mul_(stride)
     return _Places(index.expand(patch).flatten(), tuple(moved))
 
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from simcvd.transforms.augment import AugmentConfig, fine_axes
 from simcvd.types import Triple
 
+REACH = 4  # standard deviations of a blur; what lies beyond weighs less than 0.0004
+
 
 def draw_noise(image: Tensor, deviation: float = 0.1, limit: float = 0.2) -> Tensor:
     """eta of Eq. (5): clamp(deviation * N(0, 1), -limit, limit), shaped like ``image``."""
@@ -117,16 +119,19 @@ def apply_gamma(patch: Tensor, gamma: float) -> Tensor:
 
 
 def weigh(patch: Tensor, weights: Tensor, axis: int) -> Tensor:
-    """``[C, X, Y, Z]`` , along ``axis`` weighted sums by ``weights`` ``[n, n]``."""
+    """``[C, X, Y, Z]``, along ``axis`` weighted sums by ``weights`` ``[n, n]``."""
+    if axis == 2:
+        return patch @ weights.T
     shape = patch.shape
-    before, n = shape[: axis + 1].numel(), shape[axis + 1]
-    return torch.matmul(weights, patch.reshape(before, n, -1)).view(shape)
+    rows = patch.reshape(shape[: axis + 1].numel(), shape[axis + 1], -1)
+    return torch.matmul(weights, rows).view(shape)
 
 
 def blurring(length: int, sigma: float, device: torch.device) -> Tensor:
     """Weights ``[length, length]`` of a Gaussian, ``sigma`` in voxels; at edges what there is."""
     place = torch.arange(length, device=device)
-    weights = torch.exp(-((place[:, None] - place) ** 2) / (2 * sigma**2))
+    far = (place[:, None] - place).abs() / sigma
+    weights = torch.exp(far**2 / -2) * (far <= REACH)
     return weights / weights.sum(1, keepdim=True)
 
 
