@@ -34,6 +34,7 @@ class Row:
 
     id: its name in folders; title: its name in the table. settings: for ``train --set``.
     at: settings that hold for one number of labelled scans only.
+    mean_of: rows whose trained weights are averaged; such a row is not trained itself.
     paper: the paper's numbers by number of labelled scans.
     """
 
@@ -42,6 +43,7 @@ class Row:
     method: str
     settings: tuple[str, ...] = ()
     at: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    mean_of: tuple[Row, ...] = ()
     paper: Mapping[int, Numbers] = field(default_factory=dict)
 
     def settings_for(self, labeled: int) -> tuple[str, ...]:
@@ -51,7 +53,7 @@ class Row:
     @property
     def cost(self) -> float:
         """Time of an iteration as a multiple of the supervised method's, roughly; see `COST`."""
-        return COST.get(self.method, 1.5)
+        return 0.0 if self.mean_of else COST.get(self.method, 1.5)
 
 
 class Table(NamedTuple):
@@ -229,7 +231,8 @@ def select(wanted: Iterable[str]) -> list[Row]:
 
     A name is a table ("I" to "V"), "methods" for every file of ``simcvd/methods``, a row's id, a
     method's name, or any of the latter two with settings of its own: ``simcvd+method.lambda=0.1``.
-    An unknown name is refused with the near misses.
+    ``mean(supervised,cutmix)`` is the mean of the weights of rows. An unknown name is refused with
+    the near misses.
     """
     rows: dict[str, Row] = {}
     for name in wanted:
@@ -284,7 +287,10 @@ def _named(name: str) -> list[Row]:
         return list(TABLES[name].rows)
     if name == "methods":
         return [_plain(method) for method in (*TITLES, *sorted(set(names()) - set(TITLES)))]
-    base, *settings = name.replace(" ", "").split("+")
+    name = name.replace(" ", "")
+    if name.startswith("mean(") and name.endswith(")"):
+        return [_mean(name, name[len("mean(") : -1].split(";" if ";" in name else ","))]
+    base, *settings = name.split("+")
     row = _by_id().get(base) or (_plain(base) if base in names() else None)
     if row is None:
         known = [*TABLES, "methods", *_by_id(), *names()]
@@ -298,6 +304,13 @@ def _named(name: str) -> list[Row]:
         raise SimcvdError(f"{name!r}: write a row of your own as row+method.field=value")
     own = "+".join((row.id, *settings))
     return [replace(row, id=own, title=own, settings=(*row.settings, *settings), paper={})]
+
+
+def _mean(name: str, parts: list[str]) -> Row:
+    rows = [row for part in parts for row in _named(part)]
+    if len(rows) < 2:
+        raise SimcvdError(f"{name!r}: give two rows or more, mean(supervised,cutmix)")
+    return Row(id=name, title=name, method=rows[-1].method, mean_of=tuple(rows))
 
 
 def _by_id() -> dict[str, Row]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from simcvd.benchmark.protocols import Protocol
 from simcvd.data.cache import Cache
+from simcvd.engine.recipes import PAPER, find_recipe
 from simcvd.planning.memory import SHARE, step_bytes
 
 FLOAT16 = 2  # a prepared voxel
@@ -25,6 +26,9 @@ def fit(jobs: int, protocol: Protocol, cache: Cache, free: int, *, gpu: bool) ->
     gpu: the bytes are a GPU's, where a run keeps the training scans, too. A run is counted as a
     plan counts it: as SimCVD's, in float32. In bfloat16 one takes less, with two students more.
     """
+    known, unknown = (protocol.labeled_batch, protocol.batch - protocol.labeled_batch)
+    if protocol.recipe != PAPER.name:
+        known, unknown = find_recipe(protocol.recipe).train.patches(uses_unlabeled=True)
     one = step_bytes(
         patch=protocol.patch,
         channels=cache.task_info.channels,
@@ -32,8 +36,8 @@ def fit(jobs: int, protocol: Protocol, cache: Cache, free: int, *, gpu: bool) ->
         widths=protocol.widths,
         blocks=protocol.blocks,
         strides=protocol.strides,
-        batch=protocol.batch,
-        labeled_batch=protocol.labeled_batch,
+        batch=known + unknown,
+        labeled_batch=known,
     )
     if gpu:
         voxels = sum(prod(cache.manifest.cases[name].shape) for name in cache.train)

@@ -23,6 +23,7 @@ from simcvd.benchmark.units import State, Unit, make_units, seconds_of, state, s
 from simcvd.data.audit import Finding, audit, refuse_fatal
 from simcvd.data.cache import Cache, write_json
 from simcvd.engine.loop import Trainer
+from simcvd.engine.recipes import find_recipe
 from simcvd.engine.run import resolve
 from simcvd.experiments import Row
 from simcvd.types import SimcvdError
@@ -135,6 +136,7 @@ def _step_seconds(grid: Grid) -> float:
         method="supervised",
         labeled=unit.labeled,
         settings=(*grid.protocol.settings(), f"train.seed={unit.seed}"),
+        recipe=find_recipe(grid.protocol.recipe),
     )
     with tempfile.TemporaryDirectory() as scratch:
         trainer = Trainer(Fabric(devices=1), run, grid.cache, Path(scratch))

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any, Literal
 
 from simcvd.data.preprocess import Margin
+from simcvd.engine.recipes import PAPER, STRONG, find_recipe
 from simcvd.engine.settings import differences
 from simcvd.transforms.spatial import Augmentation
 from simcvd.types import IntTriple, SimcvdError, Triple
@@ -26,6 +27,9 @@ NAMES_OTHER_SCANS = {"train_scans", "test_scans", "split"}
 HASH_LENGTH = 12
 PUBLISHED_METRICS = ("dice", "jaccard", "asd_prediction_to_reference_voxels", "hd95_pooled_voxels")
 CLEAN_METRICS = ("dice", "jaccard", "assd_mm", "hd95_pooled_mm")
+# Fields of a protocol that another recipe than the paper's sets itself, and those it has instead.
+OF_PAPER = ("batch", "labeled_batch", "lr", "lr_every", "momentum", "weight_decay")
+OF_RECIPES = ("recipe", "base", "mirror")
 PAPER_WIDTHS, PAPER_BLOCKS = (16, 32, 64, 128, 256), (1, 2, 3, 3, 3)
 
 
@@ -42,6 +46,10 @@ class Protocol:
     spacing: mm of the prepared grid. normalization, window: as `simcvd prepare` applies them.
     patch, stride: voxels; the stride is that of the windows at test.
     lr_every: iterations between divisions of the rate by 10; None is half the run.
+    recipe: where a run's settings begin. "paper" is spelt out by the fields here; of any other the
+        batch, the optimiser, its rate and the augmentation are the recipe's own.
+    base, mirror: supervised iterations before a run, and axes along which patches are mirrored,
+        of a recipe that has them.
     holdout: labelled scans kept out of training; if any, they are scored in place of the test
         scans, to choose settings on.
     metrics: names of metrics.json in the order of the table.
@@ -75,6 +83,9 @@ class Protocol:
     blocks: tuple[int, ...] = PAPER_BLOCKS
     strides: tuple[IntTriple, ...] = ((2, 2, 2),) * 4
     network_dropout: float = 0.5
+    recipe: str = PAPER.name
+    base: int = 0
+    mirror: tuple[int, ...] = ()
     holdout: int = 0
     checkpoint: Literal["last"] = "last"
     post_processing: Literal["none"] = "none"
@@ -90,6 +101,10 @@ class Protocol:
         kept = {f.name: getattr(self, f.name) for f in fields(self) if not f.metadata}
         if self.margin is None:
             del kept["margin"]  # a later field: the hashes of protocols without it stay
+        for name in OF_RECIPES if self.recipe == PAPER.name else OF_PAPER:
+            del kept[name]
+        if self.recipe != PAPER.name:
+            kept["recipe"] = asdict(find_recipe(self.recipe))
         record: dict[str, Any] = json.loads(json.dumps(kept))
         return record
 
@@ -99,11 +114,18 @@ class Protocol:
 
     def settings(self) -> tuple[str, ...]:
         """What `simcvd train --set` is given, but for the seed."""
-        train = ("iterations", "batch", "labeled_batch", "patch", "augmentation", "lr", "lr_every")
-        more = ("momentum", "weight_decay", "holdout")
+        train: tuple[str, ...]
+        mirror: tuple[str, ...] = ()
+        if self.recipe == PAPER.name:  # in the order that results on disk have them in
+            train = ("iterations", "batch", "labeled_batch", "patch", "augmentation", "lr")
+            train = (*train, "lr_every", "momentum", "weight_decay", "holdout")
+        else:
+            train = ("iterations", "base", "patch", "augmentation", "holdout")
+            mirror = (f"augment.mirror={self.mirror}",)
         network = ("widths", "blocks", "strides")
         return (
-            *(f"train.{name}={getattr(self, name)}" for name in (*train, *more)),
+            *(f"train.{name}={getattr(self, name)}" for name in train),
+            *mirror,
             *(f"network.{name}={getattr(self, name)}" for name in network),
             f"network.dropout={self.network_dropout}",
         )
@@ -217,6 +239,56 @@ _PANCREAS = Protocol(
     paper="pancreas",
     comparable=True,
 )
+_LA_QUARTER = replace(
+    _LA_HALF,
+    name="la-quarter",
+    about=(
+        "the shared left-atrium scans at a quarter of their resolution and a V-Net of half "
+        "the widths and one stage fewer, for a small machine; simcvd prepare --spacing "
+        "2.5. Cropped around the ground truth, hence not clean"
+    ),
+    spacing=(2.5, 2.5, 2.5),
+    patch=(32, 32, 24),
+    stride=(8, 8, 4),
+    widths=(8, 16, 32, 64),
+    blocks=(1, 2, 3, 3),
+    strides=((2, 2, 2),) * 3,
+)
+_HIPPOCAMPUS = Protocol(
+    name="hippocampus",
+    about=(
+        "Decathlon Task04 with splits.json; simcvd prepare without --spacing. The "
+        "challenge cropped its scans around the hippocampus, hence not clean"
+    ),
+    train_scans=160,
+    test_scans=60,
+    split="splits.json; the first N are labelled",
+    lists="a82cde130ec2",
+    crop="ground truth",
+    spacing=(1.0, 1.0, 1.0),
+    normalization="zscore",
+    augmentation="none",  # a turned scan has its anterior end elsewhere
+    patch=(24, 32, 24),
+    stride=(12, 16, 12),
+    iterations=1000,
+    widths=(8, 16, 32, 64),
+    blocks=(1, 2, 3, 3),
+    strides=((2, 2, 2),) * 3,
+    lr=0.05,
+    network_dropout=0.1,
+    metrics=CLEAN_METRICS,
+    seeds=(0, 1, 2),
+    labeled=(10,),
+)
+_SEEDS = (0, 1, 2, 3, 4)
+
+
+def _strong(protocol: Protocol, base: int, iterations: int, **more: Any) -> Protocol:
+    """The same data, network and scans under the strong recipe, by another name."""
+    values = {"recipe": STRONG.name, "base": base, "iterations": iterations, "seeds": _SEEDS}
+    return replace(protocol, name=f"{protocol.name}-strong", **{**values, **more})
+
+
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
@@ -237,21 +309,7 @@ PROTOCOLS = {
             comparable=False,
         ),
         _LA_HALF,
-        replace(
-            _LA_HALF,
-            name="la-quarter",
-            about=(
-                "the shared left-atrium scans at a quarter of their resolution and a V-Net of half "
-                "the widths and one stage fewer, for a small machine; simcvd prepare --spacing "
-                "2.5. Cropped around the ground truth, hence not clean"
-            ),
-            spacing=(2.5, 2.5, 2.5),
-            patch=(32, 32, 24),
-            stride=(8, 8, 4),
-            widths=(8, 16, 32, 64),
-            blocks=(1, 2, 3, 3),
-            strides=((2, 2, 2),) * 3,
-        ),
+        _LA_QUARTER,
         _PANCREAS,
         replace(
             _PANCREAS,
@@ -270,31 +328,9 @@ PROTOCOLS = {
             seeds=(0, 1, 2),
             comparable=False,
         ),
-        Protocol(
-            name="hippocampus",
-            about=(
-                "Decathlon Task04 with splits.json; simcvd prepare without --spacing. The "
-                "challenge cropped its scans around the hippocampus, hence not clean"
-            ),
-            train_scans=160,
-            test_scans=60,
-            split="splits.json; the first N are labelled",
-            lists="a82cde130ec2",
-            crop="ground truth",
-            spacing=(1.0, 1.0, 1.0),
-            normalization="zscore",
-            augmentation="none",  # a turned scan has its anterior end elsewhere
-            patch=(24, 32, 24),
-            stride=(12, 16, 12),
-            iterations=1000,
-            widths=(8, 16, 32, 64),
-            blocks=(1, 2, 3, 3),
-            strides=((2, 2, 2),) * 3,
-            lr=0.05,
-            network_dropout=0.1,
-            metrics=CLEAN_METRICS,
-            seeds=(0, 1, 2),
-            labeled=(10,),
-        ),
+        _HIPPOCAMPUS,
+        _strong(_LA_QUARTER, 1500, 1500),
+        _strong(_LA_HALF, 1500, 1500),
+        _strong(_HIPPOCAMPUS, 1000, 1000, mirror=(0, 2), labeled=(2, 5, 10)),
     )
 }

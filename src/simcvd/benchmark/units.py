@@ -14,7 +14,7 @@ NAME is row-labels-seedN.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,9 @@ from simcvd.benchmark.protocols import Protocol
 from simcvd.benchmark.results import is_tapered
 from simcvd.data.cache import Cache, write_json
 from simcvd.engine.log import read_log
-from simcvd.engine.run import resolve
+from simcvd.engine.loop import CONTROL
+from simcvd.engine.recipes import find_recipe
+from simcvd.engine.run import completed, resolve
 from simcvd.engine.settings import differences
 from simcvd.experiments import Row, paper_numbers
 from simcvd.methods.base import find
@@ -35,13 +37,23 @@ State = Literal["done", "started", "missing"]
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """One training and its scores. settings: the protocol's, then the row's own."""
+    """One training and its scores. settings: the protocol's, then the row's own.
+
+    base: the training whose weights it starts from. parts: those whose weights it is the mean of.
+    """
 
     row: Row
     labeled: int
     seed: int
     protocol: Protocol
     results: Path
+    base: Unit | None = None
+    parts: tuple[Unit, ...] = ()
+
+    @property
+    def needed(self) -> tuple[Unit, ...]:
+        """The trainings that must be done before it."""
+        return (*([self.base] if self.base else ()), *self.parts)
 
     @property
     def name(self) -> str:
@@ -105,21 +117,65 @@ def make_units(
     if labeled is None and protocol.comparable:
         counts += [n for n in (everything,) if n not in counts]
     units = [
-        Unit(row=row, labeled=count, seed=seed, protocol=protocol, results=results)
+        unit
         for count in counts
-        for seed in seeds or protocol.seeds
-        for row in rows
-        if count < everything or _wanted_with_all(row, everything, protocol, labeled)
+        for unit in _of_count(
+            protocol,
+            [
+                row
+                for row in rows
+                if count < everything or _wanted_with_all(row, everything, protocol, labeled)
+            ],
+            *(results, count, seeds or protocol.seeds),
+        )
     ]
     for unit in units:
         resolve_unit(unit, cache)  # unknown settings, too many labels: refused before any run
     return units
 
 
+def _of_count(
+    protocol: Protocol, rows: Sequence[Row], results: Path, labeled: int, seeds: Sequence[int]
+) -> list[Unit]:
+    """The trainings of one number of labelled scans, each after those that it needs."""
+
+    def unit(row: Row, seed: int, base: Unit | None, parts: tuple[Unit, ...] = ()) -> Unit:
+        return Unit(
+            row=row,
+            labeled=labeled,
+            seed=seed,
+            protocol=protocol,
+            results=results,
+            base=base,
+            parts=parts,
+        )
+
+    bases = {seed: unit(base_row(protocol), seed, None) for seed in seeds if protocol.base}
+    units = list(bases.values()) if rows else []
+    for seed in seeds:
+        for row in rows:
+            parts = tuple(unit(part, seed, bases.get(seed)) for part in row.mean_of)
+            made = unit(row, seed, None if parts else bases.get(seed), parts)
+            units += [new for new in (*parts, made) if new not in units]
+    return units
+
+
+def base_row(protocol: Protocol) -> Row:
+    """The supervised training that all others of its seed start from."""
+    settings = (f"train.iterations={protocol.base}", "train.base=0")
+    return Row(id="base", title="Base", method=CONTROL, settings=settings)
+
+
 def resolve_unit(unit: Unit, cache: Cache) -> dict[str, Any]:
     """Every setting of the run, as its config.json will hold it, but for version numbers."""
-    run = resolve(cache, method=unit.row.method, labeled=unit.labeled, settings=unit.settings)
-    return _without_version(run.record())
+    run = resolve(
+        cache,
+        method=unit.row.method,
+        labeled=unit.labeled,
+        settings=unit.settings,
+        recipe=find_recipe(unit.protocol.recipe),
+    )
+    return _asked(run.record())
 
 
 def state(unit: Unit, cache: Cache) -> State:
@@ -175,7 +231,7 @@ def _scored(unit: Unit, cache: Cache) -> bool:
     """Whether there are scores, of this very run."""
     try:
         info = json.loads(unit.metrics().read_text(encoding="utf-8"))["info"]
-        found = _without_version(info["config"]["run"])
+        found = _asked(info["config"]["run"])
         stride, tapered, data = info["stride"], is_tapered(info), info["config"]["data"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -186,8 +242,9 @@ def _scored(unit: Unit, cache: Cache) -> bool:
     return True
 
 
-def _without_version(run: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in run.items() if name not in ("format", "simcvd")}
+def _asked(run: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's record without the weights it began with, which are known once these are trained."""
+    return {name: value for name, value in completed(run).items() if name != "init"}
 
 
 def _conflict(unit: Unit, changed: list[str]) -> str:

@@ -20,31 +20,40 @@ from pathlib import Path
 from simcvd.benchmark.units import Unit, state, steps_done, write_record
 from simcvd.data.cache import Cache
 from simcvd.engine.loop import Interrupted, train
+from simcvd.engine.recipes import find_recipe
 from simcvd.engine.score_run import score_run
+from simcvd.engine.start import average_runs
 from simcvd.types import SimcvdError
 
-LOCK_SECONDS = 120.0  # to wait for a process that is just being stopped
+LOCK_SECONDS = 24 * 3600.0  # to wait for a process that trains what this one needs
 STOPPED = 130
 
 
 def work(unit: Unit, root: Path) -> None:
-    """Train and score one run, or go on with it; do nothing if it is done.
+    """Train and score one run, or go on with it, what it needs first; do nothing if it is done.
 
     Raises SimcvdError for what training and scoring refuse, or if the run is taken.
     """
+    for needed in unit.needed:
+        work(needed, root)
     with _locked(unit.beside(".lock")):
         cache = Cache(root)
         if state(unit, cache) == "done":
             return
         write_record(unit, cache)
         print(_command(unit, root), flush=True)
-        train(
-            root,
-            unit.folder,
-            method=unit.row.method,
-            labeled=unit.labeled,
-            settings=unit.settings,
-        )
+        if unit.parts:
+            average_runs([part.folder for part in unit.parts], unit.folder)
+        else:
+            train(
+                root,
+                unit.folder,
+                method=unit.row.method,
+                labeled=unit.labeled,
+                settings=unit.settings,
+                recipe=find_recipe(unit.protocol.recipe),
+                init=unit.base.folder if unit.base else None,
+            )
         started = time.monotonic()
         score_run(
             unit.folder,
@@ -101,9 +110,15 @@ def _command(unit: Unit, root: Path) -> str:
     """How the run is done by hand."""
     flags = " ".join(f"--set '{setting}'" for setting in unit.settings)
     stride = " ".join(map(str, unit.protocol.stride))
+    start = f"--init {unit.base.folder} " if unit.base else ""
+    made = (
+        f"the mean of the weights of {' and '.join(str(p.folder) for p in unit.parts)}"
+        if unit.parts
+        else f"simcvd train {root} --method {unit.row.method} --labeled {unit.labeled} "
+        f"--recipe {unit.protocol.recipe} {start}--out {unit.folder} {flags}"
+    )
     return (
-        f"simcvd train {root} --method {unit.row.method} --labeled {unit.labeled} "
-        f"--out {unit.folder} {flags}\n"
+        f"{made}\n"
         f"simcvd evaluate {unit.folder} --split {unit.protocol.split_scored} --stride {stride}"
     )
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,9 +18,20 @@ from torch import Tensor
 
 from simcvd.data.cache import Cache
 from simcvd.machine import free_memory
-from simcvd.transforms.spatial import Augmentation, Geometry, apply_geometry, draw_geometry
+from simcvd.transforms.augment import AugmentConfig
+from simcvd.transforms.intensity import apply_intensity, draw_intensity
+from simcvd.transforms.spatial import (
+    PLAIN,
+    Augmentation,
+    Geometry,
+    apply_geometry,
+    draw_geometry,
+)
 from simcvd.types import Batch, IntTriple
 
+Kind = Literal["image", "label", "distance", "target"]
+UNKNOWN = -1  # a voxel without a trusted pseudo-label
+REMEMBERED = 20_000  # voxels of a class in a scan, to centre patches on
 SHARE = 0.5  # of a GPU's free memory; the rest is for the step
 _LABELED, _UNLABELED, _GEOMETRY = range(3)  # independent random streams of one seed
 
@@ -68,7 +81,7 @@ class Views:
 
     patch: IntTriple
     poses: Augmentation = "none"
-    augment: AugmentConfig = AugmentConfig()
+    augment: AugmentConfig = PLAIN
     foreground: float = 0.0
     distance: bool = True
     strong: bool = False
@@ -95,22 +108,24 @@ class Patches:
         self._task, self._spacing = cache.task_info, cache.manifest.spacing
         used = dict.fromkeys([*streams.labeled, *(streams.unlabeled if streams.batch[1] else ())])
         cases = {name: cache.case(name) for name in used}
-        maps = {"image": {name: case.image for name, case in cases.items()}}
-        maps["label"] = {name: cases[name].label for name in streams.labeled}
+        self._targets = targets is not None
+        maps: dict[Kind, dict[str, np.ndarray]] = {
+            "image": {name: case.image for name, case in cases.items()},
+            "label": {name: cases[name].label for name in streams.labeled},
+            "distance": {},
+            "target": {},
+        }
         if views.distance:
             maps["distance"] = {name: cases[name].distance for name in streams.labeled}
         if targets is not None:
             maps["target"] = {n: np.load(targets / f"{n}.npy", "r") for n in streams.unlabeled}
-        home = home_of(chain.from_iterable(m.values() for m in maps.values()), device)
+        home = home_of(chain.from_iterable(arrays.values() for arrays in maps.values()), device)
         self._maps = {
             kind: {name: _hold(array, home) for name, array in arrays.items()}
             for kind, arrays in maps.items()
         }
-        self._inside = (
-            {name: foreground_voxels(label) for name, label in maps["label"].items()}
-            if views.foreground
-            else {}
-        )
+        inside = maps["label"] if views.foreground else {}
+        self._inside = {name: foreground_voxels(label) for name, label in inside.items()}
 
     def batch(self, step: int) -> Batch:
         """The batch of this step, drawn anew and yet always the same.
@@ -121,44 +136,92 @@ class Patches:
         rng = np.random.default_rng(
             (self.streams.seed, _GEOMETRY, step, self.streams.rank, self.streams.world)
         )
-        places = [self._place(rng, name, known=i < self._labeled) for i, name in enumerate(names)]
-        cuts = list(zip(names, places, strict=True))
-        known, unknown = cuts[: self._labeled], cuts[self._labeled :]
-        image = self._cut("image", cuts, self._task.channels, 0.0)
-        label = self._cut("label", known, 1, 0)[:, 0]
-        # Beyond the scan is outside.
-        distance = self._cut("distance", known, self._task.classes - 1, 1.0)
-        strong, target = None, None
-        if self.views.strong:
-            strong = change_intensity(image[len(known) :], self.views.augment, self._spacing)
-        if "target" in self._maps:
-            target = self._cut("target", unknown, 1, UNKNOWN)[:, 0]
-        if self.views.augment.intensity:
-            image[: len(known)] = change_intensity(
-                image[: len(known)], self.views.augment, self._spacing
-            )
+        count, views, task = self.streams.batch[0], self.views, self._task
+        drawn = [self._draw(rng, name, known=i < count) for i, name in enumerate(names)]
+        image = self._empty(len(names), task.channels)
+        label = self._empty(count, 1)
+        distance = self._empty(count, task.classes - 1 if views.distance else 0)
+        target = self._empty(len(names) - count, 1) if self._targets else None
+        for i, (name, geometry) in enumerate(zip(names, drawn, strict=True)):
+            self._cut(image[i], "image", name, geometry, 0)
+            if i < count:
+                self._cut(label[i], "label", name, geometry, 0)
+            if i < count and views.distance:  # beyond the scan is outside
+                self._cut(distance[i], "distance", name, geometry, 1)
+            if i >= count and target is not None:
+                self._cut(target[i - count], "target", name, geometry, UNKNOWN)
+        strong = self._jittered(image[count:]) if views.strong else None
+        if views.augment.intensity:
+            image[:count] = self._jittered(image[:count])
         return Batch(
-            image=image, label=label, distance=distance, cases=names, strong=strong, target=target
+            image=image,
+            label=label[:, 0].long(),
+            distance=distance,
+            cases=names,
+            strong=strong,
+            target=None if target is None else target[:, 0].long(),
         )
+
+    def _jittered(self, image: Tensor) -> Tensor:
+        augment = self.views.augment
+        if not augment.intensity:
+            return image
+        return apply_intensity(image, draw_intensity(image, augment, self._spacing))
 
     def padded(self) -> list[str]:
         """The scans that are smaller than the patch along some axis."""
         return [
             name
-            for name, image in self._images.items()
-            if any(n < p for n, p in zip(_size(image), self.patch, strict=True))
+            for name, image in self._maps["image"].items()
+            if any(n < p for n, p in zip(_size(image), self.views.patch, strict=True))
         ]
 
-    def _cut(self, out: Tensor, volume: Tensor, geometry: Geometry, fill: float) -> None:
-        out.copy_(apply_geometry(volume, geometry, self.patch, fill), non_blocking=True)
+    def _draw(self, rng: np.random.Generator, name: str, known: bool) -> Geometry:
+        views, centre = self.views, None
+        if known and views.foreground and rng.random() < views.foreground:
+            centre = _draw_inside(rng, self._inside[name])
+        size = _size(self._maps["image"][name])
+        return draw_geometry(
+            *(rng, size, views.patch, views.poses, views.augment),
+            spacing=self._spacing,
+            centre=centre,
+        )
 
-    def _empty(self, batch: int, channels: int, dtype: torch.dtype) -> Tensor:
+    def _cut(self, out: Tensor, kind: Kind, name: str, geometry: Geometry, fill: float) -> None:
+        nearest = kind in ("label", "target")
+        volume = self._maps[kind][name]
+        cut = apply_geometry(volume, geometry, self.views.patch, fill, nearest=nearest)
+        out.copy_(cut, non_blocking=True)
+
+    def _empty(self, batch: int, channels: int) -> Tensor:
         return torch.empty(
-            (batch, channels, *self.patch),
-            dtype=dtype,
+            (batch, channels, *self.views.patch),
             device=self.device,
             memory_format=torch.channels_last_3d,
         )
+
+
+def foreground_voxels(label: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Of each foreground class that a label map ``[X, Y, Z]`` holds, its voxels ``[n, 3]``.
+
+    At most `REMEMBERED` of a class, evenly over its voxels.
+    """
+    found = []
+    for value in range(1, int(label.max(initial=0)) + 1):
+        voxels = np.flatnonzero(label == value)
+        if len(voxels):
+            kept = voxels[:: -(-len(voxels) // REMEMBERED)]
+            found.append(np.stack(np.unravel_index(kept, label.shape), axis=1))
+    return tuple(found)
+
+
+def _draw_inside(rng: np.random.Generator, classes: tuple[np.ndarray, ...]) -> IntTriple | None:
+    """A voxel of a class, each class as often; None where the scan has no foreground."""
+    if not classes:
+        return None
+    voxels = classes[rng.integers(len(classes))]
+    x, y, z = voxels[rng.integers(len(voxels))].tolist()
+    return x, y, z
 
 
 def home_of(arrays: Iterable[np.ndarray], device: torch.device) -> torch.device:

@@ -19,9 +19,7 @@ def update_averages(averages: Iterable[Average], step: int) -> None:
     """
     for average, source, decay, statistics in averages:
         weight = 1.0 - warm_decay(step, decay)
-        torch._foreach_lerp_(
-            _followed(average, statistics), _followed(source, statistics), weight
-        )
+        torch._foreach_lerp_(_followed(average, statistics), _followed(source, statistics), weight)
 
 
 def _followed(module: nn.Module, statistics: bool) -> list[Tensor]:

@@ -33,10 +33,10 @@ from simcvd.methods.base import Average, Method, default_config, find, frozen_co
 from simcvd.networks.autocast import Precision, autocast, autocast_dtype
 from simcvd.networks.build import CustomNetwork, Factory, build_network, check_network
 from simcvd.types import Batch, Progress, SimcvdError
+from simcvd.wording import few
 
 LOG_EVERY = 10
 BASE, CONTROL = "base", "supervised"
-PADDED_NAMED = 5
 # Between checkpoints; tests shorten it.
 CHECKPOINT_SECONDS = float(os.environ.get("SIMCVD_CHECKPOINT_SECONDS", "60"))
 
@@ -90,20 +90,20 @@ def train(
         network=size,
         recipe=recipe,
     )
-    fabric = launch()
     start = read_start(init, network_of(run)) if init else None
+    if start:
+        run = dataclasses.replace(run, init=start.digest)
+    fabric = launch()
     # First, because it may refuse: a folder of refused settings would refuse the corrected ones.
     trainer = Trainer(fabric, run, data, out)
-    if start is None and run.train.base:
-        start = _base(fabric, run, data, out)
-    if start is not None:
-        fresh = trainer.start_from(start)
-        if fresh and init and fabric.is_global_zero:
-            print(fresh, flush=True)
+    fresh = trainer.start_from(start) if start else ""
     if fabric.is_global_zero:
-        open_folder(out, trainer.run, data)
+        open_folder(out, run, data)
         _say_padded(trainer.patches)
+        print(fresh, end="\n" if fresh else "", flush=True)
     fabric.barrier()
+    if run.train.base and not start:
+        trainer.start_from(_base(fabric, run, data, out))
     _finish(trainer, data)
     return out
 
@@ -111,18 +111,17 @@ def train(
 def base_of(run: Run) -> Run:
     """The supervised run whose weights ``run`` starts from."""
     schedule = dataclasses.replace(run.train, iterations=run.train.base, base=0)
-    return dataclasses.replace(
-        run, method=CONTROL, config=default_config(CONTROL), train=schedule
-    )
+    return dataclasses.replace(run, method=CONTROL, config=default_config(CONTROL), train=schedule)
 
 
 def _base(fabric: Fabric, run: Run, cache: Cache, out: Path) -> Start:
     """The weights of the base in ``out/base``, which is trained first if it is not there."""
     folder = out / BASE
     if not (folder / DESCRIPTION).exists():
-        trainer = Trainer(fabric, base_of(run), cache, folder)
+        base = base_of(run)
+        trainer = Trainer(fabric, base, cache, folder)
         if fabric.is_global_zero:
-            open_folder(folder, trainer.run, cache)
+            open_folder(folder, base, cache)
         fabric.barrier()
         _finish(trainer, cache)
     return read_start(folder, network_of(run))
@@ -166,9 +165,7 @@ class Trainer:
 
     def start_from(self, start: Start) -> str:
         """Take these weights into every network and average; returns which heads stay fresh."""
-        self.run = dataclasses.replace(self.run, init=start.digest)
-        arguments = network_arguments(self.run)
-        fresh = load_start(self.method.built, start, arguments)
+        fresh = load_start(self.method.built, start, network_arguments(self.run))
         for average, source, *_ in self.averages:
             average.load_state_dict(source.state_dict())
         return fresh
@@ -376,10 +373,10 @@ def _check_unlabeled(run: Run, batch: tuple[int, int], least: int) -> None:
 def _say_padded(patches: Patches) -> None:
     """Name the scans that are smaller than the patch."""
     if padded := patches.padded():
+        size = " x ".join(map(str, patches.views.patch))
         print(
-            f"{len(padded)} scans are smaller than the patch of "
-            f"{' x '.join(map(str, patches.views.patch))} voxels and are filled up with 0 around them: "
-            f"{', '.join(padded[:PADDED_NAMED])}{', ...' if padded[PADDED_NAMED:] else ''}",
+            f"{len(padded)} scans are smaller than the patch of {size} voxels and are filled up "
+            f"with 0 around them: {few(padded)}",
             flush=True,
         )
 

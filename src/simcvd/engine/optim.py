@@ -56,9 +56,7 @@ def _build(name: str, parameters: list[nn.Parameter], config: TrainConfig) -> op
     if name == "critic":
         return optim.Adam(parameters, lr=1e-4, betas=(0.9, 0.99), fused=True)
     if config.optimizer == "adamw":
-        return optim.AdamW(
-            parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True
-        )
+        return optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
     return optim.SGD(
         parameters,
         lr=config.lr,

@@ -216,7 +216,7 @@ def model_spec(run: Run, cache: Cache, *, distance: bool) -> ModelSpec:
 def open_folder(out: Path, run: Run, cache: Cache) -> None:
     """Write ``config.json``, or check that the one there is of this very run."""
     path = out / "config.json"
-    record = {"run": run.record(), "data": cache.manifest.data_hash}
+    record: dict[str, Any] = {"run": run.record(), "data": cache.manifest.data_hash}
     if path.exists():
         old = read_config(out)
         changed = differences(

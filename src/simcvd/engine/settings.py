@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
-from simcvd.methods.ranges import BelowOne, Count, Natural, Positive, Range, Settings, Weight
 from simcvd.networks.vnet import divisor_of
+from simcvd.ranges import BelowOne, Count, Natural, Positive, Range, Settings, Share, Weight
 from simcvd.transforms.spatial import Augmentation
 from simcvd.types import IntTriple, SimcvdError
 
@@ -58,7 +58,7 @@ class TrainConfig(Settings):
     patch: Annotated[IntTriple | None, Range(least=1)] = None
     """Voxels. None: 70 x 70 x 50 mm, as the benchmark has it, as far as the scans reach."""
     augmentation: Augmentation = "fixed"
-    """Poses of a patch: all 8 of the square ("fixed"), its 4 mirrored ones ("published"), "none"."""
+    """Poses of a patch: the square's 8 ("fixed"), its 4 mirrored ones ("published"), "none"."""
     foreground: Share = 0.0
     """Chance that a labelled patch is centred on a voxel of a foreground class."""
     optimizer: Optimizer = "sgd"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from simcvd.inference.model import WEIGHTS, Model, load_model, model_files
+from simcvd.data.cache import write_json
+from simcvd.engine.run import read_config
+from simcvd.inference.model import WEIGHTS, Model, load_model, model_files, save_model
 from simcvd.networks.build import Factory
 from simcvd.types import SimcvdError
 
@@ -69,6 +72,37 @@ def load_start(networks: Iterable[nn.Module], start: Start, arguments: Mapping[s
         network.load_state_dict(fitting, strict=False)
     heads = {name.partition(".")[0]: why for name, why in fresh.items()}
     return "; ".join(f"{head} starts fresh: it {why}" for head, why in sorted(heads.items()))
+
+
+def average_runs(runs: Sequence[Path], out: Path) -> None:
+    """Write the mean of the weights of finished runs of one network as a run of its own.
+
+    Running statistics are averaged with the weights. The record is the last run's, with the
+    digests of all. Raises SimcvdError where the networks differ.
+    """
+    starts = [read_start(run) for run in runs]
+    last = starts[-1]
+    states = [start.model.network.state_dict() for start in starts]
+    if odd := [
+        s.path for s, state in zip(starts, states, strict=True) if not _alike(state, states[-1])
+    ]:
+        raise SimcvdError(
+            f"the weights of {odd[0]} and {last.path} are of different networks and have no mean"
+        )
+    mean = {
+        name: torch.stack([state[name] for state in states]).mean(0)
+        if value.is_floating_point()
+        else value
+        for name, value in states[-1].items()
+    }
+    config = read_config(last.path)
+    write_json(out / "config.json", {**config, "mean_of": [start.digest for start in starts]})
+    last.model.network.load_state_dict(mean)
+    save_model(out, last.model.network, last.model.spec)
+
+
+def _alike(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(a[name].shape == b[name].shape for name in a)
 
 
 def _refuse_others(start: Start, arguments: Mapping[str, Any]) -> None:

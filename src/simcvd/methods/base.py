@@ -48,11 +48,11 @@ class Method(nn.Module):
 
     A subclass is final: methods share functions, not ancestors. It takes ``(config, task,
     build)``, where ``config`` is the ``Config`` of its file, a frozen dataclass with the
-    paper's defaults and their ranges (:mod:`simcvd.methods.ranges`), and keeps the network that
-    is tested in ``self.network``. ``distance`` is whether it asked for distance maps, ``built``
-    the networks it asked for; the engine sets both. ``least_unlabeled`` is how many unlabelled patches of a batch its terms mix;
-    ``strong_views`` and ``pseudo_labels`` ask for what `Batch` has under those names. ``before``:
-    settings whose default is not what the method did before it had them.
+    paper's defaults and their ranges (:mod:`simcvd.ranges`), and keeps the network that is tested
+    in ``self.network``. ``distance`` is whether it asked for distance maps, ``built`` the networks
+    it asked for; the engine sets both. ``least_unlabeled`` is how many unlabelled patches of a
+    batch its terms mix; ``strong_views`` and ``pseudo_labels`` ask for what `Batch` has under those
+    names. ``before``: settings whose default is not what the method did before it had them.
     """
 
     uses_unlabeled: ClassVar[bool] = True
