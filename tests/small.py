@@ -16,10 +16,11 @@ NETWORK = NetworkConfig(widths=(4, 8, 8), blocks=(1, 1, 1), strides=((2, 2, 2),)
 TRAIN = TrainConfig(iterations=6, patch=(16, 16, 8), lr=0.01)
 
 
-def write_scans(folder: Path, *, labels: int = CASES) -> Path:
+def write_scans(folder: Path, *, labels: int = CASES, classes: int = 3) -> Path:
     """Bright balls (class 1) with a brighter core (class 2) in noise, as two plain folders.
 
-    ``labels``: how many of the training scans get a label file.
+    ``labels``: how many of the training scans get a label file. With two ``classes`` the core
+    belongs to the ball.
     """
     rng = np.random.default_rng(0)
     grid = np.stack(np.meshgrid(*map(np.arange, (20, 18, 12)), indexing="ij"))
@@ -31,15 +32,17 @@ def write_scans(folder: Path, *, labels: int = CASES) -> Path:
         image = 2.0 * label + rng.normal(0, 0.5, label.shape)
         _write(folder / "images" / f"{name}.nii.gz", image.astype(np.float32))
         if i < labels or i >= CASES:
-            _write(folder / "labels" / f"{name}.nii.gz", label.astype(np.uint8))
+            known = np.minimum(label, classes - 1).astype(np.uint8)
+            _write(folder / "labels" / f"{name}.nii.gz", known)
     (folder / "train.list").write_text("\n".join(names[:CASES]) + "\n")
     (folder / "test.list").write_text("\n".join(names[CASES:]) + "\n")
     return folder
 
 
-def make_cache(folder: Path, *, labels: int = CASES) -> Cache:
+def make_cache(folder: Path, *, labels: int = CASES, classes: int = 3) -> Cache:
     """The scans of :func:`write_scans`, prepared."""
-    return prepare(write_scans(folder / "scans", labels=labels), folder / "cache", jobs=1)
+    scans = write_scans(folder / "scans", labels=labels, classes=classes)
+    return prepare(scans, folder / "cache", jobs=1)
 
 
 def _write(path: Path, array: np.ndarray) -> None:

@@ -19,6 +19,7 @@ from simcvd.data.prepare import prepare
 from simcvd.data.reading import read_channels
 from simcvd.engine import loop
 from simcvd.engine.evaluate import classes_of, evaluate_folders, score_files
+from simcvd.engine.recipes import STRONG, find_recipe
 from simcvd.engine.score_run import score_run
 from simcvd.engine.scores import Score, score_case, summarise
 from simcvd.engine.settings import NetworkConfig
@@ -89,13 +90,17 @@ def train(
     labeled: int,
     method: str = "simcvd",
     plan: Plan | None = None,
+    recipe: str | None = None,
+    init: Path | str | None = None,
     network: NetworkConfig | Factory | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train in the folder ``out``, or go on there from its last checkpoint; returns the folder.
 
     cache: what `prepare` returned, or its folder. labeled: how many training scans count as
-    labelled. plan: patch, network and schedule of a plan that the cache was prepared by.
+    labelled. plan: patch, network and schedule of a plan that the cache was prepared by. recipe:
+    "strong" or "paper"; by default the plan's, or "strong". init: a run or an exported model whose
+    weights it starts from.
     settings: what ``--set`` takes, such as ``{"train.iterations": 400}``; over those of the plan.
     network: sizes of the V-Net, or a `Factory` of any other network: a function or class of
     ``(*, channels, classes, distance)``, to be given again to `load_model`.
@@ -106,7 +111,14 @@ def train(
     chosen = list(plan.settings(method)) if plan else []
     chosen += [f"{name}={value!r}" for name, value in (settings or {}).items()]
     return loop.train(
-        root, Path(out), method=method, labeled=labeled, settings=chosen, network=network
+        root,
+        Path(out),
+        method=method,
+        labeled=labeled,
+        settings=chosen,
+        network=network,
+        recipe=find_recipe(recipe or (plan.recipe if plan else STRONG.name)),
+        init=Path(init) if init else None,
     )
 
 

@@ -21,7 +21,7 @@ from simcvd.engine.ema import update_averages
 from simcvd.engine.loop import Trainer, build_method
 from simcvd.engine.run import Run, resolve
 from simcvd.methods.base import Method, default_config, find, names
-from simcvd.methods.ranges import Range, ranges
+from simcvd.ranges import Range, ranges
 from simcvd.types import Batch, Progress, SimcvdError
 
 TOTAL = 100

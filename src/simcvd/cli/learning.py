@@ -37,26 +37,37 @@ def run(
 @app.command()
 def train(
     cache: Annotated[Path, typer.Argument(help="What `simcvd prepare` wrote.")],
-    labeled: Annotated[int, typer.Option(help="Scans that count as labelled, from the top.")],
+    labeled: Annotated[int, typer.Option(help="Number of labelled training scans, the first N.")],
     out: Annotated[Path, typer.Option(help="The run's folder; the same command resumes.")],
     method: Annotated[str, typer.Option(help="One of src/simcvd/methods.")] = "simcvd",
-    iterations: Annotated[int | None, typer.Option(help="By default the paper's 6000.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of every random stream; by default 0.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="strong, or paper for the paper's; by default the plan's, or strong."),
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="A run or exported model to start from."),
+    ] = None,
+    iterations: Annotated[int | None, typer.Option(help="By default the recipe's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed (default 0).")] = None,
     settings: Settings = None,
     plan: PlanFile = None,
 ) -> None:
-    """Train a method; typing the same command again goes on where it stopped."""
+    """Train a method; re-run the same command to resume."""
     from simcvd.engine.loop import train as run
+    from simcvd.engine.recipes import STRONG, find_recipe
 
     planned: tuple[str, ...] = ()
     if plan:
         from simcvd.planning import read_plan
 
-        planned = read_plan(plan).settings(method)
+        found = read_plan(plan)
+        recipe, planned = recipe or found.recipe, found.settings(method)
     named = {"iterations": iterations, "seed": seed}
     flags = [f"train.{name}={value}" for name, value in named.items() if value is not None]
     chosen = [*planned, *flags, *(settings or [])]  # the last one wins
-    run(cache, out, method=method, labeled=labeled, settings=chosen)
+    begun = find_recipe(recipe or STRONG.name)
+    run(cache, out, method=method, labeled=labeled, settings=chosen, recipe=begun, init=init)
     print(f"trained: {out}\nnext: simcvd evaluate {out}")
 
 

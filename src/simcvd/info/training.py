@@ -10,7 +10,9 @@ from typing import Any
 
 from simcvd.data.cache import read_json
 from simcvd.engine.checkpoint import latest_step
-from simcvd.engine.settings import NetworkConfig, TrainConfig
+from simcvd.engine.recipes import find_recipe
+from simcvd.engine.run import completed
+from simcvd.engine.settings import NetworkConfig
 from simcvd.inference.model import DESCRIPTION
 from simcvd.info.record import Info
 from simcvd.methods.base import default_config
@@ -41,10 +43,12 @@ def describe_run(path: Path) -> Info:
 
 def train_command(path: Path, config: dict[str, Any]) -> str:
     """The `simcvd train` that this run was begun with, or one that means the same."""
-    run = config["run"]
+    run = completed(config["run"])
+    recipe = find_recipe(run["recipe"])
     groups = {
         "method": (default_config(run["method"]), run["config"]),
-        "train": (TrainConfig(), run["train"]),
+        "train": (recipe.train, run["train"]),
+        "augment": (recipe.augment, run["augment"]),
         "network": (NetworkConfig(), run["network"]),
     }
     settings = [
@@ -54,7 +58,7 @@ def train_command(path: Path, config: dict[str, Any]) -> str:
         if value != _as_json(default).get(name)
     ]
     words = ["simcvd", "train", config["cache"], "--method", run["method"]]
-    words += ["--labeled", str(len(run["labeled"])), "--out", str(path)]
+    words += ["--recipe", recipe.name, "--labeled", str(len(run["labeled"])), "--out", str(path)]
     words += [word for setting in settings for word in ("--set", setting)]
     return shlex.join(words)
 

@@ -16,8 +16,8 @@ from simcvd.losses.regions import (
 )
 from simcvd.losses.segmentation import segmentation
 from simcvd.methods.base import Method, NetworkFactory
-from simcvd.methods.ranges import Count, Positive, Settings, Several, Share, Weight
 from simcvd.networks.vnet import VNet
+from simcvd.ranges import Count, Positive, Settings, Several, Share, Weight
 from simcvd.transforms.intensity import draw_contrast, draw_noise
 from simcvd.types import Batch, Progress, SimcvdError, Task
 

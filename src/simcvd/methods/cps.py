@@ -8,7 +8,7 @@ from torch import Tensor
 
 from simcvd.losses.segmentation import cross_entropy, segmentation
 from simcvd.methods.base import Method, NetworkFactory
-from simcvd.methods.ranges import Settings, Share, Weight
+from simcvd.ranges import Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
 from simcvd.types import Batch, Progress, Task
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from simcvd.losses.dual_task import dual_task_consistency
 from simcvd.losses.segmentation import distance_regression, segmentation
 from simcvd.methods.base import Method, NetworkFactory
-from simcvd.methods.ranges import Positive, Settings, Share, Weight
+from simcvd.ranges import Positive, Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
 from simcvd.types import Batch, Progress, Task
 

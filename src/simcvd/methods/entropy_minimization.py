@@ -9,7 +9,7 @@ from torch import Tensor
 from simcvd.losses.entropy import mean_entropy
 from simcvd.losses.segmentation import segmentation
 from simcvd.methods.base import Method, NetworkFactory
-from simcvd.methods.ranges import Settings, Share, Weight
+from simcvd.ranges import Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
 from simcvd.types import Batch, Progress, Task
 

@@ -11,7 +11,7 @@ from torch.distributions import Beta
 from simcvd.losses.consistency import consistency
 from simcvd.losses.segmentation import segmentation
 from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
-from simcvd.methods.ranges import Positive, Settings, Share, Weight
+from simcvd.ranges import Positive, Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
 from simcvd.types import Batch, Progress, Task
 

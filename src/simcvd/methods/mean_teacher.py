@@ -10,7 +10,7 @@ from torch import Tensor
 from simcvd.losses.consistency import consistency
 from simcvd.losses.segmentation import segmentation
 from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
-from simcvd.methods.ranges import Settings, Share, Weight
+from simcvd.ranges import Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
 from simcvd.transforms.intensity import draw_noise
 from simcvd.types import Batch, Progress, Task

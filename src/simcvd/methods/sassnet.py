@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from simcvd.losses.adversarial import discrimination, fooling
 from simcvd.losses.segmentation import distance_regression, segmentation
 from simcvd.methods.base import Method, NetworkFactory, trainable
-from simcvd.methods.ranges import Settings, Share, Weight
 from simcvd.networks.critic import Critic, frozen_call
+from simcvd.ranges import Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
 from simcvd.types import Batch, Progress, Task
 

@@ -13,8 +13,8 @@ from simcvd.losses.contrastive import boundary_contrast, pairwise_distillation
 from simcvd.losses.gather import gather_rows
 from simcvd.losses.segmentation import distance_regression, segmentation
 from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
-from simcvd.methods.ranges import BelowOne, Count, Positive, Settings, Share, Weight
 from simcvd.networks.projection import Pooling, ProjectionHead
+from simcvd.ranges import BelowOne, Count, Positive, Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
 from simcvd.transforms.intensity import draw_noise
 from simcvd.transforms.painting import View, change_view

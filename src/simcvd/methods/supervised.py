@@ -8,7 +8,7 @@ from torch import Tensor
 
 from simcvd.losses.segmentation import segmentation
 from simcvd.methods.base import Method, NetworkFactory
-from simcvd.methods.ranges import Settings, Share
+from simcvd.ranges import Settings, Share
 from simcvd.types import Batch, Progress, Task
 
 

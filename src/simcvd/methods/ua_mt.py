@@ -11,7 +11,7 @@ from torch import Tensor
 from simcvd.losses.entropy import certain_consistency, entropy
 from simcvd.losses.segmentation import segmentation
 from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
-from simcvd.methods.ranges import Count, Settings, Share, Weight
+from simcvd.ranges import Count, Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
 from simcvd.transforms.intensity import draw_noise
 from simcvd.types import Batch, Progress, Task

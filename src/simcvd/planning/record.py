@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from simcvd.data.preprocess import Normalization, Preprocessing
+from simcvd.engine.recipes import PAPER, find_recipe
 from simcvd.networks.vnet import divisor_of
 from simcvd.planning.memory import step_bytes
 from simcvd.transforms.spatial import Augmentation
@@ -26,7 +27,11 @@ class Plan:
     spacing: mm along the RAS+ axes. normalization, window: as `Preprocessing` has them.
     crop: "nonzero" keeps the box of what is not background.
     patch: voxels. widths, blocks, strides: as :class:`simcvd.networks.vnet.VNet` has them.
+    recipe: where the settings of a training begin, as `simcvd train --recipe` takes it; a plan of a
+    file that does not say it is of the paper's.
     batch, labeled_batch: patches an iteration in all, and how many of them are labelled.
+    base: supervised iterations before those of a method. mirror: axes that patches are mirrored
+    along; both of the strong recipe.
     lr, dropout, augmentation: the first learning rate, the share of channels that the V-Net drops
     in training, and the poses shown; as `TrainConfig` and `VNet` have them.
     reasons: {field: sentence}. warnings: sentences.
@@ -43,18 +48,22 @@ class Plan:
     widths: tuple[int, ...]
     blocks: tuple[int, ...]
     strides: tuple[IntTriple, ...]
+    recipe: str = PAPER.name
     batch: int = 4
     labeled_batch: int = 2
+    base: int = 0
     iterations: int = 6000
     lr: float = 0.01
     dropout: float = 0.5
     augmentation: Augmentation = "fixed"
+    mirror: tuple[int, ...] = ()
     reasons: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         Preprocessing(spacing=self.spacing, normalization=self.normalization, window=self.window)
         self._check_network()
+        find_recipe(self.recipe)
         counts = {
             name: getattr(self, name)
             for name in ("channels", "batch", "labeled_batch", "iterations")
@@ -106,6 +115,12 @@ class Plan:
         train = ("patch", "batch", "labeled_batch", "iterations", "lr", "augmentation")
         network = ("widths", "blocks", "strides", "dropout")
         common = [f"train.{name}={getattr(self, name)}" for name in train]
+        if self.recipe != PAPER.name:
+            common += [
+                f"train.unlabeled_batch={self.batch - self.labeled_batch}",
+                f"train.base={self.base}",
+                f"augment.mirror={self.mirror}",
+            ]
         common += [f"network.{name}={getattr(self, name)}" for name in network]
         return (*common, *([f"method.pool={self.pool}"] if method == "simcvd" else []))
 
