@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from simcvd.data.phantom import PhantomSettings, make_phantom
-from simcvd.data.preprocess import Preprocessing, to_network
+from simcvd.data.preprocess import Preprocessing, canonical, to_network
 from simcvd.files import replace_into
 from simcvd.transforms.augment import STRONG, AugmentConfig
 from simcvd.transforms.intensity import apply_intensity, draw_intensity
@@ -46,7 +46,7 @@ def phantom() -> tuple[Tensor, Tensor]:
     """Image ``[1, X, Y, Z]``, prepared, and label ``[X, Y, Z]``."""
     scan, label = make_phantom((0, 0), PHANTOM)
     image = torch.from_numpy(to_network(scan, Preprocessing()).array[:1])
-    return image, torch.from_numpy(label.array.copy())
+    return image, torch.from_numpy(canonical(label).array.copy())
 
 
 def augmented(config: AugmentConfig, seed: int) -> tuple[Tensor, Tensor]:

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
 
-import numpy as np
-
 from simcvd.data.compare import AXES
-from simcvd.types import Triple
+from simcvd.data.places import Place
 
 # Words that name a side, for each axis.
 SIDES = (
@@ -28,14 +26,6 @@ APART = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a class lies in one scan, along X, Y and Z (RAS+): mean and variance of its voxels."""
-
-    centre: Triple
-    variance: Triple
-
-
-@dataclass(frozen=True, kw_only=True)
 class Mirroring:
     """axes: array axes along which scans may be mirrored. reason: a sentence for the plan."""
 
@@ -43,21 +33,11 @@ class Mirroring:
     reason: str
 
 
-def places_of(label: np.ndarray) -> dict[int, Place]:
-    """The place of every foreground class of ``[X, Y, Z]`` integers in RAS+ axes, in voxels."""
-    places = {}
-    for value in np.unique(label):
-        if value:
-            voxels = np.stack(np.nonzero(label == value))
-            (x, y, z), (vx, vy, vz) = voxels.mean(1).tolist(), voxels.var(1).tolist()
-            places[int(value)] = Place(centre=(x, y, z), variance=(vx, vy, vz))
-    return places
-
-
 def mirror_axes(names: Mapping[int, str], scans: Sequence[Mapping[int, Place]]) -> Mirroring:
     """The axes along which no class changes its meaning, and why the others are left out.
 
-    names: of the foreground classes, by value. scans: for each labelled scan, `places_of` it.
+    names: of the foreground classes, by value. scans: for each labelled scan, `places_of` its
+    classes.
 
     An axis is left out if a class is named after one of its sides, even without a partner: the
     right lung may be in the scan unlabelled. It is also left out if two classes lie side by side
