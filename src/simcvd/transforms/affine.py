@@ -51,7 +51,8 @@ def draw_warp(
     what lies in a plane of two of them.
     """
     axes = fine_axes(patch, spacing)
-    matrix, elastic = IDENTITY, ()
+    matrix: Matrix = IDENTITY
+    elastic: tuple[float, ...] = ()
     if rng.random() < config.affine_chance:
         matrix = _draw_matrix(rng, config, axes, spacing)
     if rng.random() < config.elastic_chance:
@@ -81,7 +82,7 @@ def apply_warp(source: Tensor, warp: Warp, patch: IntTriple, *, nearest: bool = 
     if nearest:
         read = [row.index_select(0, places.nearest()) for row in rows]
     else:
-        read = [_linear(row, places.index, places.moved) for row in rows.float()]
+        read = [_linear(row, places.corner, places.moved) for row in rows.float()]
     out = read[0] if len(read) == 1 else torch.stack(read)
     return out.view(*source.shape[:-3], *patch)
 
@@ -115,12 +116,12 @@ class _Moved(NamedTuple):
 class _Places(NamedTuple):
     """Of each of a patch's P voxels: the lowest corner of the cell it is read in, ``[P]``."""
 
-    index: Tensor
+    corner: Tensor
     moved: tuple[_Moved, ...]
 
     def nearest(self) -> Tensor:
-        """The corner nearest to each place."""
-        index = self.index
+        """The index of the voxel nearest to each place."""
+        index = self.corner
         for stride, fraction in self.moved:
             index = index + (fraction >= 0.5).int() * stride
         return index

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,28 +62,27 @@ def draw_intensity(
 def _draw_jitter(patch: Tensor, config: AugmentConfig, spacing: Triple) -> Jitter:
     x, y, z = patch.shape[1:]
     axes = fine_axes((x, y, z), spacing)
-    chances = torch.rand(5).tolist()
-    gain, offset, gamma, noise, blur, coarser = torch.rand(6).tolist()
-    contrast = chances[0] < config.contrast_chance
-    sigma = (config.blur[0] + blur * (config.blur[1] - config.blur[0])) * min(spacing)
-    longer = 1 + coarser * (config.low_resolution - 1)
-    return Jitter(
-        gain=1 + config.gain * (2 * gain - 1) if contrast else 1.0,
-        offset=config.offset * (2 * offset - 1) if contrast else 0.0,
-        gamma=exp(config.gamma * (2 * gamma - 1)) if chances[1] < config.gamma_chance else 1.0,
-        noise=torch.randn_like(patch).mul_(config.noise * noise)
-        if chances[2] < config.noise_chance
-        else None,
-        blur=_along([sigma / mm for mm in spacing], axes, 0.0)
-        if chances[3] < config.blur_chance
-        else (0.0, 0.0, 0.0),
-        coarser=_along([longer] * 3, axes, 1.0)
-        if chances[4] < config.low_resolution_chance
-        else (1.0, 1.0, 1.0),
-    )
+    contrast, gamma, noise, blur, coarser = torch.rand(5).tolist()  # each below its chance or not
+    gains, offsets, gammas, noises, blurs, factors = torch.rand(6).tolist()
+    jitter: dict[str, Any] = {}
+    if contrast < config.contrast_chance:
+        jitter["gain"] = 1 + config.gain * (2 * gains - 1)
+        jitter["offset"] = config.offset * (2 * offsets - 1)
+    if gamma < config.gamma_chance:
+        jitter["gamma"] = exp(config.gamma * (2 * gammas - 1))
+    if noise < config.noise_chance:
+        jitter["noise"] = torch.randn_like(patch).mul_(config.noise * noises)
+    if blur < config.blur_chance:
+        weakest, strongest = config.blur
+        mm = (weakest + blurs * (strongest - weakest)) * min(spacing)
+        jitter["blur"] = _on_axes([mm / size for size in spacing], axes, otherwise=0.0)
+    if coarser < config.low_resolution_chance:
+        factor = 1 + factors * (config.low_resolution - 1)
+        jitter["coarser"] = _on_axes([factor] * 3, axes, otherwise=1.0)
+    return Jitter(**jitter)
 
 
-def _along(values: Sequence[float], axes: tuple[int, ...], otherwise: float) -> Triple:
+def _on_axes(values: Sequence[float], axes: tuple[int, ...], otherwise: float) -> Triple:
     x, y, z = (value if axis in axes else otherwise for axis, value in enumerate(values))
     return x, y, z
 

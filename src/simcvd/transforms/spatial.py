@@ -61,12 +61,11 @@ def draw_geometry(
     elif augmentation == "fixed" and rng.integers(2):
         flips = (0,)
     size = _turned(patch, turns)
-    x, y, z = (_draw_start(rng, n, side) for n, side in zip(shape, size, strict=True))
-    if centre is not None:
-        x, y, z = (
-            _start_around(c, n, side) for c, n, side in zip(centre, shape, size, strict=True)
-        )
-    mirrored = {axis for axis in sorted(augment.mirror) if rng.integers(2)}
+    x, y, z = (
+        _draw_start(rng, n, side, middle)
+        for n, side, middle in zip(shape, size, centre or (None,) * 3, strict=True)
+    )
+    mirrored = {axis for axis in sorted(set(augment.mirror)) if rng.integers(2)}
     flips = tuple(sorted(mirrored.symmetric_difference(flips)))
     warp = draw_warp(rng, augment, size, spacing) if augment.spatial else None
     return Geometry(start=(x, y, z), turns=turns, flips=flips, warp=warp)
@@ -99,16 +98,13 @@ def _turned(patch: IntTriple, turns: int) -> IntTriple:
     return (y, x, z) if turns % 2 else (x, y, z)
 
 
-def _draw_start(rng: np.random.Generator, length: int, size: int) -> int:
-    """Uniform over the places that fit; centred where the scan is the smaller."""
-    return int(rng.integers(length - size + 1)) if length >= size else (length - size) // 2
-
-
-def _start_around(centre: int, length: int, size: int) -> int:
-    """As near to having ``centre`` in the middle as the scan allows."""
-    return (
-        min(max(centre - size // 2, 0), length - size) if length >= size else (length - size) // 2
-    )
+def _draw_start(rng: np.random.Generator, length: int, size: int, centre: int | None) -> int:
+    """Uniform over the places that fit, or around ``centre``; centred where the scan is smaller."""
+    if length < size:
+        return (length - size) // 2
+    if centre is None:
+        return int(rng.integers(length - size + 1))
+    return min(max(centre - size // 2, 0), length - size)
 
 
 def _crop(volume: Tensor, start: IntTriple, size: IntTriple, fill: float) -> Tensor:
