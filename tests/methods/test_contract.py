@@ -106,13 +106,13 @@ def test_every_trained_parameter_belongs_to_one_player(method: Method) -> None:
 
 
 def test_averages_take_no_gradient_and_follow_their_source(method: Method) -> None:
-    for average, source, _ in method.averages():
+    for average, source, *_ in method.averages():
         assert not any(p.requires_grad for p in average.parameters())
         with torch.no_grad():
             for p in source.parameters():
                 p.add_(1.0)
     update_averages(method.averages(), step=1)  # half-way at the second step
-    for average, source, _ in method.averages():
+    for average, source, *_ in method.averages():
         for a, s in zip(average.parameters(), source.parameters(), strict=True):
             torch.testing.assert_close(a, s - 0.5)
 

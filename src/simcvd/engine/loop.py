@@ -362,9 +362,9 @@ def _check_unlabeled(run: Run, batch: tuple[int, int], least: int) -> None:
             f"{run.method} needs unlabelled scans and the training list has none beyond the "
             f"{len(run.labeled)} labelled; lower --labeled, or train --method supervised"
         )
-    if unlabeled < max(least, 1):
+    if unlabeled < least:
         raise SimcvdError(
-            f"{run.method} needs {max(least, 1)} unlabelled patches or more a step and gets "
+            f"{run.method} needs {least} unlabelled patches or more a step and gets "
             f"{unlabeled}, beside {run.train.labeled_batch} labelled; raise train.unlabeled_batch, "
             "or train --method supervised"
         )

@@ -229,6 +229,8 @@ def open_folder(out: Path, run: Run, cache: Cache) -> None:
                 + "\n  ".join(changed)
                 + "\nRe-run with the original settings to resume it, or give another --out"
             )
+        if (begun := old["run"].get("simcvd")) != __version__:
+            print(f"{out} was begun with simcvd {begun} and goes on with {__version__}", flush=True)
         return
     if out.exists() and any(out.iterdir()):
         raise SimcvdError(f"{out} is not empty and holds no run; give another --out")
