@@ -76,12 +76,17 @@ class Batch:
     label: ``[L, X, Y, Z]`` int64, values 0..K-1.
     distance: ``[L, F, X, Y, Z]`` float32 signed distance maps in [-1, 1], inside negative.
     cases: the B case names, for messages.
+    strong: ``[U, C, X, Y, Z]`` float32, the unlabelled patches with jittered intensities, or None.
+    target: ``[U, X, Y, Z]`` int64 pseudo-labels of the unlabelled patches, -1 where none is
+        trusted, or None.
     """
 
     image: Tensor
     label: Tensor
     distance: Tensor
     cases: tuple[str, ...]
+    strong: Tensor | None = None
+    target: Tensor | None = None
 
     @property
     def labeled(self) -> int:

@@ -30,11 +30,15 @@ class NetworkFactory(Protocol):
 
 
 class Average(NamedTuple):
-    """A module whose parameters follow another's: theta <- decay theta + (1 - decay) source."""
+    """A module whose parameters follow another's: theta <- decay theta + (1 - decay) source.
+
+    statistics: average the floating-point buffers too, that is batch norm's running statistics.
+    """
 
     average: nn.Module
     source: nn.Module
     decay: float
+    statistics: bool = False
 
 
 class Method(nn.Module):
@@ -45,10 +49,13 @@ class Method(nn.Module):
     paper's defaults and their ranges (:mod:`simcvd.methods.ranges`), and keeps the network that
     is tested in ``self.network``. ``distance`` is whether it asked for distance maps; the engine
     sets it. ``least_unlabeled`` is how many unlabelled patches of a batch its terms mix.
+    ``strong_views`` and ``pseudo_labels`` ask the engine for ``batch.strong`` and ``batch.target``.
     """
 
     uses_unlabeled: ClassVar[bool] = True
     least_unlabeled: ClassVar[int] = 1
+    strong_views: ClassVar[bool] = False
+    pseudo_labels: ClassVar[bool] = False
     network: nn.Module
     distance: bool = False
 
@@ -59,6 +66,14 @@ class Method(nn.Module):
     def weights(self, progress: Progress) -> dict[str, float]:
         """The weight of every term that ``forward`` returns, at this point of the run."""
         raise NotImplementedError(f"{type(self).__name__} has no weights")
+
+    def logged(self) -> dict[str, Tensor]:
+        """Scalars of the last ``forward`` that belong in the log but are not trained on."""
+        return {}
+
+    def notes(self) -> list[str]:
+        """Warnings about the run so far, one sentence each; the engine shows each text once."""
+        return []
 
     def averages(self) -> list[Average]:
         """Modules that the engine updates as moving averages after each step."""
