@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 IntTriple = tuple[int, int, int]
 Triple = tuple[float, float, float]
+UNKNOWN = -1  # class of a voxel that has no label, or none that is trusted
 
 
 class SimcvdError(Exception):
@@ -74,11 +75,13 @@ class Batch:
 
     image: ``[B, C, X, Y, Z]`` float32.
     label: ``[L, X, Y, Z]`` int64, values 0..K-1.
-    distance: ``[L, F, X, Y, Z]`` float32 signed distance maps in [-1, 1], inside negative.
+    distance: ``[L, F, X, Y, Z]`` float32 signed distance maps in [-1, 1], inside negative;
+        F is 0 for a method whose networks have no distance head.
     cases: the B case names, for messages.
-    strong: ``[U, C, X, Y, Z]`` float32, the unlabelled patches with jittered intensities, or None.
+    strong: ``[U, C, X, Y, Z]``, the unlabelled patches with other intensities, for a method
+        with ``strong_views``; the plain patches where the recipe changes no intensities.
     target: ``[U, X, Y, Z]`` int64 pseudo-labels of the unlabelled patches, -1 where none is
-        trusted, or None.
+        trusted, for a method with ``pseudo_labels``.
     """
 
     image: Tensor

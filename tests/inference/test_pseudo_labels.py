@@ -164,9 +164,13 @@ def test_a_file_cut_short_is_made_again(
 @pytest.mark.parametrize(
     ("bias", "threshold", "said"),
     [
-        ((1e3, 0, 0), 0.8, "do not find a foreground class in it, so it teaches background only"),
-        ((4, 0, 0), 0.95, "the models find a foreground class in it, but are sure of none of it"),
-        ((0, 0, 0), 1.0, "the models are sure of no voxel, so it teaches nothing"),
+        (
+            (1e3, 0, 0),
+            0.8,
+            "the models find no foreground in it, so it teaches",
+        ),
+        ((4, 0, 0), 0.95, "the models are sure of none of the foreground they find in it"),
+        ((0, 0, 0), 1.0, "the models are sure of no voxel of it, so it teaches nothing"),
     ],
 )
 def test_a_case_that_teaches_nothing_is_named_and_the_others_go_on(
@@ -195,6 +199,30 @@ def test_models_of_other_data_are_refused(
     with pytest.raises(SimcvdError, match=what):
         label_unlabelled([other], small_cache, small_cache.train[3:], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_call_stopped_between_two_files_leaves_no_record_of_other_labels(
+    small_cache: Cache, models: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (name,) = cases = small_cache.train[3:4]
+    out = label_unlabelled(models, small_cache, cases, tmp_path / "out")
+    wanted = pseudo_label(out, name).copy()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("simcvd.inference.pseudo_labels.write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            label_unlabelled(models, small_cache, cases, out, how=Labelling(threshold=0.99))
+    assert (pseudo_label(out, name) != wanted).any()
+    label_unlabelled(models, small_cache, cases, out)
+    assert np.array_equal(pseudo_label(out, name), wanted)
+
+
+def test_a_threshold_beyond_one_is_refused() -> None:
+    with pytest.raises(SimcvdError, match=r"method\.threshold is 1\.5; it must be"):
+        Labelling(threshold=1.5)
 
 
 def test_missing_labels_are_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from math import exp, log
 import pytest
 import torch
 
-from simcvd.losses.segmentation import UNKNOWN, partial_segmentation, segmentation
+from simcvd.losses.segmentation import partial_segmentation, segmentation
+from simcvd.types import UNKNOWN
 
 SMOOTH = 1e-5
 

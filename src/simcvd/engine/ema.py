@@ -1,4 +1,4 @@
-"""Moving averages of parameters."""
+"""Moving averages of parameters and, where asked for, of running statistics."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ from simcvd.schedules import warm_decay
 def update_averages(averages: Iterable[Average], step: int) -> None:
     """theta_t <- d theta_t + (1 - d) theta_s with d = min(1 - 1 / (step + 1), decay).
 
-    Parameters only, the average normalising with its own batch statistics (Yu et al. 2019);
-    with ``Average.statistics`` its floating-point buffers too.
+    Parameters only, where the average normalises with its own batch statistics (Yu et al. 2019).
     """
     for average, source, decay, statistics in averages:
         weight = 1.0 - warm_decay(step, decay)
-        targets, sources = _tensors(average, statistics), _tensors(source, statistics)
-        torch._foreach_lerp_(targets, sources, weight)
+        torch._foreach_lerp_(_followed(average, statistics), _followed(source, statistics), weight)
 
 
-def _tensors(module: nn.Module, statistics: bool) -> list[Tensor]:
-    tensors: list[Tensor] = list(module.parameters())
-    return tensors + [b for b in module.buffers() if statistics and b.is_floating_point()]
+def _followed(module: nn.Module, statistics: bool) -> list[Tensor]:
+    buffers = [b for b in module.buffers() if b.is_floating_point()] if statistics else []
+    return [*module.parameters(), *buffers]

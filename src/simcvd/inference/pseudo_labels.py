@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,24 +16,25 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.progress import track
 from torch import Tensor, nn
 
 from simcvd.data.cache import Cache, write_json
 from simcvd.files import replace_into
 from simcvd.inference.average import Averaged, flip_axes, load_members
-from simcvd.inference.model import WEIGHTS, ModelSpec, model_files
+from simcvd.inference.model import ModelSpec, weights_digest
 from simcvd.inference.predict import Compute
 from simcvd.inference.sliding_window import Windows, finished_blocks
+from simcvd.methods.ranges import Settings, Share
 from simcvd.networks.build import Factory
-from simcvd.types import IntTriple, SimcvdError
+from simcvd.types import UNKNOWN, IntTriple, SimcvdError
 
 FORMAT = 1
-UNTRUSTED = -1
 MOST_CLASSES = 128  # that int8 has room for
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labelling:
+class Labelling(Settings):
     """How an ensemble labels scans; a voxel is labelled where all of this holds.
 
     threshold: the members' mean probability of its most probable class is at least this.
@@ -42,7 +42,7 @@ class Labelling:
     axes along which each member's windows are mirrored too.
     """
 
-    threshold: float = 0.8
+    threshold: Share = 0.8
     agree: bool = True
     flip: str = ""
 
@@ -57,6 +57,7 @@ def label_unlabelled(
     compute: Compute | None = None,
     network: Factory | None = None,
     say: Callable[[str], None] = print,
+    quiet: bool = False,
 ) -> Path:
     """Label ``cases`` of ``cache`` into ``out`` by the models of some runs; returns ``out``.
 
@@ -66,6 +67,7 @@ def label_unlabelled(
 
     Args:
         network: the factory the models were trained with, where that was the caller's own.
+        quiet: show no progress bar.
 
     Raises:
         SimcvdError: models that differ from each other or from the cache; see `load_models`.
@@ -81,14 +83,15 @@ def label_unlabelled(
     windows = compute.windows(members[0])
     made_by = {
         "format": FORMAT,
-        "models": [_digest(path) for path in models],
+        "models": [weights_digest(path) for path in models],
         **asdict(how),
         "stride": list(windows.stride),
     }
-    for name in cases:
-        made = {**made_by, "case": cache.manifest.cases[name].hash}
+    for name in track(list(cases), "labelling", disable=quiet, transient=True):
+        made = {**made_by, "case": cache.case(name).info["hash"]}
         record = _record(out, name)
         if not made.items() <= record.items():
+            (out / f"{name}.json").unlink(missing_ok=True)  # of labels that are about to go
             record = {**made, **_label_case(networks, cache, name, out, windows, how)}
             write_json(out / f"{name}.json", record)
         if complaint := _complaint(record):
@@ -145,7 +148,7 @@ def _label_case(
     image = torch.from_numpy(cache.case(name).image.astype(np.float32))
     labels, trusted = trusted_labels(networks, image, windows, how)
     with replace_into(out / f"{name}.npy") as temporary, temporary.open("wb") as file:
-        np.save(file, np.where(trusted, labels, np.int8(UNTRUSTED)))
+        np.save(file, np.where(trusted, labels, np.int8(UNKNOWN)))
     classes = range(windows.classes)
     return {
         "trusted": float(trusted.mean()),
@@ -167,11 +170,11 @@ def _record(out: Path, name: str) -> dict[str, Any]:
 def _complaint(record: dict[str, Any]) -> str:
     """What is wrong with the labels of a case, "" for nothing."""
     if not record["trusted"]:
-        return "the models are sure of no voxel, so it teaches nothing"
+        return "the models are sure of no voxel of it, so it teaches nothing"
     if not any(record["trusted_by_class"][1:]):
-        found = "find" if any(record["predicted_by_class"][1:]) else "do not find"
-        sure = ", but are sure of none of it" if found == "find" else ""
-        return f"the models {found} a foreground class in it{sure}, so it teaches background only"
+        found = any(record["predicted_by_class"][1:])
+        what = "are sure of none of the foreground they find" if found else "find no foreground"
+        return f"the models {what} in it, so it teaches nothing but background"
     return ""
 
 
@@ -193,7 +196,3 @@ def _check_data(path: Path | str, spec: ModelSpec, cache: Cache) -> None:
         raise SimcvdError(
             f"{path}: has {spec.classes} classes; pseudo-labels have room for {MOST_CLASSES}"
         )
-
-
-def _digest(path: Path | str) -> str:
-    return hashlib.sha256(model_files(Path(path))[WEIGHTS]).hexdigest()

@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn import functional as nnf
 
 from simcvd.losses.precision import float32
-
-UNKNOWN = -1  # the label of a voxel that has none
+from simcvd.types import UNKNOWN
 
 
 @float32

@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
@@ -32,7 +33,8 @@ class NetworkFactory(Protocol):
 class Average(NamedTuple):
     """A module whose parameters follow another's: theta <- decay theta + (1 - decay) source.
 
-    statistics: average the floating-point buffers too, that is batch norm's running statistics.
+    statistics: floating-point buffers, the running statistics of batch norms, follow too; else
+    the average has its own.
     """
 
     average: nn.Module
@@ -46,34 +48,44 @@ class Method(nn.Module):
 
     A subclass is final: methods share functions, not ancestors. It takes ``(config, task,
     build)``, where ``config`` is the ``Config`` of its file, a frozen dataclass with the
-    paper's defaults and their ranges (:mod:`simcvd.methods.ranges`), and keeps the network that
-    is tested in ``self.network``. ``distance`` is whether it asked for distance maps; the engine
-    sets it. ``least_unlabeled`` is how many unlabelled patches of a batch its terms mix.
-    ``strong_views`` and ``pseudo_labels`` ask the engine for ``batch.strong`` and ``batch.target``.
+    paper's defaults and their ranges (:mod:`simcvd.ranges`), and keeps the network that is tested
+    in ``self.network``. ``distance`` is whether it asked for distance maps, ``built`` the networks
+    it asked for; the engine sets both. ``least_unlabeled`` is how many unlabelled patches of a
+    batch its terms mix; ``strong_views`` and ``pseudo_labels`` ask for what `Batch` has under those
+    names. ``before``: settings whose default is not what the method did before it had them.
     """
 
     uses_unlabeled: ClassVar[bool] = True
     least_unlabeled: ClassVar[int] = 1
     strong_views: ClassVar[bool] = False
     pseudo_labels: ClassVar[bool] = False
+    before: ClassVar[Mapping[str, Any]] = {}
     network: nn.Module
     distance: bool = False
+    built: tuple[nn.Module, ...] = ()
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """The batch's loss terms by name: unweighted scalars."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
-    def weights(self, progress: Progress) -> dict[str, float]:
-        """The weight of every term that ``forward`` returns, at this point of the run."""
-        raise NotImplementedError(f"{type(self).__name__} has no weights")
+    def later(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Terms of a second step on the same batch, made after the first step was taken.
 
-    def logged(self) -> dict[str, Tensor]:
-        """Scalars of the last ``forward`` that belong in the log but are not trained on."""
+        For a critic that learns from what the network now answers.
+        """
+        return {}
+
+    def logged(self) -> dict[str, float | Tensor]:
+        """Numbers of the last step that are logged and not learnt from."""
         return {}
 
     def notes(self) -> list[str]:
-        """Warnings about the run so far, one sentence each; the engine shows each text once."""
+        """Warnings about the run so far, a sentence or two each; the engine shows each once."""
         return []
+
+    def weights(self, progress: Progress) -> dict[str, float]:
+        """The weight of every term of ``forward`` and ``later``, at this point of the run."""
+        raise NotImplementedError(f"{type(self).__name__} has no weights")
 
     def averages(self) -> list[Average]:
         """Modules that the engine updates as moving averages after each step."""

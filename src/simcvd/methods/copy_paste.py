@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from simcvd.losses.segmentation import UNKNOWN, partial_segmentation
+from simcvd.losses.segmentation import partial_segmentation
 from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
 from simcvd.methods.ranges import Settings, Share, Weight
 from simcvd.methods.trust import Trust, views
 from simcvd.transforms.mixing import draw_box, paste
-from simcvd.types import Batch, Progress, Task
+from simcvd.types import UNKNOWN, Batch, Progress, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class CopyPaste(Method):
         """The teacher follows the student, its running statistics too."""
         return [Average(self.teacher, self.network, self.config.ema, statistics=True)]
 
-    def logged(self) -> dict[str, Tensor]:
+    def logged(self) -> dict[str, float | Tensor]:
         """trusted: share of voxels that is believed. trusted_foreground: foreground among these."""
         return self.trust.logged()
 

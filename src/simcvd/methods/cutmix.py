@@ -72,7 +72,7 @@ class CutMix(Method):
         """The teacher follows the student, its running statistics too."""
         return [Average(self.teacher, self.network, self.config.ema, statistics=True)]
 
-    def logged(self) -> dict[str, Tensor]:
+    def logged(self) -> dict[str, float | Tensor]:
         """trusted: share of voxels that is believed. trusted_foreground: foreground among these."""
         return self.trust.logged()
 

@@ -61,7 +61,7 @@ class SelfTraining(Method):
         """Constant: the labels are as good at the start as at the end."""
         return {"seg": 1.0, "pseudo": self.config.weight}
 
-    def logged(self) -> dict[str, Tensor]:
+    def logged(self) -> dict[str, float | Tensor]:
         """trusted: share of voxels with a pseudo-label. trusted_foreground: foreground of these."""
         return self.trust.logged()
 

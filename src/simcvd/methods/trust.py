@@ -10,8 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from simcvd.losses.segmentation import UNKNOWN
-from simcvd.types import Batch
+from simcvd.types import UNKNOWN, Batch
 
 Rule = Literal["fixed", "class", "agreement"]
 
@@ -83,7 +82,7 @@ class Trust(nn.Module):
         self.believed.copy_(torch.stack([(target == k).float().mean() for k in classes]))
         self.silent.add_(1).masked_fill_(self.believed > 0, 0)
 
-    def logged(self) -> dict[str, Tensor]:
+    def logged(self) -> dict[str, float | Tensor]:
         """The share of voxels that is believed, and the foreground's share of those."""
         trusted = self.believed.sum()
         foreground = self.believed[1:].sum() / trusted.clamp_min(1e-12)
