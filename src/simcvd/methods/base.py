@@ -79,10 +79,6 @@ class Method(nn.Module):
         """Numbers of the last step that are logged and not learnt from."""
         return {}
 
-    def notes(self) -> list[str]:
-        """Warnings about the run so far, a sentence or two each; the engine shows each once."""
-        return []
-
     def weights(self, progress: Progress) -> dict[str, float]:
         """The weight of every term of ``forward`` and ``later``, at this point of the run."""
         raise NotImplementedError(f"{type(self).__name__} has no weights")
@@ -94,6 +90,10 @@ class Method(nn.Module):
     def players(self) -> dict[str, list[nn.Parameter]]:
         """Parameters by player; each player has an optimiser of its own (engine/optim.py)."""
         return {"network": trainable(self)}
+
+    def notes(self) -> list[str]:
+        """Warnings about the run so far, a sentence or two each; the engine shows each once."""
+        return []
 
 
 def trainable(*modules: nn.Module) -> list[nn.Parameter]:
