@@ -9,7 +9,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class Labelling(Settings):
 def label_unlabelled(
     models: Sequence[Path | str],
     cache: Cache,
-    cases: Iterable[str],
+    cases: Sequence[str],
     out: Path,
     *,
     how: Labelling | None = None,
@@ -62,8 +63,8 @@ def label_unlabelled(
     """Label ``cases`` of ``cache`` into ``out`` by the models of some runs; returns ``out``.
 
     Every file is written whole or not at all, and a case that the same models have labelled in
-    the same way is not labelled again, so that the same call resumes. A case without trusted
-    voxels, or with none of the foreground, is named through ``say``.
+    the same way is not labelled again, so that the same call resumes. Cases without trusted
+    voxels, or with none of the foreground, are named through ``say``.
 
     Args:
         network: the factory the models were trained with, where that was the caller's own.
@@ -87,15 +88,21 @@ def label_unlabelled(
         **asdict(how),
         "stride": list(windows.stride),
     }
-    for name in track(list(cases), "labelling", disable=quiet, transient=True):
+    complaints = defaultdict[str, list[str]](list)
+    for name in track(cases, "labelling", disable=quiet, transient=True):
         made = {**made_by, "case": cache.case(name).info["hash"]}
         record = _record(out, name)
         if not made.items() <= record.items():
             (out / f"{name}.json").unlink(missing_ok=True)  # of labels that are about to go
             record = {**made, **_label_case(networks, cache, name, out, windows, how)}
             write_json(out / f"{name}.json", record)
-        if complaint := _complaint(record):
-            say(f"{name}: {complaint}")
+        if found := _complaint(record):
+            complaints[found].append(name)
+    for found, named in complaints.items():
+        say(
+            f"warning: {found} in {len(named)} of {len(cases)} scans: {', '.join(named)}. Lower "
+            "method.threshold or give better models, unless these scans are known to be empty"
+        )
     return out
 
 
@@ -170,11 +177,11 @@ def _record(out: Path, name: str) -> dict[str, Any]:
 def _complaint(record: dict[str, Any]) -> str:
     """What is wrong with the labels of a case, "" for nothing."""
     if not record["trusted"]:
-        return "the models are sure of no voxel of it, so it teaches nothing"
+        return "the models are sure of no voxel"
     if not any(record["trusted_by_class"][1:]):
         found = any(record["predicted_by_class"][1:])
         what = "are sure of none of the foreground they find" if found else "find no foreground"
-        return f"the models {what} in it, so it teaches nothing but background"
+        return f"the models {what}"
     return ""
 
 
