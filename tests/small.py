@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -9,7 +10,9 @@ import numpy as np
 
 from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
+from simcvd.engine.loop import Trainer
 from simcvd.engine.settings import NetworkConfig, TrainConfig
+from simcvd.types import Batch
 
 CASES, LABELED, TEST = 6, 3, 2
 NETWORK = NetworkConfig(widths=(4, 8, 8), blocks=(1, 1, 1), strides=((2, 2, 2),) * 2)
@@ -43,6 +46,21 @@ def make_cache(folder: Path, *, labels: int = CASES, classes: int = 3) -> Cache:
     """The scans of :func:`write_scans`, prepared."""
     scans = write_scans(folder / "scans", labels=labels, classes=classes)
     return prepare(scans, folder / "cache", jobs=1)
+
+
+def with_pseudo_labels(trainer: Trainer) -> Trainer:
+    """The trainer, its unlabelled patches with pseudo-labels where its method learns from some."""
+    draw = trainer.patches.batch
+
+    def batch(step: int) -> Batch:
+        drawn = draw(step)
+        brightness = drawn.image[drawn.labeled :, 0]
+        target = (brightness > 1).long() + (brightness > 3)
+        return replace(drawn, target=target.where((brightness - 1).abs() > 0.3, -1))
+
+    if trainer.method.pseudo_labels:
+        trainer.patches.batch = batch  # type: ignore[method-assign]
+    return trainer
 
 
 def _write(path: Path, array: np.ndarray) -> None:

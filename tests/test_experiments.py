@@ -25,12 +25,15 @@ ALL = select(TABLES)
 ABLATIONS = [row for row in ALL if row.method == "simcvd" and row.id != "simcvd"]
 
 
-def test_the_eleven_methods_are_all_there() -> None:
-    assert len(TITLES) == 11
-    assert set(TITLES) <= set(names())
-    assert set(COST) == set(TITLES)
+def test_every_method_has_a_title_and_a_cost() -> None:
+    assert set(names()) == set(TITLES) == set(COST)
+
+
+def test_the_papers_eleven_methods_are_all_there() -> None:
     for number in ("I", "II"):
-        assert {row.method for row in TABLES[number].rows} == set(TITLES)
+        methods = {row.method for row in TABLES[number].rows}
+        assert len(methods) == 11
+        assert methods == set(TITLES) - {"cutmix", "copy_paste", "self_training"}
 
 
 def test_tables_have_the_papers_number_of_rows() -> None:

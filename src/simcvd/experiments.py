@@ -81,6 +81,9 @@ COST = {
     "dtc": 1.0,
     "chaitanya": 1.0,
     "simcvd": 1.4,
+    "cutmix": 1.2,
+    "copy_paste": 1.2,
+    "self_training": 1.0,
 }
 TITLES = {
     "supervised": "V-Net",
@@ -94,6 +97,9 @@ TITLES = {
     "dtc": "DTC",
     "chaitanya": "Chaitanya et al.",
     "simcvd": "SimCVD",
+    "cutmix": "CutMix",
+    "copy_paste": "Copy-paste",
+    "self_training": "Self-training",
 }
 # SASSNet's own choice for 16 labelled scans of LA; its default is that for 8.
 _AT = {"sassnet": {16: ("method.weight=0.01",)}}

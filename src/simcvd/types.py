@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 IntTriple = tuple[int, int, int]
 Triple = tuple[float, float, float]
+UNKNOWN = -1  # class of a voxel that has no label, or none that is trusted
 
 
 class SimcvdError(Exception):

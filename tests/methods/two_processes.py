@@ -19,14 +19,14 @@ from simcvd.methods.base import names
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.small import LABELED, NETWORK, TRAIN
+from tests.small import LABELED, NETWORK, TRAIN, with_pseudo_labels
 
 
 def main(cache: Path, out: Path) -> None:
     fabric, data = launch(), Cache(cache)
     for name in names():
         run = resolve(data, method=name, labeled=LABELED, train=TRAIN, network=NETWORK)
-        trainer = Trainer(fabric, run, data, out / name)
+        trainer = with_pseudo_labels(Trainer(fabric, run, data, out / name))
         for _ in range(3):
             trainer.train_step()
         mine = torch.cat([p.detach().flatten() for p in trainer.method.parameters()])

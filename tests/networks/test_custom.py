@@ -69,7 +69,7 @@ def test_every_other_method_trains_it(small_cache: Cache, method: str) -> None:
     built = build_method(run)
     assert isinstance(built.network, Plain)
     assert built.distance == built.network.distance
-    for average, source, _ in built.averages():
+    for average, source, *_ in built.averages():
         pairs = zip(average.parameters(), source.parameters(), strict=True)
         assert all(a is not s and torch.equal(a, s) for a, s in pairs)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from simcvd.inference.model import Model, load_model
+from simcvd.networks.build import Factory
 from simcvd.types import Prediction, SimcvdError
 
 # What models must share for the mean of their probabilities to mean anything.
@@ -52,18 +53,36 @@ def load_models(
     The first one's stride is used. Raises SimcvdError if the models differ in anything that
     `SHARED` names, or as `load_model` does.
     """
-    if not paths:
-        raise SimcvdError("no model was given; name at least one finished run")
-    if not set(flip) <= set("xyz") or len(set(flip)) < len(flip):
-        raise SimcvdError(f"--flip {flip}: give one or more of the letters x, y and z, once each")
-    models = [load_model(path, device=device) for path in paths]
-    for path, model in zip(paths[1:], models[1:], strict=True):
-        _check_alike(paths[0], models[0], path, model)
-    if len(models) == 1 and not flip:
+    axes, models = flip_axes(flip), load_members(paths, device=device)
+    if len(models) == 1 and not axes:
         return models[0]
-    axes = ["xyz".index(letter) for letter in flip]
     together = Averaged([model.network for model in models], axes).eval()
     return replace(models[0], network=together)
+
+
+def load_members(
+    paths: Sequence[Path | str],
+    *,
+    device: torch.device | str = "cpu",
+    network: Factory | None = None,
+) -> list[Model]:
+    """The models of one or more folders, each by itself; errors as in `load_models`.
+
+    network: the factory they were trained with, where that was the caller's own.
+    """
+    if not paths:
+        raise SimcvdError("no model was given; name at least one finished run")
+    models = [load_model(path, device=device, network=network) for path in paths]
+    for path, model in zip(paths[1:], models[1:], strict=True):
+        _check_alike(paths[0], models[0], path, model)
+    return models
+
+
+def flip_axes(flip: str) -> list[int]:
+    """Array axes 0, 1, 2 by the letters x, y, z. Raises SimcvdError for any other, or a second."""
+    if not set(flip) <= set("xyz") or len(set(flip)) < len(flip):
+        raise SimcvdError(f"--flip {flip}: give one or more of the letters x, y and z, once each")
+    return ["xyz".index(letter) for letter in flip]
 
 
 def _check_alike(first_path: Path | str, first: Model, path: Path | str, model: Model) -> None:

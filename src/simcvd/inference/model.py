@@ -169,6 +169,11 @@ def model_files(place: Path) -> dict[str, bytes]:
         raise SimcvdError(f"{place}: cannot be read ({error}); copy the model again") from error
 
 
+def weights_digest(path: Path | str) -> str:
+    """SHA-256 of the weights in a run's folder or an exported zip; errors as in `load_model`."""
+    return hashlib.sha256(model_files(Path(path))[WEIGHTS]).hexdigest()
+
+
 def _description(path: Path, data: bytes) -> dict[str, Any]:
     try:
         content = json.loads(data.decode("utf-8"))

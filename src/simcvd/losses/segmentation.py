@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as nnf
 
 from simcvd.losses.precision import float32
+from simcvd.types import UNKNOWN
 
 
 @float32
@@ -41,6 +42,22 @@ def segmentation(logits: Tensor, label: Tensor, cross_entropy_weight: float = 0.
     return (
         cross_entropy_weight * cross_entropy(logits, label) + (1 - cross_entropy_weight) * dice_loss
     )
+
+
+@float32
+def partial_segmentation(
+    logits: Tensor, label: Tensor, cross_entropy_weight: float = 0.5
+) -> Tensor:
+    """L_seg over the voxels whose label is known; the others are ``UNKNOWN`` in ``label``.
+
+    Equals `segmentation` where every voxel is known, and 0, with a gradient of 0, where none is.
+    Arguments as there.
+    """
+    known = label != UNKNOWN
+    total = nnf.cross_entropy(logits, label, ignore_index=UNKNOWN, reduction="sum")
+    dice_loss = dice(logits.softmax(1) * known.unsqueeze(1), label)
+    mean = total / known.sum().clamp_min(1)
+    return cross_entropy_weight * mean + (1 - cross_entropy_weight) * dice_loss
 
 
 @float32

@@ -91,6 +91,10 @@ class Method(nn.Module):
         """Parameters by player; each player has an optimiser of its own (engine/optim.py)."""
         return {"network": trainable(self)}
 
+    def notes(self) -> list[str]:
+        """Warnings about the run so far, a sentence or two each; the engine shows each once."""
+        return []
+
 
 def trainable(*modules: nn.Module) -> list[nn.Parameter]:
     """The parameters that take a gradient, in order."""

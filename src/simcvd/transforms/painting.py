@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from simcvd.transforms.mixing import draw_box
 from simcvd.types import IntTriple
 
 View = Literal["none", "shuffle", "nonlinear", "inpainting", "outpainting"]
@@ -99,16 +100,8 @@ def draw_boxes(image: Tensor, sides: tuple[float, float]) -> Tensor:
     batch, device = len(image), image.device
     drawn = torch.rand(batch, BOXES, device=device) < ONE_MORE
     drawn[:, 0] = True
-    boxes = drawn.cumprod(1).bool()[:, :, None, None, None]
-    for axis, length in enumerate(_size(image)):
-        share = sides[0] + (sides[1] - sides[0]) * torch.rand(batch, BOXES, 1, device=device)
-        side = (share * length).round().clamp_min(1)
-        start = (torch.rand(batch, BOXES, 1, device=device) * (length - side + 1)).floor()
-        place = torch.arange(length, device=device)
-        shape = [batch, BOXES, 1, 1, 1]
-        shape[axis + 2] = length
-        boxes = boxes & ((place >= start) & (place < start + side)).view(shape)
-    return boxes.any(1, keepdim=True)
+    boxes = draw_box((batch, BOXES), _size(image), sides, device)
+    return (boxes & drawn.cumprod(1).bool()[:, :, None, None, None]).any(1, keepdim=True)
 
 
 def draw_paint(image: Tensor) -> Tensor:

@@ -1,0 +1,82 @@
+"""BCP: bidirectional copy-paste (Bai et al., CVPR 2023)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from simcvd.losses.segmentation import partial_segmentation
+from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
+from simcvd.ranges import Settings, Share, Weight
+from simcvd.methods.trust import Trust, views
+from simcvd.transforms.mixing import draw_box, paste
+from simcvd.types import UNKNOWN, Batch, Progress, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Settings):
+    """cross_entropy: share in both terms. weight: of the voxels that the teacher labels, alpha.
+
+    side: of the pasted box, beta, as a share of the patch's. ema: teacher's decay. threshold:
+    probability from which the teacher is believed; 0, as published, believes all it says.
+    """
+
+    cross_entropy: Share = 0.5
+    weight: Weight = 0.5
+    side: Share = 2 / 3
+    ema: Share = 0.99
+    threshold: Share = 0.0
+
+
+class CopyPaste(Method):
+    """The student sees labelled patches in unlabelled ones and the other way round."""
+
+    strong_views = True
+
+    def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
+        super().__init__()
+        self.config = config
+        self.network = build()
+        self.teacher = frozen_copy(self.network)
+        self.trust = Trust(task.classes, config.threshold)
+
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """seg: L_seg over the voxels of labelled patches. pseudo: over those of unlabelled ones.
+
+        Labelled and unlabelled patches are paired in turn, beginning again with the fewer.
+        """
+        config, (plain, strong) = self.config, views(batch)
+        with torch.no_grad():
+            target = self.trust(self.teacher.eval()(plain).probabilities)
+        pairs = torch.arange(max(batch.labeled, len(plain)), device=plain.device)
+        ours, theirs = pairs.repeat(2) % batch.labeled, pairs.repeat(2) % len(plain)
+        x, y, z = plain.shape[2:]
+        box = draw_box((len(pairs),), (x, y, z), (config.side, config.side), plain.device)
+        known = torch.cat([box, ~box])  # voxels of labelled patches, in one mix and in the other
+
+        mixed = paste(strong[theirs], batch.image[ours], known.unsqueeze(1))
+        logits = self.network(mixed).logits
+        label = batch.label[ours].where(known, UNKNOWN)
+        guess = target[theirs].where(~known, UNKNOWN)
+        return {
+            "seg": partial_segmentation(logits, label, config.cross_entropy),
+            "pseudo": partial_segmentation(logits, guess, config.cross_entropy),
+        }
+
+    def weights(self, progress: Progress) -> dict[str, float]:
+        """Constant, as published."""
+        return {"seg": 1.0, "pseudo": self.config.weight}
+
+    def averages(self) -> list[Average]:
+        """The teacher follows the student, its running statistics too."""
+        return [Average(self.teacher, self.network, self.config.ema, statistics=True)]
+
+    def logged(self) -> dict[str, float | Tensor]:
+        """trusted: share of voxels that is believed. trusted_foreground: foreground among these."""
+        return self.trust.logged()
+
+    def notes(self) -> list[str]:
+        """Classes that are missing from the pseudo-labels."""
+        return self.trust.notes()
