@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -108,6 +108,9 @@ class Trainer:
         self.method.to(fabric.device)
         wrapped = fabric.setup(self.method, *self.optimizers.values())
         self.terms_of = wrapped[0] if isinstance(wrapped, tuple) else wrapped
+        self.two_steps = type(self.method).later is not Method.later
+        if self.two_steps and self.terms_of is not self.method:
+            self.terms_of.mark_forward_method("later")
         self.averages = self.method.averages()
 
     def fit(self) -> None:
@@ -125,6 +128,7 @@ class Trainer:
                 row = self.train_step()
                 self.seconds = before + time.monotonic() - started
                 if log and (self.step % LOG_EVERY == 0 or self.step == total):
+                    row |= {f"log/{name}": value for name, value in self.method.logged().items()}
                     scalars = {name: float(value) for name, value in row.items()}
                     log.write({"step": self.step, "seconds": round(self.seconds, 3), **scalars})
                     progress.show(self.step, scalars)
@@ -150,24 +154,38 @@ class Trainer:
         # Every random number is a function of (seed, step, process): resuming needs no state.
         torch.manual_seed(mix(config.seed, step, self.fabric.global_rank))
         batch = self.patches.batch(step)
-        with autocast(self.dtype, self.fabric.device):
-            terms: dict[str, Tensor] = self.terms_of(batch, progress)
-        _check_finite(terms, batch, step)
         weights = self.method.weights(progress)
+        terms, loss = self._descend(self.terms_of, batch, progress, weights)
+        if self.two_steps:
+            more, second = self._descend(self.terms_of.later, batch, progress, weights)
+            terms, loss = {**terms, **more}, loss + second
+        update_averages(self.averages, step)
+        self.step += 1
+        return {
+            "learning_rate": rate,
+            "loss": loss,
+            **{f"term/{name}": term for name, term in terms.items()},
+            **{f"weight/{name}": weights[name] for name in terms},
+        }
+
+    def _descend(
+        self,
+        terms_of: Callable[[Batch, Progress], dict[str, Tensor]],
+        batch: Batch,
+        progress: Progress,
+        weights: Mapping[str, float],
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """One step of every player that the terms reach; returns these and their sum, detached."""
+        with autocast(self.dtype, self.fabric.device):
+            terms = terms_of(batch, progress)
+        _check_finite(terms, batch, self.step)
         loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()  # Eq. (6)
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         for optimizer in self.optimizers.values():
             optimizer.step()
-        update_averages(self.averages, step)
-        self.step += 1
-        return {
-            "learning_rate": rate,
-            "loss": loss.detach(),
-            **{f"term/{name}": term.detach() for name, term in terms.items()},
-            **{f"weight/{name}": weights[name] for name in terms},
-        }
+        return {name: term.detach() for name, term in terms.items()}, loss.detach()
 
     def save(self) -> None:
         """Write a checkpoint; every process holds the same state, so one of them writes."""

@@ -56,8 +56,19 @@ class Method(nn.Module):
         """The batch's loss terms by name: unweighted scalars."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
+    def later(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Terms of a second step on the same batch, made after the first step was taken.
+
+        For a critic that learns from what the network now answers.
+        """
+        return {}
+
+    def logged(self) -> dict[str, float | Tensor]:
+        """Numbers of the last step that are logged and not learnt from."""
+        return {}
+
     def weights(self, progress: Progress) -> dict[str, float]:
-        """The weight of every term that ``forward`` returns, at this point of the run."""
+        """The weight of every term of ``forward`` and ``later``, at this point of the run."""
         raise NotImplementedError(f"{type(self).__name__} has no weights")
 
     def averages(self) -> list[Average]:
