@@ -93,7 +93,7 @@ class SimCVD(Method):
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """The terms of Eqs. (1) to (5); those with no weight are not computed."""
         config, labeled, unlabeled = self.config, batch.labeled, batch.image[batch.labeled :]
-        first = 0 if config.negatives == "batch" else labeled  # of the patches with a teacher
+        first = 0 if config.negatives == "batch" else labeled  # of those that the teacher sees
         both = self.network(torch.cat([batch.image[:labeled], self._view(unlabeled)]))
         known, student = both.split(labeled)
         with torch.no_grad():
@@ -138,7 +138,7 @@ class SimCVD(Method):
         return [Average(average, source, self.config.ema) for average, source in pairs]
 
     def _ramp(self, progress: Progress) -> float:
-        """What lambda is multiplied with."""
+        """What lambda is multiplied by."""
         if self.config.ramp == "gamma":
             return 1.0
         falling = self.config.ramp == "falling"
