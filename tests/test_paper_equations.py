@@ -7,6 +7,7 @@ from math import exp, log
 import pytest
 import torch
 
+from simcvd.losses import contrastive
 from simcvd.losses.consistency import consistency
 from simcvd.losses.contrastive import boundary_contrast, info_nce, pairwise_distillation
 from simcvd.losses.segmentation import cross_entropy, dice, distance_regression, segmentation
@@ -44,6 +45,15 @@ def test_dice_of_a_worked_patch() -> None:
     assert loss.item() == pytest.approx(1 / 13, abs=1e-5)
 
 
+def test_dice_of_each_volume_is_the_mean_of_their_losses() -> None:
+    # The first volume as above, 1/13; the second all missed, 1: over both at once 1 - 3 / 6.25.
+    p = torch.tensor([[1.0, 0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]).view(2, 1, 4, 1, 1)
+    label = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 0]]).view(2, 4, 1, 1)
+    q = torch.cat([1 - p, p], 1)
+    assert dice(q, label, per_volume=True).item() == pytest.approx((1 / 13 + 1) / 2, abs=1e-5)
+    assert dice(q, label).item() == pytest.approx(1 - 3 / 6.25, abs=1e-5)
+
+
 def test_cross_entropy_of_even_odds_is_log_2() -> None:
     zeros = torch.zeros(1, 2, 2, 2, 2)
     assert cross_entropy(zeros, torch.ones(1, 2, 2, 2).long()).item() == pytest.approx(log(2))
@@ -77,10 +87,17 @@ def test_eq_3_adds_both_directions_and_averages_over_the_positives() -> None:
     torch.testing.assert_close(loss, expected)
 
 
-def test_eq_3_with_the_negatives_of_another_process() -> None:
+def test_eq_3_with_the_negatives_of_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
     h_t, h_s = torch.randn(6, 5), torch.randn(6, 5)
-    halves = [boundary_contrast(h_t[a : a + 3], h_s[a : a + 3], 0.5, h_t, h_s, a) for a in (0, 3)]
-    torch.testing.assert_close(sum(halves) / 2, boundary_contrast(h_t, h_s, 0.5))
+    whole, halves = boundary_contrast(h_t, h_s, 0.5), []
+    for a in (0, 3):  # two processes with half of the slices each
+
+        def gather(rows: torch.Tensor, a: int = a) -> tuple[torch.Tensor, int]:
+            return (h_t if torch.equal(rows, h_t[a : a + 3]) else h_s), a
+
+        monkeypatch.setattr(contrastive, "gather_rows", gather)
+        halves.append(boundary_contrast(h_t[a : a + 3], h_s[a : a + 3], 0.5))
+    torch.testing.assert_close(sum(halves) / 2, whole)
 
 
 def test_eq_2_of_equal_vectors_is_the_log_of_their_number() -> None:
@@ -105,10 +122,12 @@ def test_eq_4_against_the_sum_over_j_and_k() -> None:
 
 
 def test_eq_4_cannot_fall_below_its_floor() -> None:
-    # 245 voxels: one cosine of 1 and, at the very best, 244 of -1: log(1 + 244 e^-2) = 3.53.
+    # 245 voxels of a map after ReLU, whose cosines are no less than 0: one of 1 and, at the very
+    # best, 244 of 0: log(1 + 244 / e) = 4.51, where chance is log 245 = 5.50.
     one_hot = torch.eye(245).T.reshape(1, 245, 7, 7, 5)
     assert pairwise_distillation(one_hot, one_hot).item() == pytest.approx(log(1 + 244 / exp(1)))
-    assert log(1 + 244 * exp(-2)) == pytest.approx(3.53, abs=0.01)
+    assert log(1 + 244 / exp(1)) == pytest.approx(4.51, abs=0.005)
+    assert log(245) == pytest.approx(5.50, abs=0.005)
 
 
 def test_eq_5_is_the_mean_square_and_spares_the_teacher() -> None:

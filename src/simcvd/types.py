@@ -104,11 +104,13 @@ class Prediction:
     logits: ``[B, K, X, Y, Z]``.
     distance: ``[B, F, X, Y, Z]`` in [-1, 1], or None without a distance head.
     features: ``[B, E, X', Y', Z']``, the deepest encoder map.
+    dropped: the same after the dropout with which it enters the decoder, or None.
     """
 
     logits: Tensor
     distance: Tensor | None
     features: Tensor
+    dropped: Tensor | None = None
 
     @property
     def probabilities(self) -> Tensor:
@@ -121,7 +123,9 @@ class Prediction:
         return self._at(first), self._at(rest)
 
     def _at(self, patches: slice) -> Prediction:
-        distance = None if self.distance is None else self.distance[patches]
         return Prediction(
-            logits=self.logits[patches], distance=distance, features=self.features[patches]
+            logits=self.logits[patches],
+            distance=None if self.distance is None else self.distance[patches],
+            features=self.features[patches],
+            dropped=None if self.dropped is None else self.dropped[patches],
         )

@@ -39,5 +39,13 @@ def test_consistency_joins_both_heads_on_all_patches() -> None:
     assert patches.image.grad.flatten(1).any(1).all()
 
 
+def test_the_labels_are_learnt_by_dice_alone(method: DualTaskConsistency) -> None:
+    method.network = Fixed([log(3), 0.0])
+    patches = batch()
+    patches.label.fill_(1)
+    # 1/4 everywhere where all is foreground: 1 - 2 (1/4) / (1/16 + 1) = 9/17.
+    assert method(patches, START)["seg"].item() == pytest.approx(9 / 17, abs=1e-5)
+
+
 def test_weights_at_the_end(method: DualTaskConsistency) -> None:
     assert method.weights(END) == {"seg": 1.0, "sdm": 0.3, "con": 1.0}

@@ -21,35 +21,36 @@ class Brightness(nn.Module):
 
 
 def test_mix_of_two_patches() -> None:
-    x = torch.tensor([10.0, 20.0]).view(2, 1, 1, 1, 1)
+    x = torch.tensor([10.0, 20.0, 40.0, 80.0, 7.0]).view(5, 1, 1, 1, 1)
     share = torch.tensor([0.9, 0.25]).view(2, 1, 1, 1, 1)
-    # 0.9 * 10 + 0.1 * 20 = 11; 0.25 * 20 + 0.75 * 10 = 12.5
-    assert mix(x, share).flatten().tolist() == pytest.approx([11.0, 12.5])
+    # 0.9 * 10 + 0.1 * 20 = 11; 0.25 * 40 + 0.75 * 80 = 70; the fifth has no partner
+    assert mix(x, share).flatten().tolist() == pytest.approx([11.0, 70.0])
 
 
 def test_shares_follow_beta_and_the_seed() -> None:
     torch.manual_seed(0)
-    x = torch.zeros(20_000, 1, 1, 1, 1)
-    shares = draw_shares(x, 0.2)
+    shares = draw_shares(20_000, 0.2)
     assert shares.shape == (20_000, 1, 1, 1, 1)
     assert shares.isfinite().all()
     # Mean 1/2; variance 1 / (4 (2 a + 1)) = 0.178571; both errors are below 0.004 at 20,000.
     assert shares.mean().item() == pytest.approx(0.5, abs=0.012)
     assert shares.var().item() == pytest.approx(0.178571, abs=0.006)
     torch.manual_seed(0)
-    assert torch.equal(shares, draw_shares(x, 0.2))
+    assert torch.equal(shares, draw_shares(20_000, 0.2))
 
 
-def test_the_student_sees_the_mix_and_the_teacher_the_patches() -> None:
+def test_the_student_sees_one_mix_and_the_teacher_each_patch_alone() -> None:
     torch.manual_seed(0)
     method, patches = InterpolationConsistency(Config(), TASK, build), batch()
     method.network, method.teacher = Fixed([0.0, 0.0]), Fixed([0.0, 0.0])
     torch.manual_seed(1)
     method(patches, START)
     torch.manual_seed(1)
-    mixed = mix(patches.image[2:], draw_shares(patches.image[2:], 0.2))
+    share = draw_shares(1, 0.2).float()
+    mixed = share * patches.image[2] + (1 - share) * patches.image[3]
     assert torch.equal(method.network.seen[0], torch.cat([patches.image[:2], mixed]))
-    assert torch.equal(method.teacher.seen[0], patches.image[2:])
+    assert [len(x) for x in method.teacher.seen] == [1, 1]
+    assert torch.equal(torch.cat(method.teacher.seen), patches.image[2:])
 
 
 def test_a_student_linear_in_its_input_has_nothing_to_learn() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn import Conv3d
+from torch.nn import Conv3d, Dropout3d, LeakyReLU
 
-from simcvd.networks.critic import Critic, frozen_call
+from simcvd.networks.critic import Critic
+from simcvd.networks.frozen import evaluating, frozen_call, scale_gradient
 from simcvd.types import IntTriple
 
 
@@ -24,6 +25,34 @@ def test_thin_patches_are_halved_as_far_as_they_go(patch: IntTriple) -> None:
     # Ten voxels are halved three times: 10, 5, 2, 1; the fourth layer leaves the axis alone.
     layers = [m for m in Critic(2, (10, 16, 16)).modules() if isinstance(m, Conv3d)]
     assert [layer.stride[0] for layer in layers] == [2, 2, 2, 1]
+
+
+def test_dropout_after_all_convolutions_but_the_last() -> None:
+    kinds = [type(layer) for layer in Critic(2, (16, 16, 16)).layers]
+    assert kinds.count(Dropout3d) == 3
+    assert kinds[-1] is LeakyReLU
+
+
+def test_evaluating_ends_with_the_mode_of_before() -> None:
+    critic = Critic(2, (8, 8, 8), widths=(4, 4))
+    with evaluating(critic):
+        assert not any(module.training for module in critic.modules())
+    assert all(module.training for module in critic.modules())
+    with pytest.raises(RuntimeError), evaluating(critic):
+        critic(torch.rand(1, 5, 8, 8, 8), torch.rand(1, 1, 8, 8, 8))  # too many channels
+    assert all(module.training for module in critic.modules())
+    with evaluating(critic.eval()):
+        pass
+    assert not critic.training
+
+
+def test_a_scaled_gradient_leaves_the_value() -> None:
+    x = torch.tensor([2.0, 3.0], requires_grad=True)
+    y = scale_gradient(x, 0.25)
+    assert y.tolist() == [2.0, 3.0]
+    y.square().sum().backward()  # 2 x, a quarter of it
+    assert x.grad is not None
+    assert x.grad.tolist() == [1.0, 1.5]
 
 
 def test_a_frozen_call_gives_the_inputs_the_same_gradient_and_the_parameters_none() -> None:

@@ -51,6 +51,37 @@ def test_dropout_only_while_training() -> None:
     assert torch.equal(network(x).logits, network(x).logits)
 
 
+def test_what_the_decoder_reads_is_the_deepest_map_with_channels_dropped() -> None:
+    torch.manual_seed(0)
+    network = VNet(1, 2, widths=(4, 4, 16), blocks=(1, 1, 1), strides=((2, 2, 2),) * 2)
+    x = torch.randn(2, 1, 8, 8, 8)
+    p = network(x)
+    kept = p.dropped.flatten(2).any(2)
+    assert 0 < kept.sum() < kept.numel()
+    # p = 0.5: what is kept is doubled.
+    torch.testing.assert_close(p.dropped, 2 * p.features * kept[..., None, None, None])
+    known, unknown = p.split(1)
+    assert torch.equal(torch.cat([known.dropped, unknown.dropped]), p.dropped)
+    p = network.eval()(x)
+    assert torch.equal(p.dropped, p.features)
+
+
+def test_rows_apart_train_the_head_or_the_maps() -> None:
+    torch.manual_seed(0)
+    head, maps = ProjectionHead(pool=4, hidden=8, out=3), torch.randn(2, 6, 6, 2)
+    maps.requires_grad_()
+    rows, pulled = head.apart(maps)
+    assert torch.equal(rows, pulled)  # one dropout mask
+    rows.sum().backward()
+    assert maps.grad is None
+    assert all(p.grad is not None and p.grad.any() for p in head.mlp[-1].parameters())
+    head.zero_grad()
+    pulled.sum().backward()
+    assert maps.grad is not None
+    assert maps.grad.any()
+    assert all(p.grad is None for p in head.parameters())
+
+
 def test_projection_head_takes_slices_across_z() -> None:
     head = ProjectionHead(pool=8, hidden=16, out=4).eval()
     volume = torch.randn(2, 10, 12, 5)

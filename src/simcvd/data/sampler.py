@@ -5,11 +5,10 @@ Resuming therefore needs nothing but the step, and any batch of any run can be d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -27,10 +26,9 @@ from simcvd.transforms.spatial import (
     apply_geometry,
     draw_geometry,
 )
-from simcvd.types import Batch, IntTriple
+from simcvd.types import UNKNOWN, Batch, IntTriple
 
 Kind = Literal["image", "label", "distance", "target"]
-UNKNOWN = -1  # a voxel without a trusted pseudo-label
 REMEMBERED = 20_000  # voxels of a class in a scan, to centre patches on
 SHARE = 0.5  # of a GPU's free memory; the rest is for the step
 _LABELED, _UNLABELED, _GEOMETRY = range(3)  # independent random streams of one seed
@@ -92,8 +90,7 @@ class Patches:
 
     On a GPU the scans stay on the device if they take at most `SHARE` of what is free there; else,
     and on a CPU, they are read through the memory map. The label and distance files of an
-    unlabelled case are never opened. targets: a folder of pseudo-labels of the unlabelled scans
-    (:mod:`simcvd.inference.pseudo_labels`), or None.
+    unlabelled case are never opened.
     """
 
     def __init__(
@@ -102,30 +99,29 @@ class Patches:
         streams: TwoStreams,
         views: Views,
         device: torch.device,
-        targets: Path | None = None,
     ) -> None:
         self.streams, self.views, self.device = streams, views, device
         self._task, self._spacing = cache.task_info, cache.manifest.spacing
         used = dict.fromkeys([*streams.labeled, *(streams.unlabeled if streams.batch[1] else ())])
         cases = {name: cache.case(name) for name in used}
-        self._targets = targets is not None
         maps: dict[Kind, dict[str, np.ndarray]] = {
             "image": {name: case.image for name, case in cases.items()},
             "label": {name: cases[name].label for name in streams.labeled},
             "distance": {},
-            "target": {},
         }
         if views.distance:
             maps["distance"] = {name: cases[name].distance for name in streams.labeled}
-        if targets is not None:
-            maps["target"] = {n: np.load(targets / f"{n}.npy", "r") for n in streams.unlabeled}
-        home = home_of(chain.from_iterable(arrays.values() for arrays in maps.values()), device)
+        self._home = home_of(chain.from_iterable(a.values() for a in maps.values()), device)
         self._maps = {
-            kind: {name: _hold(array, home) for name, array in arrays.items()}
+            kind: {name: _hold(array, self._home) for name, array in arrays.items()}
             for kind, arrays in maps.items()
         }
         inside = maps["label"] if views.foreground else {}
         self._inside = {name: foreground_voxels(label) for name, label in inside.items()}
+
+    def open_targets(self, labels: Mapping[str, np.ndarray]) -> None:
+        """Give batches pseudo-labels: of each unlabelled scan ``[X, Y, Z]``, `UNKNOWN` for none."""
+        self._maps["target"] = {name: _hold(array, self._home) for name, array in labels.items()}
 
     def batch(self, step: int) -> Batch:
         """The batch of this step, drawn anew and yet always the same.
@@ -141,7 +137,7 @@ class Patches:
         image = self._empty(len(names), task.channels)
         label = self._empty(count, 1)
         distance = self._empty(count, task.classes - 1 if views.distance else 0)
-        target = self._empty(len(names) - count, 1) if self._targets else None
+        target = self._empty(len(names) - count, 1) if "target" in self._maps else None
         for i, (name, geometry) in enumerate(zip(names, drawn, strict=True)):
             self._cut(image[i], "image", name, geometry, 0)
             if i < count:

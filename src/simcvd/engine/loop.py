@@ -6,7 +6,7 @@ import dataclasses
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,6 +28,8 @@ from simcvd.engine.run import Run, model_spec, network_arguments, open_folder, r
 from simcvd.engine.settings import NetworkConfig, TrainConfig
 from simcvd.engine.start import Start, load_start, read_start
 from simcvd.inference.model import DESCRIPTION, save_model
+from simcvd.inference.predict import Compute
+from simcvd.inference.pseudo_labels import Labelling, label_unlabelled, pseudo_label
 from simcvd.machine import keep_freed_memory
 from simcvd.methods.base import Average, Method, default_config, find, frozen_copy
 from simcvd.networks.autocast import Precision, autocast, autocast_dtype
@@ -36,7 +38,8 @@ from simcvd.types import Batch, Progress, SimcvdError
 from simcvd.wording import few
 
 LOG_EVERY = 10
-BASE, CONTROL = "base", "supervised"
+CONTROL = "supervised"
+BASE, PSEUDO_LABELS = "base", "pseudo_labels"  # folders inside a run's
 # Between checkpoints; tests shorten it.
 CHECKPOINT_SECONDS = float(os.environ.get("SIMCVD_CHECKPOINT_SECONDS", "60"))
 
@@ -56,10 +59,13 @@ def train(
     network: NetworkConfig | Factory | None = None,
     recipe: Recipe = PAPER,
     init: Path | None = None,
+    teachers: Sequence[Path] = (),
 ) -> Path:
     """Train in ``out``, or go on there from the last checkpoint; returns the run's folder.
 
-    With ``train.base`` and no ``init`` the supervised base is trained first, in ``out/base``.
+    With ``train.base`` and no ``init`` the supervised base is trained first, in ``out/base``. A
+    method that learns from pseudo-labels starts from fresh weights; ``init``, or its base, and the
+    ``teachers`` label the unlabelled scans for it, in ``out/pseudo_labels``.
 
     Args:
         cache: a folder that ``simcvd prepare`` wrote.
@@ -70,6 +76,7 @@ def train(
         network: sizes of the V-Net, or a function or class that makes another network.
         recipe: where the settings begin.
         init: a finished run, or an exported model, whose weights it starts from.
+        teachers: more of them, for a method with ``pseudo_labels``.
 
     Raises:
         SimcvdError: settings that do not fit the data or the folder; a term that is not finite.
@@ -96,14 +103,19 @@ def train(
     fabric = launch()
     # First, because it may refuse: a folder of refused settings would refuse the corrected ones.
     trainer = Trainer(fabric, run, data, out)
-    fresh = trainer.start_from(start) if start else ""
+    taught = trainer.method.pseudo_labels
+    fresh = trainer.start_from(start) if start and not taught else ""
     if fabric.is_global_zero:
         open_folder(out, run, data)
         _say_padded(trainer.patches)
         print(fresh, end="\n" if fresh else "", flush=True)
     fabric.barrier()
     if run.train.base and not start:
-        trainer.start_from(_base(fabric, run, data, out))
+        start = _base(fabric, run, data, out)
+        if not taught:
+            trainer.start_from(start)
+    if taught:
+        trainer.learn_from([*([start.path] if start else []), *teachers], data)
     _finish(trainer, data)
     return out
 
@@ -170,12 +182,34 @@ class Trainer:
             average.load_state_dict(source.state_dict())
         return fresh
 
+    def learn_from(self, teachers: Sequence[Path], cache: Cache) -> None:
+        """Have finished runs label the unlabelled scans, unless they have, for `Batch.target`."""
+        if not teachers:
+            raise SimcvdError(
+                f"{self.run.method} learns from pseudo-labels and no trained model is there to "
+                "make them; give one with --init, or set train.base"
+            )
+        folder = self.out / PSEUDO_LABELS
+        if self.fabric.is_global_zero:
+            label_unlabelled(
+                *(teachers, cache, self.run.unlabeled, folder),
+                how=Labelling(
+                    threshold=self.run.config.threshold,
+                    flip="".join("xyz"[axis] for axis in sorted(self.run.augment.mirror)),
+                ),
+                compute=Compute(device=self.fabric.device),
+                network=network_of(self.run),
+            )
+        self.fabric.barrier()
+        found = {name: pseudo_label(folder, name) for name in self.run.unlabeled}
+        self.patches.open_targets(found)
+
     def fit(self) -> None:
         """Train from where the run stands to its end."""
         total = self.run.train.iterations
         if self.step >= total:
             return
-        stop = _StopRequest()
+        stop, told = _StopRequest(), set[str]()
         log = RunLog(self.out, self.step) if self.fabric.is_global_zero else None
         progress = ProgressLine(self.step, total, enabled=self.fabric.is_global_zero)
         saved = started = time.monotonic()
@@ -189,6 +223,10 @@ class Trainer:
                     scalars = {name: float(value) for name, value in row.items()}
                     log.write({"step": self.step, "seconds": round(self.seconds, 3), **scalars})
                     progress.show(self.step, scalars)
+                    for note in self.method.notes():
+                        if note not in told:
+                            told.add(note)
+                            print(f"\nwarning: step {self.step}: {note}", flush=True)
                 if stop.asked(self.fabric):
                     break
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:

@@ -51,7 +51,8 @@ class Run:
     def record(self) -> dict[str, Any]:
         """As JSON: what must be the same for a run to be resumed."""
         record: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=name_of))
-        return {"format": FORMAT, "simcvd": __version__, **record}
+        revision = find(self.method).revision
+        return {"format": FORMAT, "simcvd": __version__, "revision": revision, **record}
 
 
 def completed(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def completed(record: Mapping[str, Any]) -> dict[str, Any]:
     }
     for group, defaults in younger.items():
         plain[group] = {**defaults, **plain.get(group, {})}
-    return {"recipe": PAPER.name, "init": "", **plain}
+    return {"recipe": PAPER.name, "init": "", "revision": 1, **plain}
 
 
 def _before(method: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from simcvd.data.cache import write_json
 from simcvd.engine.run import read_config
-from simcvd.inference.model import WEIGHTS, Model, load_model, model_files, save_model
+from simcvd.inference.model import Model, load_model, save_model, weights_digest
 from simcvd.networks.build import Factory
 from simcvd.types import SimcvdError
 
@@ -39,12 +38,7 @@ def read_start(path: Path, network: Factory | None = None) -> Start:
     as `load_model` does.
     """
     model = load_model(path, network=network)
-    return Start(model=model, digest=digest_of(path), path=path)
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a finished run's or exported model's weights."""
-    return hashlib.sha256(model_files(path)[WEIGHTS]).hexdigest()
+    return Start(model=model, digest=weights_digest(path), path=path)
 
 
 def load_start(networks: Iterable[nn.Module], start: Start, arguments: Mapping[str, Any]) -> str:

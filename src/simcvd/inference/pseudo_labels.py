@@ -26,8 +26,8 @@ from simcvd.inference.average import Averaged, flip_axes, load_members
 from simcvd.inference.model import ModelSpec, weights_digest
 from simcvd.inference.predict import Compute
 from simcvd.inference.sliding_window import Windows, finished_blocks
-from simcvd.ranges import Settings, Share
 from simcvd.networks.build import Factory
+from simcvd.ranges import Settings, Share
 from simcvd.types import UNKNOWN, IntTriple, SimcvdError
 
 FORMAT = 1

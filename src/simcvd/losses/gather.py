@@ -11,10 +11,16 @@ def gather_rows(rows: Tensor) -> tuple[Tensor, int]:
 
     Every process must bring the same N. Gradients flow back to the process a row came from.
     """
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if processes() == 1:
         return rows, 0
     first = distributed.get_rank() * len(rows)
     return torch.cat(_Gather.apply(rows)), first  # type: ignore[no-untyped-call]
+
+
+def processes() -> int:
+    """How many processes train together."""
+    together = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if together else 1
 
 
 class _Gather(torch.autograd.Function):

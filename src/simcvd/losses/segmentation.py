@@ -17,12 +17,18 @@ def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
 
 
 @float32
-def dice(probabilities: Tensor, label: Tensor, smooth: float = 1e-5) -> Tensor:
+def dice(
+    probabilities: Tensor, label: Tensor, smooth: float = 1e-5, *, per_volume: bool = False
+) -> Tensor:
     """Soft Dice loss, 1 - 2 |p y| / (|p|^2 + |y|^2), mean over the foreground classes.
 
     Sums run over the whole batch, with squares in the denominator (Milletari et al. 2016, as
-    in Yu et al. 2019). ``probabilities`` ``[L, K, X, Y, Z]``, ``label`` ``[L, X, Y, Z]``.
+    in Yu et al. 2019); with ``per_volume`` over each volume, and the mean is of these losses too.
+    ``probabilities`` ``[L, K, X, Y, Z]``, ``label`` ``[L, X, Y, Z]``.
     """
+    if per_volume:
+        volumes = zip(probabilities.split(1), label.split(1), strict=True)
+        return torch.stack([dice(p, y, smooth) for p, y in volumes]).mean()
     losses = []
     for k in range(1, probabilities.shape[1]):
         p, y = probabilities[:, k], (label == k).to(probabilities.dtype)
@@ -32,13 +38,19 @@ def dice(probabilities: Tensor, label: Tensor, smooth: float = 1e-5) -> Tensor:
 
 
 @float32
-def segmentation(logits: Tensor, label: Tensor, cross_entropy_weight: float = 0.5) -> Tensor:
+def segmentation(
+    logits: Tensor,
+    label: Tensor,
+    cross_entropy_weight: float = 0.5,
+    *,
+    per_volume: bool = False,
+) -> Tensor:
     """Eq. (1), L_seg: half cross-entropy, half Dice by default.
 
-    ``logits`` ``[L, K, X, Y, Z]``, ``label`` ``[L, X, Y, Z]`` int64. The paper names L_seg
-    without a formula; this is the one of the work it cites (Yu et al. 2019).
+    ``logits`` ``[L, K, X, Y, Z]``, ``label`` ``[L, X, Y, Z]`` int64; ``per_volume``: see `dice`.
+    The paper names L_seg without a formula; this is the one of the work it cites (Yu et al. 2019).
     """
-    dice_loss = dice(logits.softmax(1), label)
+    dice_loss = dice(logits.softmax(1), label, per_volume=per_volume)
     return (
         cross_entropy_weight * cross_entropy(logits, label) + (1 - cross_entropy_weight) * dice_loss
     )

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from simcvd.losses.segmentation import partial_segmentation
 from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
-from simcvd.ranges import Settings, Share, Weight
 from simcvd.methods.trust import Trust, views
+from simcvd.ranges import Settings, Share, Weight
 from simcvd.transforms.mixing import draw_box, paste
 from simcvd.types import UNKNOWN, Batch, Progress, Task
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from simcvd.losses.segmentation import cross_entropy, segmentation
 from simcvd.methods.base import Method, NetworkFactory
@@ -22,13 +23,19 @@ class Config(Settings):
 
 
 class CrossPseudoSupervision(Method):
-    """Two networks of different initial weights teach each other; the first is tested."""
+    """Two networks that begin apart teach each other; the first is tested.
+
+    One starts from He's (Kaiming) normal weights, the other from Glorot's (Xavier).
+    """
+
+    revision = 2  # as published; 1 was ours
 
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
         super().__init__()
         self.config = config
-        self.network = build()
-        self.second = build()
+        self.network, self.second = build(), build()
+        _start(self.network, nn.init.kaiming_normal_)
+        _start(self.second, nn.init.xavier_normal_)
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """seg, seg_second: L_seg of each network. cross: each against the other's hard labels."""
@@ -47,3 +54,10 @@ class CrossPseudoSupervision(Method):
         """Both networks learn the labels fully; the cross supervision follows the ramp."""
         ramp = gaussian_ramp(progress.fraction)
         return {"seg": 1.0, "seg_second": 1.0, "cross": self.config.weight * ramp}
+
+
+def _start(network: nn.Module, fill: Callable[[Tensor], Tensor]) -> None:
+    """Fresh weights for the convolutions; those of up-sampling and all offsets stay torch's."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d):
+            fill(module.weight)

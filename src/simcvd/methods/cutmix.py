@@ -9,8 +9,8 @@ from torch import Tensor
 
 from simcvd.losses.segmentation import partial_segmentation, segmentation
 from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
-from simcvd.ranges import Positive, Settings, Share, Weight
 from simcvd.methods.trust import Rule, Trust, views
+from simcvd.ranges import Positive, Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
 from simcvd.transforms.mixing import draw_box, exchange
 from simcvd.types import Batch, Progress, Task

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from simcvd.losses.adversarial import discrimination, fooling
 from simcvd.losses.segmentation import segmentation
 from simcvd.methods.base import Method, NetworkFactory, trainable
-from simcvd.networks.critic import Critic, frozen_call
+from simcvd.networks.critic import Critic
+from simcvd.networks.frozen import evaluating, frozen_call
 from simcvd.ranges import Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
 from simcvd.types import Batch, Progress, Task
@@ -26,6 +28,8 @@ class Config(Settings):
 class DeepAdversarialNetwork(Method):
     """A critic tells labelled from unlabelled by the probability map; the network fools it."""
 
+    revision = 2  # as published; 1 was ours
+
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
         super().__init__()
         self.config = config
@@ -33,17 +37,20 @@ class DeepAdversarialNetwork(Method):
         self.critic = Critic(task.classes + task.channels, task.patch)
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """seg: L_seg. fool: unlabelled maps pass for labelled. critic: what the critic learns."""
-        labeled, image = batch.labeled, batch.image
-        prediction = self.network(image)
-        maps = prediction.probabilities
+        """seg: L_seg. fool: unlabelled maps pass for labelled, the critic in evaluation mode."""
+        known, unknown = self.network(batch.image).split(batch.labeled)
+        with evaluating(self.critic):
+            verdict = frozen_call(self.critic, unknown.probabilities, batch.image[batch.labeled :])
         return {
-            "seg": segmentation(
-                prediction.logits[:labeled], batch.label, self.config.cross_entropy
-            ),
-            "fool": fooling(frozen_call(self.critic, maps[labeled:], image[labeled:])),
-            "critic": discrimination(self.critic(maps.detach(), image), labeled),
+            "seg": segmentation(known.logits, batch.label, self.config.cross_entropy),
+            "fool": fooling(verdict),
         }
+
+    def later(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """critic: the truth, from the maps that the network makes after its step."""
+        with torch.no_grad(), evaluating(self.network):
+            maps = self.network(batch.image).probabilities
+        return {"critic": discrimination(self.critic(maps, batch.image), batch.labeled)}
 
     def weights(self, progress: Progress) -> dict[str, float]:
         """The fooling term follows the Gaussian ramp; the critic learns fully throughout."""

@@ -16,12 +16,13 @@ from simcvd.types import Batch, Progress, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Settings):
-    """cross_entropy: share in L_seg. distance: weight of the distance maps on labelled patches.
+    """cross_entropy: share in L_seg; by default that is Dice alone.
 
+    distance: weight of the distance maps on labelled patches.
     weight: of the consistency, ramped. steepness: of the step from distance to probability.
     """
 
-    cross_entropy: Share = 0.5
+    cross_entropy: Share = 0.0
     distance: Weight = 0.3
     weight: Weight = 1.0
     steepness: Positive = 1500.0

@@ -32,6 +32,7 @@ class Config(Settings):
 class InterpolationConsistency(Method):
     """The student's answer to a mix of two patches is the mix of the teacher's two answers."""
 
+    revision = 2  # as published; 1 was ours
     least_unlabeled = 2  # one would be mixed with itself
 
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
@@ -41,13 +42,15 @@ class InterpolationConsistency(Method):
         self.teacher = frozen_copy(self.network)
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """seg: L_seg on the labelled half. con: squared error on the mixes."""
+        """seg: L_seg on the labelled half. con: squared error on the mixes, one a pair."""
         labeled, unlabeled = batch.image[: batch.labeled], batch.image[batch.labeled :]
-        share = draw_shares(unlabeled, self.config.concentration)
-        both = self.network(torch.cat([labeled, mix(unlabeled, share)]))
-        known, student = both.split(batch.labeled)
-        with torch.no_grad():
-            target = mix(self.teacher(unlabeled).probabilities, share)
+        share = draw_shares(len(unlabeled) // 2, self.config.concentration).to(unlabeled)
+        known, student = self.network(torch.cat([labeled, mix(unlabeled, share)])).split(
+            batch.labeled
+        )
+        with torch.no_grad():  # each patch alone, by the statistics of its own
+            alone = [self.teacher(patch).probabilities for patch in unlabeled.split(1)]
+            target = mix(torch.cat(alone), share)
         return {
             "seg": segmentation(known.logits, batch.label, self.config.cross_entropy),
             "con": consistency(student.probabilities, target),
@@ -62,15 +65,19 @@ class InterpolationConsistency(Method):
         return [Average(self.teacher, self.network, self.config.ema)]
 
 
-def draw_shares(x: Tensor, concentration: float) -> Tensor:
-    """One lambda ~ Beta(a, a) a patch, ``[U, 1, 1, 1, 1]``.
+def draw_shares(count: int, concentration: float) -> Tensor:
+    """One lambda ~ Beta(a, a) a mix, ``[count, 1, 1, 1, 1]``.
 
     Drawn on the CPU in float64: at a = 0.2 float32 draws round to 0 or 1 and can become NaN.
     """
     a = torch.tensor(concentration, dtype=torch.float64)
-    return Beta(a, a).sample((len(x), 1, 1, 1, 1)).to(x)
+    return Beta(a, a).sample((count, 1, 1, 1, 1))
 
 
 def mix(x: Tensor, share: Tensor) -> Tensor:
-    """Each patch of ``x`` ``[U, ...]``, by its share, with the one before; the first, the last."""
-    return share * x + (1 - share) * x.roll(1, 0)
+    """Pairs of ``x`` ``[U, ...]``, the first with the second and so on: ``[U // 2, ...]``.
+
+    ``share`` is of the first of a pair. The last of an odd number is left out.
+    """
+    pairs = x[: 2 * len(share)].unflatten(0, (-1, 2))
+    return share * pairs[:, 0] + (1 - share) * pairs[:, 1]

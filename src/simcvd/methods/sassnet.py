@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from simcvd.losses.adversarial import discrimination, fooling
 from simcvd.losses.segmentation import distance_regression, segmentation
 from simcvd.methods.base import Method, NetworkFactory, trainable
-from simcvd.networks.critic import Critic, frozen_call
+from simcvd.networks.critic import Critic
+from simcvd.networks.frozen import evaluating, frozen_call
 from simcvd.ranges import Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
 from simcvd.types import Batch, Progress, Task
@@ -17,18 +19,21 @@ from simcvd.types import Batch, Progress, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Settings):
-    """cross_entropy: share in L_seg. distance: weight of the distance maps on labelled patches.
+    """cross_entropy: share in L_seg; by default that is Dice alone.
 
+    distance: weight of the distance maps on labelled patches.
     weight: of the fooling term, ramped; 0.015 is for 8 labelled scans, 0.01 for 16.
     """
 
-    cross_entropy: Share = 0.5
+    cross_entropy: Share = 0.0
     distance: Weight = 0.3
     weight: Weight = 0.015
 
 
 class SASSNet(Method):
     """A critic tells labelled from unlabelled by the signed distance map; the network fools it."""
+
+    revision = 2  # as published; 1 was ours
 
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
         super().__init__()
@@ -37,16 +42,21 @@ class SASSNet(Method):
         self.critic = Critic(task.classes - 1 + task.channels, task.patch)
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """seg: L_seg. sdm: squared error of the maps. fool, critic: the adversarial terms."""
-        labeled, image = batch.labeled, batch.image
-        prediction = self.network(image)
-        logits, maps = prediction.logits, prediction.distance.float()
+        """seg: L_seg. sdm: squared error of the maps. fool: unlabelled maps pass for labelled."""
+        known, unknown = self.network(batch.image).split(batch.labeled)
+        with evaluating(self.critic):
+            verdict = frozen_call(self.critic, unknown.distance, batch.image[batch.labeled :])
         return {
-            "seg": segmentation(logits[:labeled], batch.label, self.config.cross_entropy),
-            "sdm": distance_regression(maps[:labeled], batch.distance),
-            "fool": fooling(frozen_call(self.critic, maps[labeled:], image[labeled:])),
-            "critic": discrimination(self.critic(maps.detach(), image), labeled),
+            "seg": segmentation(known.logits, batch.label, self.config.cross_entropy),
+            "sdm": distance_regression(known.distance, batch.distance),
+            "fool": fooling(verdict),
         }
+
+    def later(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """critic: the truth, from the maps that the network makes after its step."""
+        with torch.no_grad(), evaluating(self.network):
+            maps = self.network(batch.image).distance
+        return {"critic": discrimination(self.critic(maps, batch.image), batch.labeled)}
 
     def weights(self, progress: Progress) -> dict[str, float]:
         """The fooling term follows the Gaussian ramp; the critic learns fully throughout."""

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from simcvd.losses.segmentation import partial_segmentation, segmentation
 from simcvd.methods.base import Method, NetworkFactory
-from simcvd.ranges import Settings, Share, Weight
 from simcvd.methods.trust import Trust, views
+from simcvd.ranges import Settings, Share, Weight
 from simcvd.types import Batch, Progress, SimcvdError, Task
 
 

@@ -9,16 +9,21 @@ import torch
 from torch import Tensor
 
 from simcvd.losses.consistency import consistency
-from simcvd.losses.contrastive import boundary_contrast, pairwise_distillation
-from simcvd.losses.gather import gather_rows
+from simcvd.losses.contrastive import (
+    Vectors,
+    boundary_contrast,
+    contrast_levels,
+    pairwise_distillation,
+)
 from simcvd.losses.segmentation import distance_regression, segmentation
 from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
+from simcvd.networks.frozen import scale_gradient
 from simcvd.networks.projection import Pooling, ProjectionHead
-from simcvd.ranges import BelowOne, Count, Positive, Settings, Share, Weight
+from simcvd.ranges import BelowOne, Count, Natural, Positive, Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
 from simcvd.transforms.intensity import draw_noise
 from simcvd.transforms.painting import View, change_view
-from simcvd.types import Batch, Prediction, Progress, Task
+from simcvd.types import Batch, Prediction, Progress, SimcvdError, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,21 +31,33 @@ class Config(Settings):
     """The paper's values (Section IV-B); docs/methods/simcvd.md lists what it leaves open.
 
     alpha, lambda_, beta, gamma: weights of Eqs. (1) and (6); 0 leaves the term out.
-    tau: temperature of Eq. (2). dropout, pool, pooling, hidden, out: the projection head.
+    dice: of the "batch" as one volume, or the mean over every "volume".
+    tau, vectors: temperature of Eq. (2), and how its dot products are kept finite.
+    negatives: slices of the "unlabeled" patches or of the whole "batch". drawn: how many of
+        them for each slice, B - 1; 0 takes all.
+    push: what of the contrast reaches the maps, "all" or the pull of the "positive" pair alone.
+    dropout, pool, pooling, hidden, out: the projection head, which learns from all of it.
     boundary: the map added to the input, "distance", or "probability" for "w/o SDM".
-    consistency: what Eq. (5) compares, "both" maps or "probabilities".
-    ramp: "all" ramps lambda, beta and gamma, "gamma" only gamma.
+    pattern: V of Eq. (4), the encoder's last map "plain", or "dropped" as the decoder reads it.
+    consistency: Eq. (5) on "both" maps added, their "mean", or the "probabilities" alone.
+    ramp: "all" ramps lambda, beta and gamma, "gamma" only gamma; in "falling" lambda falls as
+        the other two rise.
     head_pace: "full" trains the head at full weight while its gradient reaches the student
         at the ramped weight; "ramped" ramps both.
     views: a change of the unlabelled inputs beside noise (Table V), drawn for each network.
     """
 
     cross_entropy: Share = 0.5
+    dice: Literal["batch", "volume"] = "batch"
     alpha: Weight = 0.1
     lambda_: Weight = 0.5
     beta: Weight = 0.1
     gamma: Weight = 0.1
     tau: Positive = 0.5
+    vectors: Vectors = "unit"
+    negatives: Literal["unlabeled", "batch"] = "unlabeled"
+    drawn: Natural = 0
+    push: Literal["all", "positive"] = "all"
     ema: Share = 0.999
     dropout: BelowOne = 0.1
     pool: Count = 128
@@ -48,8 +65,9 @@ class Config(Settings):
     hidden: Count = 512
     out: Count = 128
     boundary: Literal["distance", "probability"] = "distance"
-    consistency: Literal["both", "probabilities"] = "both"
-    ramp: Literal["all", "gamma"] = "all"
+    pattern: Literal["plain", "dropped"] = "plain"
+    consistency: Literal["both", "mean", "probabilities"] = "both"
+    ramp: Literal["all", "gamma", "falling"] = "all"
     head_pace: Literal["ramped", "full"] = "ramped"
     views: View = "none"
 
@@ -70,22 +88,29 @@ class SimCVD(Method):
         )
         self.teacher = frozen_copy(self.network)
         self.teacher_head = frozen_copy(self.head)
+        self.levels: dict[str, float] = {}
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """The terms of Eqs. (1) to (5); those with no weight are not computed."""
         config, labeled, unlabeled = self.config, batch.labeled, batch.image[batch.labeled :]
+        first = 0 if config.negatives == "batch" else labeled  # of those that the teacher sees
         both = self.network(torch.cat([batch.image[:labeled], self._view(unlabeled)]))
         known, student = both.split(labeled)
         with torch.no_grad():
-            teacher = self.teacher(self._view(unlabeled))
+            taught = self.teacher(torch.cat([batch.image[first:labeled], self._view(unlabeled)]))
+        teacher = taught.split(labeled - first)[1]
 
-        terms = {"seg": segmentation(known.logits, batch.label, config.cross_entropy)}
+        per_volume = config.dice == "volume"
+        share = config.cross_entropy
+        terms = {"seg": segmentation(known.logits, batch.label, share, per_volume=per_volume)}
         if config.alpha and known.distance is not None:
             terms["sdm"] = distance_regression(known.distance, batch.distance)
         if config.lambda_:
-            terms["contrast"] = self._contrast(unlabeled, student, teacher, progress)
+            pace = self._ramp(progress) if config.head_pace == "full" else 1.0
+            image, compared = batch.image[first:], both.split(first)[1]
+            terms["contrast"] = self._contrast(image, compared, taught, labeled - first, pace)
         if config.beta:
-            terms["pd"] = pairwise_distillation(student.features, teacher.features)
+            terms["pd"] = pairwise_distillation(self._pattern(student), self._pattern(teacher))
         if config.gamma:
             terms["con"] = self._consistency(student, teacher)
         return terms
@@ -93,15 +118,19 @@ class SimCVD(Method):
     def weights(self, progress: Progress) -> dict[str, float]:
         """Eq. (6); the unsupervised weights follow the Gaussian ramp Psi."""
         config, psi = self.config, gaussian_ramp(progress.fraction)
-        ramp = self._ramp(progress)
+        ramped = config.head_pace == "ramped"
         weights = {
             "seg": 1.0,
             "sdm": config.alpha if config.boundary == "distance" else 0.0,
-            "contrast": config.lambda_ * (ramp if config.head_pace == "ramped" else 1.0),
-            "pd": config.beta * ramp,
+            "contrast": config.lambda_ * (self._ramp(progress) if ramped else 1.0),
+            "pd": config.beta * (1.0 if config.ramp == "gamma" else psi),
             "con": config.gamma * psi,
         }
         return {name: weight for name, weight in weights.items() if weight}
+
+    def logged(self) -> dict[str, float | Tensor]:
+        """What the contrast of the last step is at chance, and its floor for unit vectors."""
+        return dict(self.levels)
 
     def averages(self) -> list[Average]:
         """Teacher and teacher's head follow the student's."""
@@ -109,27 +138,40 @@ class SimCVD(Method):
         return [Average(average, source, self.config.ema) for average, source in pairs]
 
     def _ramp(self, progress: Progress) -> float:
-        """Psi for lambda and beta, where these are ramped."""
-        return gaussian_ramp(progress.fraction) if self.config.ramp == "all" else 1.0
+        """What lambda is multiplied by."""
+        if self.config.ramp == "gamma":
+            return 1.0
+        falling = self.config.ramp == "falling"
+        return gaussian_ramp(1.0 - progress.fraction if falling else progress.fraction)
 
     def _view(self, x: Tensor) -> Tensor:
         return change_view(x, self.config.views) + draw_noise(x)
 
     def _contrast(
-        self, x: Tensor, student: Prediction, teacher: Prediction, progress: Progress
+        self, x: Tensor, student: Prediction, teacher: Prediction, labeled: int, pace: float
     ) -> Tensor:
-        """Eq. (3), mean over the foreground classes; the head reads its 8M weights once for all."""
-        x = x.mean(1)
-        pace = self._ramp(progress) if self.config.head_pace == "full" else 1.0
-        maps_s = [x + _scale_gradient(q.float(), pace) for q in self._boundary(student)]
+        """Eq. (3), mean over the foreground classes; the head reads its 8M weights once for all.
+
+        The first ``labeled`` patches are negatives only. The gradient reaches the maps times
+        ``pace``.
+        """
+        config, x, skip = self.config, x.mean(1), labeled * x.shape[-1]
+        maps_s = [x + scale_gradient(q.float(), pace) for q in self._boundary(student)]
         maps_t = [x + q.float() for q in self._boundary(teacher)]
-        rows_s = self.head(torch.cat(maps_s)).chunk(len(maps_s))
+        boundary_s, boundary_t = torch.cat(maps_s), torch.cat(maps_t)
+        one_pull = config.push == "positive"
+        h_s, pulled = self.head.apart(boundary_s) if one_pull else (self.head(boundary_s), None)
         with torch.no_grad():
-            rows_t = self.teacher_head(torch.cat(maps_t)).chunk(len(maps_t))
-        losses = []
-        for h_s, h_t in zip(rows_s, rows_t, strict=True):
-            (all_s, first), (all_t, _) = gather_rows(h_s), gather_rows(h_t)
-            losses.append(boundary_contrast(h_t, h_s, self.config.tau, all_t, all_s, first))
+            h_t = self.teacher_head(boundary_t)
+        tau, vectors, drawn, classes = config.tau, config.vectors, config.drawn, len(maps_s)
+        self.levels = contrast_levels(
+            len(h_t) // classes, tau, labeled=skip, vectors=vectors, drawn=drawn
+        )
+        pulls = (None,) * classes if pulled is None else pulled.chunk(classes)
+        losses = [
+            boundary_contrast(t, s, tau, labeled=skip, vectors=vectors, drawn=drawn, pulled=pull)
+            for t, s, pull in zip(h_t.chunk(classes), h_s.chunk(classes), pulls, strict=True)
+        ]
         return torch.stack(losses).mean()
 
     def _boundary(self, prediction: Prediction) -> tuple[Tensor, ...]:
@@ -139,15 +181,22 @@ class SimCVD(Method):
             return prediction.distance.unbind(1)
         return prediction.probabilities[:, 1:].unbind(1)
 
+    def _pattern(self, prediction: Prediction) -> Tensor:
+        """V of Eq. (4), ``[U, E, X', Y', Z']``."""
+        if self.config.pattern == "plain":
+            return prediction.features
+        if prediction.dropped is None:
+            raise SimcvdError(
+                "method.pattern is 'dropped' and the network returns no Prediction.dropped; "
+                "return the map that its decoder reads, or leave method.pattern at 'plain'"
+            )
+        return prediction.dropped
+
     def _consistency(self, student: Prediction, teacher: Prediction) -> Tensor:
         """Eq. (5) on the probabilities and, if asked for, on the distance maps."""
         loss = consistency(student.probabilities, teacher.probabilities)
-        if self.config.consistency == "both" and student.distance is not None:
-            assert teacher.distance is not None
-            loss = loss + consistency(student.distance, teacher.distance)
-        return loss
-
-
-def _scale_gradient(x: Tensor, factor: float) -> Tensor:
-    """``x`` itself, with its gradient multiplied by ``factor``."""
-    return x if factor == 1.0 else x * factor + x.detach() * (1.0 - factor)
+        if self.config.consistency == "probabilities" or student.distance is None:
+            return loss
+        assert teacher.distance is not None
+        loss = loss + consistency(student.distance, teacher.distance)
+        return loss / 2 if self.config.consistency == "mean" else loss

@@ -14,9 +14,10 @@ from simcvd.types import IntTriple
 class Critic(nn.Module):
     """Tells from an image and the maps predicted for it whether the image has a label.
 
-    Convolutions of 4 x 4 x 4 with stride 2, each with LeakyReLU 0.2 and channel dropout, then
-    the mean over voxels and a linear layer. An axis is not halved below one voxel. Its weights, far
-    more than its voxels, lie contiguous: channels last, their gradients would be copied over.
+    Convolutions of 4 x 4 x 4 with stride 2, each with LeakyReLU 0.2 and all but the last with
+    channel dropout, then the mean over voxels and a linear layer. An axis is not halved below one
+    voxel. Its weights, far more than its voxels, lie contiguous: channels last, their gradients
+    would be copied over.
 
     Args:
         channels: of maps and image together.
@@ -48,20 +49,13 @@ class Critic(nn.Module):
             layers += [convolution, nn.LeakyReLU(0.2), nn.Dropout3d(dropout)]
             left = [n // 2 if h else n for n, h in zip(left, halved, strict=True)]
             channels = width
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.Sequential(*layers[:-1])  # no dropout after the last convolution
         self.score = nn.Linear(channels, 2)
 
     def forward(self, maps: Tensor, image: Tensor) -> Tensor:
         """``maps`` ``[B, M, X, Y, Z]`` and ``image`` ``[B, C, X, Y, Z]`` -> verdicts ``[B, 2]``."""
         x: Tensor = self.layers(torch.cat([maps, image], 1))
         return self.score(x.mean((2, 3, 4)))
-
-
-def frozen_call(module: nn.Module, *inputs: Tensor) -> Tensor:
-    """``module(*inputs)`` whose gradient reaches the inputs but none of the parameters."""
-    frozen = {name: parameter.detach() for name, parameter in module.named_parameters()}
-    output: Tensor = torch.func.functional_call(module, frozen, inputs)
-    return output
 
 
 def _triple(values: Iterable[int]) -> IntTriple:

@@ -6,6 +6,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from simcvd.networks.frozen import frozen_call
+
 Pooling = Literal["average", "max"]
 
 
@@ -46,5 +48,16 @@ class ProjectionHead(nn.Module):
 
     def forward(self, boundary: Tensor) -> Tensor:
         """Boundary-aware maps ``[B, X, Y, Z]`` -> one row a slice, ``[B * Z, D_h]``."""
+        rows: Tensor = self.mlp(self._pooled(boundary))
+        return rows
+
+    def apart(self, boundary: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows twice: their gradient trains the head alone, and it reaches the maps alone."""
+        pooled = self._pooled(boundary)
+        return self.mlp(pooled.detach()), frozen_call(self.mlp, pooled)
+
+    def _pooled(self, boundary: Tensor) -> Tensor:
+        """What the perceptron reads of each slice, ``[B * Z, pool * pool]``."""
         slices = boundary.permute(0, 3, 1, 2).flatten(0, 1).unsqueeze(1)
-        return self.mlp(self.pool(self.dropout(slices)).flatten(1))
+        pooled: Tensor = self.pool(self.dropout(slices))
+        return pooled.flatten(1)

@@ -90,10 +90,12 @@ class VNet(nn.Module):
 
     def forward(self, x: Tensor) -> Prediction:
         """``x``: ``[B, C, X, Y, Z]``, each size a multiple of ``divisor``."""
-        maps = self.encode(x)
-        x = self.dropout(self.decode(maps))
+        *skips, features = self.encode(x)
+        dropped = self.dropout(features)
+        x = self.dropout(self._expand(dropped, skips))
         distance = None if self.distance_head is None else self.distance_head(x).tanh()
-        return Prediction(logits=self.class_head(x), distance=distance, features=maps[-1])
+        logits = self.class_head(x)
+        return Prediction(logits=logits, distance=distance, features=features, dropped=dropped)
 
     def encode(self, x: Tensor) -> list[Tensor]:
         """The map of each encoder stage, the finest first; see ``forward`` for ``x``."""
@@ -109,8 +111,12 @@ class VNet(nn.Module):
 
         After ``n`` stages it has ``widths[-1 - n]`` channels.
         """
-        x = self.dropout(maps[-1])
-        coarse_first = list(zip(self.decoder, self.up, maps, strict=False))[::-1]
+        *skips, features = maps
+        return self._expand(self.dropout(features), skips, stages)
+
+    def _expand(self, x: Tensor, skips: list[Tensor], stages: int | None = None) -> Tensor:
+        """The decoder on the deepest map and the encoder's others."""
+        coarse_first = list(zip(self.decoder, self.up, skips, strict=True))[::-1]
         for stage, up, skip in coarse_first[:stages]:
             x = stage(up(x) + skip)
         return x
