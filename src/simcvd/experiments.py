@@ -13,6 +13,7 @@ from math import nan
 from typing import Literal, NamedTuple
 
 from simcvd.methods.base import names
+from simcvd.scoring.titles import METHODS
 from simcvd.types import SimcvdError
 
 
@@ -80,19 +81,7 @@ COST = {
     "chaitanya": 1.0,
     "simcvd": 1.4,
 }
-TITLES = {
-    "supervised": "V-Net",
-    "dan": "DAN",
-    "cps": "CPS",
-    "mean_teacher": "MT",
-    "entropy_minimization": "Entropy Mini",
-    "ua_mt": "UA-MT",
-    "ict": "ICT",
-    "sassnet": "SASSNet",
-    "dtc": "DTC",
-    "chaitanya": "Chaitanya et al.",
-    "simcvd": "SimCVD",
-}
+TITLES = {**METHODS, "supervised": "V-Net"}  # of rows: as the paper calls them
 # SASSNet's own choice for 16 labelled scans of LA; its default is that for 8.
 _AT = {"sassnet": {16: ("method.weight=0.01",)}}
 

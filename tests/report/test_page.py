@@ -13,11 +13,11 @@ from tests.small import LABELED, NETWORK, TRAIN
 from simcvd.data.cache import Cache
 from simcvd.engine.loop import train
 from simcvd.engine.score_run import score_run
-from simcvd.engine.scores import Mean
 from simcvd.report import figures
 from simcvd.report.html import write_page
 from simcvd.report.results import Result, difference, load_result, sentence
 from simcvd.report.runs import report_runs
+from simcvd.scoring.scores import Mean
 from simcvd.types import SimcvdError
 
 
