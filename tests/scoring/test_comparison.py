@@ -56,7 +56,9 @@ def test_the_parts_of_a_difference_by_hand() -> None:
     assert gap.freedom == pytest.approx(50 / 11)
     t = stats.t(50 / 11)
     assert gap.p == pytest.approx(2 * t.sf(3 / math.sqrt(5 / 3)))
-    assert (gap.low, gap.high) == pytest.approx(t.interval(0.95, 3, math.sqrt(5 / 3)))
+    assert (gap.low, gap.high) == pytest.approx(
+        stats.t.interval(0.95, 50 / 11, 3, math.sqrt(5 / 3))
+    )
 
 
 def test_trainings_alone_give_welchs_test() -> None:

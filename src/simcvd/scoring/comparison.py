@@ -308,9 +308,8 @@ def _noncentrality(alpha: float, freedom: float) -> float:
     """
     critical = -float(special.stdtrit(freedom, alpha / 2))
     quantiles = (np.arange(2000) + 0.5) / 2000
-    errors = np.sqrt(
-        2 * special.gammaincinv(freedom / 2, quantiles) / freedom
-    )  # of chi over its mean
+    # Of the estimated error over the true one: the root of chi-squared over its freedom.
+    errors = np.sqrt(2 * special.gammaincinv(freedom / 2, quantiles) / freedom)
     limits = critical * errors
     found = optimize.brentq(
         lambda size: float(special.ndtr(size - limits).mean()) - POWER, 0, 3 * critical + 9
