@@ -104,6 +104,6 @@ def test_an_inconclusive_answer_says_what_could_have_been_seen() -> None:
     control = _result("V-Net", WITHOUT, folds=4)
     dice = [a + b for a, b in zip(WITHOUT, [0.1, -0.05] * 4, strict=True)]
     said = answer(control, _result("SimCVD", dice, folds=4))
-    seen = float(said.split("; ")[1].split(" points")[0])
+    seen = float(said.split("80 % power: ")[1].split(" points")[0])
     power = stats.nct.sf(stats.t.isf(0.025, 3), 3, seen / (math.sqrt(75) / 2))
     assert power == pytest.approx(0.8, abs=0.002)

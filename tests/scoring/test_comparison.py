@@ -173,7 +173,7 @@ def test_sentences_say_all_there_is_to_know() -> None:
     words = sentence("DTC", "V-Net", doubtful, what="Dice")
     assert words.startswith("DTC against V-Net is inconclusive: ")
     assert "after Holm for 2 comparisons" in words
-    assert f"{doubtful.detectable:.2f} Dice is the least" in words
+    assert f"detectable with 80 % power: {doubtful.detectable:.2f} Dice" in words
     alone = sentence("A", "B", compare([column(1, 2)], [column(5, 7)]), what="Dice")
     assert alone == (
         "A against B: +4.50 Dice over 2 scans and one training each; no verdict from a single "

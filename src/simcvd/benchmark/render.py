@@ -131,7 +131,7 @@ def _gap(table: Table, line: Line) -> list[str]:
     hardest = [_difference(c.hardest if c else None)] if table.has_hardest else []
     if c is None:
         return ["", *hardest, ""]
-    seen = f", {100 * c.detectable:.2f} shows" if c.verdict == "inconclusive" else ""
+    seen = f" (detectable: {100 * c.detectable:.2f})" if c.verdict == "inconclusive" else ""
     return [_difference(c.gap), *hardest, c.verdict + seen]
 
 

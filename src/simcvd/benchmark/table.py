@@ -14,7 +14,15 @@ from typing import Any
 from simcvd.benchmark.alike import check_alike
 from simcvd.benchmark.results import RunResult
 from simcvd.experiments import Row, paper_numbers
-from simcvd.scoring.comparison import Comparison, Spread, compare, correct, mean_score, spread
+from simcvd.scoring.comparison import (
+    POWER,
+    Comparison,
+    Spread,
+    compare,
+    correct,
+    mean_score,
+    spread,
+)
 from simcvd.scoring.scores import LEVEL
 from simcvd.scoring.titles import scale
 from simcvd.scoring.words import sentence
@@ -223,8 +231,8 @@ def _about_comparisons(compared: Sequence[Comparison]) -> list[str]:
         notes.append(
             f"Differences: mean and {LEVEL} % interval over trainings and scans, paired by scan; p "
             f"after Holm's correction for the {len(tested)} comparisons of this table that have "
-            "one. Where inconclusive: the least difference shown in 80 % of repetitions by so many "
-            "trainings and scans."
+            "one. Detectable: the least true difference that so many trainings and scans find "
+            f"with {100 * POWER:.0f} % power."
         )
     if any(c.hardest for c in compared):
         notes.append(

@@ -37,10 +37,7 @@ def seen_words(c: Comparison, *, what: str, scale: float = 1.0) -> str:
     """What an inconclusive comparison could have seen; "" for any other."""
     if c.verdict != "inconclusive":
         return ""
-    return (
-        f"; {scale * c.detectable:.2f} {what} is the least that so many trainings and scans show "
-        f"in {100 * POWER:.0f} % of repetitions"
-    )
+    return f"; detectable with {100 * POWER:.0f} % power: {scale * c.detectable:.2f} {what}"
 
 
 def hardest_words(gap: Gap, scale: float = 1.0) -> str:
