@@ -19,7 +19,8 @@ import numpy as np
 from scipy import stats
 
 from simcvd.files import write_text
-from simcvd.scoring.comparison import ALPHA, Comparison, Gap, compare, compare_folds, correct
+from simcvd.scoring.comparison import Comparison, compare, compare_folds, correct
+from simcvd.scoring.gap import ALPHA, Gap
 
 SYSTEMS, SEED_SD = 10, 0.8
 GAINS = (1.0, 2.0)

@@ -17,7 +17,8 @@ from simcvd.report import figures
 from simcvd.report.html import write_page
 from simcvd.report.results import Result, compare_all, load_result, sentence
 from simcvd.report.runs import report_runs
-from simcvd.scoring.comparison import Comparison, Gap
+from simcvd.scoring.comparison import Comparison
+from simcvd.scoring.gap import Gap
 from simcvd.scoring.scores import Summary
 from simcvd.types import SimcvdError
 

@@ -9,19 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from simcvd.scoring.comparison import (
-    Comparison,
-    Gap,
-    combined,
-    compare,
-    compare_folds,
-    correct,
-    hardest_quarter,
-    holm,
-    mean_score,
-    over_trainings,
-    spread,
-)
+from simcvd.scoring.comparison import Comparison, compare, compare_folds, correct, holm, spread
+from simcvd.scoring.gap import Gap, combined, mean_score, over_trainings
+from simcvd.scoring.hardest import hardest_quarter
 from simcvd.scoring.words import sentence
 from simcvd.types import SimcvdError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from simcvd.benchmark.table import Line, Table
 from simcvd.files import write_text
-from simcvd.scoring.comparison import Gap
+from simcvd.scoring.gap import Gap
 from simcvd.scoring.titles import PERCENT, metric_title
 from simcvd.scoring.words import interval_words
 

@@ -14,15 +14,8 @@ from typing import Any
 from simcvd.benchmark.alike import check_alike
 from simcvd.benchmark.results import RunResult
 from simcvd.experiments import Row, paper_numbers
-from simcvd.scoring.comparison import (
-    POWER,
-    Comparison,
-    Spread,
-    compare,
-    correct,
-    mean_score,
-    spread,
-)
+from simcvd.scoring.comparison import Comparison, Spread, compare, correct, spread
+from simcvd.scoring.gap import POWER, mean_score
 from simcvd.scoring.scores import LEVEL
 from simcvd.scoring.titles import scale
 from simcvd.scoring.words import sentence

@@ -345,7 +345,7 @@ def _notes(asked: Request, found: Source, plan: Plan, folds: Folds, method: str)
         f"The final model is {method_title(method)}, whose mean was higher, trained again on all "
         f"{folds.labeled} labelled scans. It has seen them all, so its own score is not known.",
         "Training curves are those of the first fold. The hardest scans are not shown apart: each "
-        "was held out from one training of the control alone, whose bad luck cannot be told from "
-        "a hard scan.",
+        "was held out from one training of the control alone, whose bad luck looks like a "
+        "hard scan.",
         *plan.warnings,
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simcvd.engine.log import Row
-from simcvd.scoring.comparison import Gap
+from simcvd.scoring.gap import Gap
 from simcvd.scoring.scores import LEVEL
 from simcvd.types import Triple
 

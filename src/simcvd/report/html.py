@@ -17,7 +17,8 @@ from simcvd.data.io import read_label
 from simcvd.files import write_text
 from simcvd.report import figures
 from simcvd.report.results import METRICS, Result, compare_all, sentence
-from simcvd.scoring.comparison import Comparison, Gap
+from simcvd.scoring.comparison import Comparison
+from simcvd.scoring.gap import Gap
 from simcvd.scoring.scores import Mean
 from simcvd.scoring.titles import metric_title, scale
 

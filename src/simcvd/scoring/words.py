@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from simcvd.scoring.comparison import POWER, Comparison, Gap
+from simcvd.scoring.comparison import Comparison
+from simcvd.scoring.gap import POWER, Gap
 from simcvd.scoring.scores import LEVEL
 from simcvd.wording import counted
 
