@@ -5,7 +5,7 @@
 Draws tables of ten systems, the first of which is the control: a score is the scan's own worth
 (which cancels), plus what the system does to that scan, plus the training's luck, plus what the
 training does to that scan, all normal. Beside the rule of `simcvd.scoring.comparison` stand others
-that were tried. About three minutes on one core; the same tables every time.
+that were tried. About four minutes of processor time; the same tables every time.
 """
 
 from __future__ import annotations
