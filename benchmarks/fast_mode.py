@@ -23,10 +23,10 @@ from segmenting import segmented
 
 from simcvd.data.cache import Cache
 from simcvd.engine.run import read_config
-from simcvd.engine.scores import bootstrap_mean, resamples
 from simcvd.inference.model import load_model
 from simcvd.inference.predict import Compute, pick_device
 from simcvd.machine import keep_freed_memory
+from simcvd.scoring.scores import bootstrap_mean, resamples
 
 
 def main() -> None:

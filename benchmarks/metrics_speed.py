@@ -160,7 +160,7 @@ def our_directed(masks: Masks) -> Callable[[], float]:
 
 def our_all(masks: Masks) -> Callable[[], None]:
     """What `simcvd evaluate` computes of a case."""
-    from simcvd.engine.scores import score_case
+    from simcvd.scoring.scores import score_case
 
     pair = [mask.astype(np.uint8) for mask in masks]
 

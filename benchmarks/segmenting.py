@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from simcvd.data.cache import Cache
-from simcvd.engine.scores import score_case
 from simcvd.inference.sliding_window import Windows, predict_labels
+from simcvd.scoring.scores import score_case
 
 
 def segmented(

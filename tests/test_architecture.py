@@ -22,7 +22,7 @@ RANKS = (
     ("types", "ranges", "schedules", "distance", "files", "machine", "wording"),
     ("losses", "networks", "metrics", "transforms"),
     ("data", "methods"),
-    ("inference",),
+    ("inference", "scoring"),
     ("engine",),
     ("experiments", "benchmark", "report", "demo", "planning", "pipeline", "share", "info"),
     ("cli", "api"),

@@ -18,10 +18,8 @@ from simcvd.data.io import suffix_of, write_image, write_label
 from simcvd.data.prepare import prepare
 from simcvd.data.reading import read_channels
 from simcvd.engine import loop
-from simcvd.engine.evaluate import classes_of, evaluate_folders, score_files
 from simcvd.engine.recipes import STRONG, find_recipe
 from simcvd.engine.score_run import score_run
-from simcvd.engine.scores import Score, score_case, summarise
 from simcvd.engine.settings import NetworkConfig
 from simcvd.files import write_text
 from simcvd.inference.model import Model, load_model
@@ -30,6 +28,8 @@ from simcvd.networks.build import Factory
 from simcvd.pipeline import run
 from simcvd.planning import Plan, read_plan, write_plan
 from simcvd.planning import make_plan as plan
+from simcvd.scoring.evaluate import classes_of, evaluate_folders, score_files
+from simcvd.scoring.scores import Score, score_case, summarise
 from simcvd.share import export_run as export
 from simcvd.types import SimcvdError, Triple, Volume
 

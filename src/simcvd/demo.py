@@ -15,8 +15,9 @@ from simcvd.engine.score_run import score_run
 from simcvd.engine.settings import NetworkConfig, TrainConfig
 from simcvd.report.html import write_page
 from simcvd.report.results import load_result
+from simcvd.scoring.titles import method_title
 
-METHODS = {"supervised": "Supervised V-Net", "simcvd": "SimCVD"}
+METHODS = ("supervised", "simcvd")
 # Slices of 32 x 32 voxels hold no more at the paper's 128 x 128, which takes half as long again.
 SETTINGS = {"simcvd": ("method.pool=32",)}
 
@@ -61,8 +62,8 @@ def run_demo(out: Path, *, quick: bool = False, seed: int = 0) -> Path:
         write_phantoms(scans, size.cases, seed, test=size.test, labeled=size.labeled)
     cache = prepare(scans, out / "cache")
     schedule = TrainConfig(iterations=size.iterations, patch=(32, 32, 32), seed=seed)
-    for method, title in METHODS.items():
-        console.print(f"[bold]{title}[/bold]")
+    for method in METHODS:
+        console.print(f"[bold]{method_title(method)}[/bold]")
         run = out / method
         train(
             cache.root,
@@ -74,7 +75,7 @@ def run_demo(out: Path, *, quick: bool = False, seed: int = 0) -> Path:
             settings=SETTINGS.get(method, ()),
         )
         score_run(run)
-    results = [load_result(out / method, title) for method, title in METHODS.items()]
+    results = [load_result(out / method, method_title(method)) for method in METHODS]
     notes = [
         f"{size.cases - size.test} phantom scans for training, {size.labeled} of them labelled, "
         f"{size.test} for testing; {size.iterations} iterations, seed {seed}.",

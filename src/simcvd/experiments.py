@@ -13,6 +13,7 @@ from math import nan
 from typing import Literal, NamedTuple
 
 from simcvd.methods.base import names
+from simcvd.scoring.titles import METHODS
 from simcvd.types import SimcvdError
 
 
@@ -85,22 +86,7 @@ COST = {
     "copy_paste": 1.2,
     "self_training": 1.0,
 }
-TITLES = {
-    "supervised": "V-Net",
-    "dan": "DAN",
-    "cps": "CPS",
-    "mean_teacher": "MT",
-    "entropy_minimization": "Entropy Mini",
-    "ua_mt": "UA-MT",
-    "ict": "ICT",
-    "sassnet": "SASSNet",
-    "dtc": "DTC",
-    "chaitanya": "Chaitanya et al.",
-    "simcvd": "SimCVD",
-    "cutmix": "CutMix",
-    "copy_paste": "Copy-paste",
-    "self_training": "Self-training",
-}
+TITLES = {**METHODS, "supervised": "V-Net"}  # of rows: as the paper calls them
 # SASSNet's own choice for 16 labelled scans of LA; its default is that for 8.
 _AT = {"sassnet": {16: ("method.weight=0.01",)}}
 

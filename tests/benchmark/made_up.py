@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from simcvd.benchmark.protocols import Protocol, find_protocol
-from simcvd.engine.evaluate import Report, write_report
-from simcvd.engine.scores import METRICS, Score
+from simcvd.scoring.record import Report, write_report
+from simcvd.scoring.scores import METRICS, Score
 
 CASES = tuple(f"case{i}" for i in range(8))
 HALF = find_protocol("la-half")

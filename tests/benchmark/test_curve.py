@@ -13,8 +13,8 @@ from tests.benchmark.made_up import write_run
 from simcvd.benchmark.curve import apart, label_efficiency, points
 from simcvd.benchmark.protocols import find_protocol
 from simcvd.benchmark.results import RunResult, read_results
-from simcvd.engine.scores import bootstrap_mean, resamples
 from simcvd.experiments import sections
+from simcvd.scoring.scores import bootstrap_mean, resamples
 from simcvd.types import SimcvdError
 
 BASE = np.linspace(0.6, 0.8, 8)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from pathlib import Path
 
 import pytest
+from scipy import stats
 from tests.benchmark.made_up import HALF, write_run
 
+from simcvd.benchmark.grid import read_findings
 from simcvd.benchmark.protocols import find_protocol
 from simcvd.benchmark.render import csv_text, latex, markdown, write_table
 from simcvd.benchmark.results import RunResult, read_results
@@ -56,9 +59,13 @@ def test_numbers_by_hand(table: Table) -> None:
     assert control.comparison is None
     better = line(table, "dtc")
     assert better.comparison is not None
-    assert better.comparison.mean == pytest.approx(0.115)
-    # all 8 scans better: p = 2 / 2^8, times 2 for the smaller of two comparisons
-    assert better.comparison.p_holm == pytest.approx(2 * 2 / 2**8)
+    gap = better.comparison.gap
+    assert gap.mean == pytest.approx(0.115)
+    # trainings: 0.01^2 / 3 of either; scans: gains 0.08 to 0.15, variance 0.01^2 * 6, over 8
+    assert gap.error == pytest.approx(0.01 * math.sqrt(1 / 3 + 1 / 3 + 6 / 8))
+    # freedom (17/12)^2 / ((1/9 + 1/9) / 2 + (6/8)^2 / 7) = 10.5, of which 3 * 2 are allowed
+    assert gap.p == pytest.approx(2 * stats.t.sf(0.115 / gap.error, 6))
+    assert better.comparison.p_holm == pytest.approx(2 * gap.p)
     assert better.comparison.verdict == "better"
 
 
@@ -78,7 +85,11 @@ def test_sentences_and_protocol(table: Table) -> None:
     text = markdown(table)
     assert f"Protocol la-half, hash {HALF.hash()}. 8 test scans" in text
     assert "- 8 labels: DTC is better than V-Net: +11.50 Dice, 95 % interval" in text
-    assert "- 8 labels: UA-MT cannot be told from V-Net (the interval contains 0; p is" in text
+    assert "- 8 labels: UA-MT against V-Net is inconclusive: +0.00 Dice, 95 % interval" in text
+    assert "; detectable with 80 % power: " in text
+    # By any other seed the control is worst on scans 0 and 1, where DTC gains 8 and 9 points.
+    assert "On the hardest quarter, 2 scans: +8.50 (" in text
+    assert "| hardest quarter | verdict |" in text
     assert "3 trainings each" in text
     assert "for the 2 comparisons of this table" in text
     assert "single training" not in text
@@ -119,10 +130,11 @@ def test_one_training_has_no_spread(tmp_path: Path) -> None:
     write_run(tmp_path / "b", [d + 0.007 + 0.0001 * i for i, d in enumerate(CONTROL)], method="dtc")
     table = make_table("Methods", "supervised", ROWS[:2], read_results(tmp_path).results)
     text = markdown(table)
-    assert "Of a single training no spread can be estimated" in text
+    assert "Of a single training no spread is known" in text
     assert "±" not in text
-    # 8 of 8 scans better, p = 0.008, and yet less than what a seed does
-    assert "DTC cannot be told from V-Net (seeds alone can differ as much): +0.73 Dice" in text
+    # 8 of 8 scans better, and yet another seed may do as much
+    assert "DTC against V-Net: +0.73 Dice over 8 scans and one training each; no verdict" in text
+    assert "hardest" not in text
 
 
 def test_misses_are_counted_over_all_trainings(tmp_path: Path) -> None:
@@ -168,7 +180,9 @@ def test_csv_holds_every_number(table: Table) -> None:
     assert float(dtc["dice"]) == pytest.approx(85.0)
     assert float(dtc["dice_sd"]) == pytest.approx(1.0)
     assert float(dtc["dice_above_control"]) == pytest.approx(11.5)
-    assert (dtc["hash"], dtc["verdict"]) == (HALF.hash(), "better")
+    assert (dtc["hash"], dtc["verdict"], dtc["detectable"]) == (HALF.hash(), "better", "")
+    assert float(dtc["hardest_quarter"]) == pytest.approx(8.5)
+    assert float(rows[2]["detectable"]) > 0
     assert dtc["sentence"] == line(table, "dtc").sentence
     assert rows[3]["dice"] == rows[3]["missed"] == ""
 
@@ -184,3 +198,15 @@ def test_latex_escapes_and_has_as_many_cells_as_columns(results: tuple[RunResult
         cells = written.replace(r"\&", "").removesuffix(r" \\").split("&")
         assert len(cells) == len(columns)
     assert r"73.50 $\pm$ 1.00" in text
+
+
+def test_committed_results_of_an_earlier_version_make_the_committed_table() -> None:
+    folder = Path(__file__).parents[2] / "benchmarks" / "results" / "la-quarter-holdout"
+    committed = folder / "tables" / "methods.csv"
+    rows = list(csv.DictReader(io.StringIO(committed.read_text(encoding="utf-8"))))
+    title, control, wanted = sections([row["row"] for row in rows])[0]
+    reading = read_results(folder, split="holdout")
+    table = make_table(title, control, wanted, reading.results, findings=read_findings(folder))
+    assert csv_text(table) == committed.read_text(encoding="utf-8")
+    assert markdown(table) == committed.with_suffix(".md").read_text(encoding="utf-8")
+    assert {row["verdict"] for row in rows} == {"", "no verdict", "inconclusive"}

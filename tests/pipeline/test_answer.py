@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from simcvd.pipeline.compare import CONTROL, SIMCVD, answer, better
 from simcvd.pipeline.presets import FULL, QUICK, STANDARD, Preset, divide
 from simcvd.report.results import Result
+from simcvd.scoring.scores import Mean, Summary
 from simcvd.types import SimcvdError
 
 
@@ -38,43 +41,69 @@ def test_fewer_than_two_labels_cannot_be_compared(labeled: int) -> None:
         divide(labeled, QUICK)
 
 
-def _result(name: str, dice: list[float]) -> Result:
+WITHOUT = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85]
+
+
+def _result(name: str, dice: list[float], folds: int) -> Result:
+    cases = tuple(f"case{i}" for i in range(len(dice)))
+    mean = Mean(mean=float(np.mean(dice)), low=np.nan, high=np.nan, count=len(dice))
     return Result(
         name=name,
-        summary={"means": {"dice": {"mean": float(np.mean(dice))}}},
-        cases=tuple(f"case{i}" for i in range(len(dice))),
+        summary=Summary(name="organ", cases=len(dice), missed=0, absent=0, means={"dice": mean}),
+        cases=cases,
         dice=np.array(dice)[:, None],
         log=[],
         predictions=Path(),
+        folds=tuple(cases[fold::folds] for fold in range(folds)),
     )
-
-
-WITHOUT = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85]
 
 
 @pytest.mark.parametrize(
     ("gains", "begins", "winner"),
     [
         (
-            [0.1] * 8,
+            # by fold +9, +10, +11, +10: deviation 0.816 over 2, t = 10 / 0.408 = 24.5, p = 0.00015
+            [0.09, 0.1, 0.11, 0.1] * 2,
             "The unlabelled scans helped: mean Dice 77.5 % with them (SimCVD) and 67.5 % without "
-            "(supervised), +10.0 points, 95 % interval +10.0 to +10.0 over 8 held-out labelled "
-            "scans, p = 0.0078.",
+            "(V-Net), +10.00 points, 95 % interval +8.70 to +11.30 over 8 scans and 4 folds, "
+            "p = 0.00015. Each fold is one training of either",
             SIMCVD,
         ),
-        ([-0.1] * 8, "The unlabelled scans did harm: mean Dice 57.5 % with", CONTROL),
         (
-            [0.1] * 5,
-            "Whether the unlabelled scans helped cannot be told (p is not below 0.05): ",
+            [-0.09, -0.1, -0.11, -0.1] * 2,
+            "The unlabelled scans did harm: mean Dice 57.5 % with",
+            CONTROL,
+        ),
+        (
+            [0.1, -0.05, 0.1, -0.05] * 2,
+            "Whether the unlabelled scans helped is inconclusive: ",
             SIMCVD,
         ),
-        ([0.0] * 8, "Whether the unlabelled scans helped cannot be told (the interval", CONTROL),
-        ([0.1], "Whether the unlabelled scans helped cannot be told", SIMCVD),
+        ([0.0] * 8, "Whether the unlabelled scans helped is inconclusive: ", CONTROL),
     ],
 )
 def test_the_answer_follows_from_the_numbers(gains: list[float], begins: str, winner: str) -> None:
-    without = WITHOUT[: len(gains)]
-    control = _result("V-Net", without)
-    simcvd = _result("SimCVD", [a + b for a, b in zip(without, gains, strict=True)])
+    control = _result("V-Net", WITHOUT, folds=4)
+    simcvd = _result("SimCVD", [a + b for a, b in zip(WITHOUT, gains, strict=True)], folds=4)
     assert answer(control, simcvd).startswith(begins)
     assert better(control, simcvd) == winner
+
+
+def test_a_single_fold_leaves_it_open() -> None:
+    control = _result("V-Net", WITHOUT, folds=1)
+    simcvd = _result("SimCVD", [dice + 0.1 for dice in WITHOUT], folds=1)
+    assert answer(control, simcvd) == (
+        "Whether the unlabelled scans helped is open: mean Dice 77.5 % with them (SimCVD) and "
+        "67.5 % without (V-Net), +10.00 points over 8 scans and 1 fold; no verdict from a single "
+        "training."
+    )
+
+
+def test_an_inconclusive_answer_says_what_could_have_been_seen() -> None:
+    # by fold +10, -5, +10, -5: error sqrt(75) / 2; held against scipy's noncentral t
+    control = _result("V-Net", WITHOUT, folds=4)
+    dice = [a + b for a, b in zip(WITHOUT, [0.1, -0.05] * 4, strict=True)]
+    said = answer(control, _result("SimCVD", dice, folds=4))
+    seen = float(said.split("80 % power: ")[1].split(" points")[0])
+    power = stats.nct.sf(stats.t.isf(0.025, 3), 3, seen / (math.sqrt(75) / 2))
+    assert power == pytest.approx(0.8, abs=0.002)

@@ -13,18 +13,20 @@ from tests.small import LABELED, NETWORK, TRAIN
 from simcvd.data.cache import Cache
 from simcvd.engine.loop import train
 from simcvd.engine.score_run import score_run
-from simcvd.engine.scores import Mean
 from simcvd.report import figures
 from simcvd.report.html import write_page
-from simcvd.report.results import Result, difference, load_result, sentence
+from simcvd.report.results import Result, compare_all, load_result, sentence
 from simcvd.report.runs import report_runs
+from simcvd.scoring.comparison import Comparison
+from simcvd.scoring.gap import Gap
+from simcvd.scoring.scores import Summary
 from simcvd.types import SimcvdError
 
 
 def _result(name: str, dice: list[float]) -> Result:
     return Result(
         name=name,
-        summary={},
+        summary=Summary(name="all", cases=len(dice), missed=0, absent=0, means={}),
         cases=tuple(f"case{i}" for i in range(len(dice))),
         dice=np.array(dice)[:, None],
         log=[],
@@ -32,47 +34,33 @@ def _result(name: str, dice: list[float]) -> Result:
     )
 
 
-def test_difference_is_paired_by_case() -> None:
-    # Differences 0.1, 0.2, 0.3: mean 0.2, and no resample can leave [0.1, 0.3].
-    gap = difference(_result("a", [0.5, 0.1, 0.9]), _result("b", [0.6, 0.3, 1.2]))
-    assert gap.mean == pytest.approx(0.2)
-    assert 0.0999 < gap.low < 0.2 < gap.high < 0.3001
-
-
 CONTROL = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85]
 
 
-@pytest.mark.parametrize(
-    ("gaps", "words"),
-    [
-        ([0.1] * 8, "SimCVD is better than V-Net: +10.00 Dice"),
-        ([-0.1] * 8, "SimCVD is worse than V-Net: -10.00 Dice"),
-        ([0.1, -0.1] * 4, "SimCVD cannot be told from V-Net (the interval contains 0;"),
-        # every scan gains, and yet a seed does as much
-        ([0.008] * 8, "SimCVD cannot be told from V-Net (seeds alone can differ as much): +0.80"),
-        # five scans or fewer cannot tell: see `signed_rank`
-        ([0.1] * 5, "SimCVD cannot be told from V-Net (p is not below 0.05): +10.00 Dice"),
-    ],
-)
-def test_the_sentence_follows_from_the_numbers(gaps: list[float], words: str) -> None:
-    control = CONTROL[: len(gaps)]
-    other = [dice + gap for dice, gap in zip(control, gaps, strict=True)]
-    text = sentence(_result("V-Net", control), [_result("SimCVD", other)])
-    assert text.startswith(words)
-    assert f"over {len(gaps)} scans" in text
-    assert "one training each" in text
+def test_single_trainings_show_their_difference_and_no_verdict() -> None:
+    control, other = _result("V-Net", CONTROL), _result("SimCVD", [d + 0.1 for d in CONTROL])
+    gaps = compare_all(control, [other])
+    assert gaps[0].gap.mean == pytest.approx(0.1)
+    assert sentence(control, [other], gaps) == (
+        "SimCVD against V-Net: +10.00 Dice over 8 scans and one training each; no verdict from a "
+        "single training."
+    )
 
 
-def test_several_comparisons_are_corrected_together() -> None:
-    # all 8 scans gain: p = 2 / 2^8 = 0.0078; twice that for either of two
-    control, other = _result("V-Net", CONTROL), _result("MT", [d + 0.1 for d in CONTROL])
-    assert "p = 0.0078 after Holm" in sentence(control, [other])
-    assert sentence(control, [other, other]).count("p = 0.016 after Holm") == 2
+def test_the_hardest_quarter_is_named_by_another_training_of_the_control() -> None:
+    # Of 8 scans the two on which the control's second training is worst: the last two.
+    control, again = _result("a", CONTROL), _result("b", CONTROL[::-1])
+    other = _result("c", [d + 0.01 * i for i, d in enumerate(CONTROL)])
+    first, second = compare_all(control, [again, other], [again])
+    assert first.hardest is None  # it would be ranked by itself
+    assert second.hardest is not None
+    assert second.hardest.mean == pytest.approx((0.06 + 0.07) / 2)
+    assert "On the hardest quarter, 2 scans: +6.50." in sentence(control, [other], [second])
 
 
 def test_other_scans_are_not_compared() -> None:
     with pytest.raises(SimcvdError, match="scored on different scans"):
-        difference(_result("a", [0.5]), _result("b", [0.5, 0.6]))
+        compare_all(_result("a", [0.5]), [_result("b", [0.5, 0.6])])
 
 
 def test_a_run_that_was_not_scored_says_how(tmp_path: Path) -> None:
@@ -104,7 +92,7 @@ def test_the_thick_curve_is_the_mean_of_a_tenth_of_the_run() -> None:
 
 
 def test_paired_shows_each_scan_and_the_mean_with_its_interval() -> None:
-    gap = Mean(mean=5.0, low=-10.0, high=20.0, count=2)
+    gap = Gap(mean=0.05, error=0.01, freedom=10, scans=2)  # t of 10 degrees at 95 %: 2.228
     figure = figures.paired(
         ["a", "b"], np.array([50.0, 60.0]), {"m": np.array([40.0, 80.0])}, {"m": gap}
     )
@@ -112,7 +100,7 @@ def test_paired_shows_each_scan_and_the_mean_with_its_interval() -> None:
     assert [text.get_text() for text in axes.get_yticklabels()] == ["b", "a", "mean, 95 %"]
     marks, interval, mean = axes.lines[:3]
     assert list(marks.get_xdata()) == [20.0, -10.0]
-    assert list(interval.get_xdata()) == [-10.0, 20.0]
+    assert list(interval.get_xdata()) == pytest.approx([5 - 2.228, 5 + 2.228], abs=1e-3)
     assert list(mean.get_xdata()) == [5.0]
 
 
@@ -141,6 +129,10 @@ def test_outlines_are_where_the_masks_end() -> None:
     # A mask of 2 to 5 ends half a voxel outside its outermost voxels.
     assert drawn[to_rgba(figures.REFERENCE)] == [1.5, 1.5, 5.5, 5.5]
     assert drawn[to_rgba(figures.PREDICTION)] == [2.5, 2.5, 4.5, 4.5]
+
+
+def _compared(results: list[Result]) -> tuple[Result, list[Result], list[Comparison]]:
+    return results[0], results[1:], compare_all(results[0], results[1:])
 
 
 def test_page_of_real_runs_stands_alone(small_cache: Cache, tmp_path: Path) -> None:
@@ -173,14 +165,14 @@ def test_page_of_real_runs_stands_alone(small_cache: Cache, tmp_path: Path) -> N
     for run in runs:
         shutil.rmtree(run)
     text = page.read_text()
-    assert sentence(results[0], results[1:]).replace("<1>", "&lt;1&gt;") in text
-    assert f"<td>{100 * results[0].summary['means']['dice']['mean']:.1f}<small>" in text
+    assert sentence(*_compared(results)).replace("<1>", "&lt;1&gt;") in text
+    assert f"<td>{100 * results[0].summary.means['dice'].mean:.1f}<small>" in text
     assert text.count("data:image/png;base64,") == 1 + len(small_cache.test) + 1
     assert "http" not in text
-    assert "V-Net (0): 3 labelled and 3 unlabelled scans" in named
+    assert "Supervised V-Net (0): 3 labelled and 3 unlabelled scans" in named
     assert "Unlike the first: train.seed: 0 -&gt; 1." in named
     assert named.count("data:image/png;base64,") == text.count("data:image/png;base64,")
-    dice = 100 * results[0].summary["means"]["dice"]["mean"]
-    assert f"V-Net: mean Dice {dice:.1f} (" in alone
+    dice = 100 * results[0].summary.means["dice"].mean
+    assert f"Supervised V-Net: mean Dice {dice:.1f} (" in alone
     assert "control" not in alone.split("</style>")[1]
     assert alone.count("data:image/png;base64,") == text.count("data:image/png;base64,") - 1

@@ -10,9 +10,10 @@ import numpy as np
 
 from simcvd.benchmark.alike import check_alike
 from simcvd.benchmark.results import RunResult
-from simcvd.benchmark.statistics import mean_score, spread
-from simcvd.engine.scores import LEVEL, bootstrap_mean, resamples
 from simcvd.experiments import TITLES, Row
+from simcvd.scoring.comparison import spread
+from simcvd.scoring.gap import mean_score
+from simcvd.scoring.scores import LEVEL, bootstrap_mean, resamples
 from simcvd.wording import counted
 
 if TYPE_CHECKING:

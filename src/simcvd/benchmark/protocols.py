@@ -54,7 +54,7 @@ class Protocol:
         scans, to choose settings on.
     metrics: names of metrics.json in the order of the table.
     seeds, labeled: what the whole grid consists of; a part of it may be asked for.
-    noise: Dice points that two trainings which differ in their seed alone may lie apart.
+    noise: what an earlier rule took two single trainings to differ by; part of every hash.
     paper: whose numbers stand beside ours; comparable: whether they were measured alike.
     """
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from simcvd.benchmark.table import PERCENT, Line, Table
+from simcvd.benchmark.table import Line, Table
 from simcvd.files import write_text
+from simcvd.scoring.gap import Gap
+from simcvd.scoring.titles import PERCENT, metric_title
+from simcvd.scoring.words import interval_words
 
-METRIC_TITLES = {
-    "dice": "Dice [%]",
-    "jaccard": "Jaccard [%]",
-    "hd95_pooled": "95HD",
-    "hd95_directed_max": "95HD, larger direction",
-    "asd_prediction_to_reference": "ASD, prediction to reference",
-    "assd": "ASD, both directions",
-}
+GAP = (
+    *("dice_above_control", "low", "high", "p_holm", "verdict", "detectable"),
+    *("hardest_quarter", "hardest_low", "hardest_high", "sentence"),
+)
 LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -62,11 +62,10 @@ def csv_text(table: Table) -> str:
     Dice, Jaccard and differences are in %, the paper's distances in voxels whatever ours are in.
     """
     columns = [c for m in table.metrics for c in (m, f"{m}_sd", f"{m}_paper")]
-    gap = ["dice_above_control", "low", "high", "p_holm", "verdict", "sentence"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head = ["protocol", "hash", "row", "title", "labeled", "trainings", "missed", "looked_at"]
-    writer.writerow([*head, *columns, *gap])
+    writer.writerow([*head, *columns, *GAP])
     for line in table.lines:
         about = [table.protocol, table.digest, line.row, line.title, line.labeled, line.trainings]
         about += [line.missed, line.looked_at] if line.ours else ["", ""]
@@ -100,20 +99,13 @@ def latex(table: Table) -> str:
     )
 
 
-def metric_title(metric: str) -> str:
-    """ "95HD [mm]" and its like."""
-    if metric in METRIC_TITLES:
-        return METRIC_TITLES[metric]
-    name, _, unit = metric.rpartition("_")
-    return f"{METRIC_TITLES.get(name, name)} [{unit}]"
-
-
 def _header(table: Table) -> list[str]:
     head = ["system", "labels", "trainings"]
     for metric in table.metrics:
         unit = "%" if metric in PERCENT else "voxels"
         head += [metric_title(metric), *([f"paper [{unit}]"] if table.has_paper else [])]
-    return [*head, "missed", f"Dice above {table.control}", "verdict"]
+    hardest = ["hardest quarter"] if table.has_hardest else []
+    return [*head, "missed", f"Dice above {table.control}", *hardest, "verdict"]
 
 
 def _cells(table: Table, line: Line) -> list[str]:
@@ -122,7 +114,7 @@ def _cells(table: Table, line: Line) -> list[str]:
         cells.append(_ours(line, metric))
         if table.has_paper:
             cells.append(f"{line.paper[metric]:.2f}" if metric in line.paper else "")
-    return [*cells, f"{line.missed} of {line.looked_at}" if line.ours else "", *_gap(line)]
+    return [*cells, f"{line.missed} of {line.looked_at}" if line.ours else "", *_gap(table, line)]
 
 
 def _ours(line: Line, metric: str) -> str:
@@ -134,12 +126,21 @@ def _ours(line: Line, metric: str) -> str:
     return f"{ours.mean:.2f}" + (f" ± {ours.std:.2f}" if ours.seeds > 1 else "")
 
 
-def _gap(line: Line) -> list[str]:
-    if line.comparison is None:
-        return ["", ""]
+def _gap(table: Table, line: Line) -> list[str]:
     c = line.comparison
-    gap = f"{100 * c.mean:+.2f} ({100 * c.low:+.2f} to {100 * c.high:+.2f})"
-    return [gap.replace("nan", "?"), c.verdict]
+    hardest = [_difference(c.hardest if c else None)] if table.has_hardest else []
+    if c is None:
+        return ["", *hardest, ""]
+    seen = f" (detectable: {100 * c.detectable:.2f})" if c.verdict == "inconclusive" else ""
+    return [_difference(c.gap), *hardest, c.verdict + seen]
+
+
+def _difference(gap: Gap | None) -> str:
+    """Difference and interval in % points; "" for none."""
+    if gap is None:
+        return ""
+    interval = f" ({interval_words(gap, 100)})" if math.isfinite(gap.error) else ""
+    return f"{100 * gap.mean:+.2f}{interval}"
 
 
 def _numbers(table: Table, line: Line) -> list[str]:
@@ -154,9 +155,15 @@ def _numbers(table: Table, line: Line) -> list[str]:
 def _gap_numbers(line: Line) -> list[str]:
     c = line.comparison
     if c is None:
-        return [""] * 6
-    points = [_number(100 * value) for value in (c.mean, c.low, c.high)]
-    return [*points, _number(c.p_holm), c.verdict, line.sentence]
+        return [""] * len(GAP)
+    seen = 100 * c.detectable if c.verdict == "inconclusive" else math.nan
+    decided = [_number(c.p_holm), c.verdict, _number(seen)]
+    return [*_points(c.gap), *decided, *_points(c.hardest), line.sentence]
+
+
+def _points(gap: Gap | None) -> list[str]:
+    """Difference and interval in % points."""
+    return [_number(100 * v) for v in (gap.mean, gap.low, gap.high)] if gap else [""] * 3
 
 
 def _number(value: float) -> str:

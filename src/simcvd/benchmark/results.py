@@ -10,24 +10,32 @@ either has no protocol. Runs that were not measured alike never come into one ta
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from simcvd.benchmark.protocols import hash_of
-from simcvd.engine.scores import ABSENT, METRICS
 from simcvd.engine.settings import differences
+from simcvd.scoring.record import (
+    FILE,
+    NoReport,
+    NotScored,
+    Report,
+    Split,
+    read_report,
+    scores_folder,
+)
+from simcvd.scoring.scores import ABSENT, METRICS
 from simcvd.types import SimcvdError
 from simcvd.wording import few
 
 TABLES = "tables"  # the folder that what is made of the results goes into
-CONFIG, SCORES, PROTOCOL = "config.json", "metrics.json", "protocol.json"
+CONFIG, SCORES, PROTOCOL = "config.json", FILE, "protocol.json"
 OF_A_RUN = {
     *(CONFIG, SCORES, PROTOCOL, "metrics.csv", "metrics.md", "log.jsonl", "log.csv"),
     *("model.safetensors", "model.json", "checkpoints", "predictions", "holdout", "tensorboard"),
@@ -82,7 +90,7 @@ class _Foreign(SimcvdError):
     """A file that is not what its name says."""
 
 
-def read_results(root: Path, *, split: Literal["test", "holdout"] = "test") -> Reading:
+def read_results(root: Path, *, split: Split = "test") -> Reading:
     """Read every run below ``root``, at any depth.
 
     A run that is not finished or not scored is listed as missing; files that no run writes, and
@@ -107,15 +115,19 @@ def read_results(root: Path, *, split: Literal["test", "holdout"] = "test") -> R
     return Reading(results=tuple(results), missing=tuple(missing), foreign=tuple(foreign))
 
 
-def read_result(run: Path, *, split: Literal["test", "holdout"] = "test") -> RunResult:
+def read_result(run: Path, *, split: Split = "test") -> RunResult:
     """Read one run. Raises SimcvdError for a missing or foreign file, and for a leak."""
     config = _json(run / CONFIG, "the run was not begun, or its record is lost")
-    scored = run if split == "test" else run / split
     command = f"simcvd evaluate {run}" + (f" --split {split}" if split != "test" else "")
-    content = _json(scored / SCORES, f"not scored; type: {command}")
     try:
-        return _result(run, config, content, _protocol(run), split)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        report = read_report(scores_folder(run, split))
+    except NotScored as error:
+        raise _Missing(f"{error}: not scored; type: {command}") from None
+    except NoReport as error:
+        raise _Foreign(str(error)) from None
+    try:
+        return _result(run, config, report, _protocol(run), split)
+    except (KeyError, TypeError, AttributeError, NoReport) as error:
         raise _Foreign(
             f"{run}: its files are not those of a scored run ({type(error).__name__}: {error}); "
             f"score it again: simcvd evaluate {run}"
@@ -184,15 +196,15 @@ def _protocol(run: Path) -> dict[str, Any] | None:
 def _result(
     run: Path,
     config: dict[str, Any],
-    content: dict[str, Any],
+    report: Report,
     protocol: dict[str, Any] | None,
-    split: str,
+    split: Split,
 ) -> RunResult:
-    info, record = content["info"], config["run"]
+    info, record = report.info, config["run"]
     if changed := differences(info["config"]["run"], record):
         raise _Foreign(f"{run}: its scores are of another run: {few(changed)}; score it again")
-    cases, classes, values = _values(content["scores"])
-    _check_leak(run, cases, record, split)
+    values = {metric: report.table(metric) for metric in METRICS}
+    _check_leak(run, report.cases, record, split)
     scoring = {name: info[name] for name in ("split", "stride", "grid", "spacing_mm")}
     scoring["tapered"] = is_tapered(info)
     _check_scoring(run, {**scoring, "expected": split}, protocol)
@@ -202,10 +214,10 @@ def _result(
         method=record["method"],
         labeled=len(record["labeled"]),
         seed=record["train"]["seed"],
-        cases=cases,
-        classes=classes,
+        cases=report.cases,
+        classes=report.classes,
         values=values,
-        missed=sum(score["miss"] not in ("", ABSENT) for score in content["scores"]),
+        missed=sum(score.miss not in ("", ABSENT) for score in report.scores),
         conditions={"protocol": _named(protocol), "data": config["data"], "scoring": scoring},
         settings=settings,
         folder=run,
@@ -215,24 +227,6 @@ def _result(
 def _named(protocol: dict[str, Any] | None) -> dict[str, Any] | None:
     """Without the row, which is to differ."""
     return protocol and {key: protocol[key] for key in ("name", "hash", "settings")}
-
-
-def _values(
-    scores: Sequence[Mapping[str, Any]],
-) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, np.ndarray]]:
-    """Cases and classes in the alphabet's order, and every metric as ``[cases, classes]``."""
-    cases = tuple(sorted({score["case"] for score in scores}))
-    classes = dict(sorted({(score["label"], score["name"]) for score in scores}))
-    if len(scores) != len(cases) * len(classes):
-        raise ValueError(f"{len(scores)} scores of {len(cases)} scans and {len(classes)} classes")
-    rows, columns = ({name: i for i, name in enumerate(names)} for names in (cases, classes))
-    values = {metric: np.full((len(cases), len(classes)), math.nan) for metric in METRICS}
-    for score in scores:
-        place = rows[score["case"]], columns[score["label"]]
-        for metric, table in values.items():
-            value = score["values"][metric]
-            table[place] = math.nan if value is None else value
-    return cases, tuple(classes.values()), values
 
 
 def _check_leak(run: Path, cases: Iterable[str], record: Mapping[str, Any], split: str) -> None:

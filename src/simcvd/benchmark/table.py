@@ -13,21 +13,14 @@ from typing import Any
 
 from simcvd.benchmark.alike import check_alike
 from simcvd.benchmark.results import RunResult
-from simcvd.benchmark.statistics import (
-    NOISE,
-    Comparison,
-    Spread,
-    compare,
-    correct,
-    mean_score,
-    sentence,
-    spread,
-)
-from simcvd.engine.scores import LEVEL
 from simcvd.experiments import Row, paper_numbers
+from simcvd.scoring.comparison import Comparison, Spread, compare, correct, spread
+from simcvd.scoring.gap import POWER, mean_score
+from simcvd.scoring.scores import LEVEL
+from simcvd.scoring.titles import scale
+from simcvd.scoring.words import sentence
 
 METRICS = ("dice", "jaccard", "assd_mm", "hd95_pooled_mm")  # where no protocol names others
-PERCENT = ("dice", "jaccard")
 Key = tuple[str, int]  # a row's id and a number of labelled scans
 
 
@@ -79,6 +72,11 @@ class Table:
         """Whether the paper has a number for any line."""
         return any(line.paper for line in self.lines)
 
+    @property
+    def has_hardest(self) -> bool:
+        """Whether the hardest scans could be named for any line."""
+        return any(line.comparison and line.comparison.hardest for line in self.lines)
+
 
 def make_table(
     title: str,
@@ -108,7 +106,7 @@ def make_table(
     for result in sorted(used, key=lambda r: r.seed):
         groups.setdefault((result.row, result.labeled), []).append(result)
     counts = labeled or sorted({count for _, count in groups}, reverse=True)
-    compared = _compare(control, groups, counts, settings.get("noise", NOISE))
+    compared = _compare(control, groups, counts)
     titles = {row.id: row.title for row in rows}
     lines = [
         _line(row, count, groups.get((row.id, count), []), metrics, settings)
@@ -134,15 +132,12 @@ def _expected(row: Row, count: int) -> bool:
 
 
 def _compare(
-    control: str, groups: Mapping[Key, list[RunResult]], counts: Sequence[int], noise: float
+    control: str, groups: Mapping[Key, list[RunResult]], counts: Sequence[int]
 ) -> dict[Key, Comparison]:
     """Every row against the control with as many labels, in Dice; Holm over all of them."""
     controls = {count for row, count in groups if row == control and count in counts}
     keys = [key for key in groups if key[0] != control and key[1] in controls]
-    comparisons = [
-        compare(_dice(groups[control, key[1]]), _dice(groups[key]), noise=noise / 100)
-        for key in keys
-    ]
+    comparisons = [compare(_dice(groups[control, key[1]]), _dice(groups[key])) for key in keys]
     return dict(zip(keys, correct(comparisons), strict=True))
 
 
@@ -173,8 +168,7 @@ def _line(
 
 
 def _spread(metric: str, results: Sequence[RunResult]) -> Spread:
-    scale = 100 if metric in PERCENT else 1
-    return spread([scale * mean_score(result.values[metric]) for result in results])
+    return spread([scale(metric) * mean_score(result.values[metric]) for result in results])
 
 
 def _with_comparison(line: Line, compared: Mapping[Key, Comparison], control: str) -> Line:
@@ -209,16 +203,10 @@ def _notes(
         )
     if any(line.trainings == 1 for line in lines):
         notes.append(
-            "Of a single training no spread can be estimated: it is taken to spread as the system "
-            "that it is compared with, and between two single trainings a gap within "
-            f"{settings.get('noise', NOISE):.2f} Dice cannot be told."
+            "Of a single training no spread is known: a difference to or from it has neither an "
+            "interval nor a verdict."
         )
-    if compared:
-        notes.append(
-            "Differences: scores averaged over seeds for each scan, paired by scan; "
-            f"{LEVEL} % bootstrap interval over scans; p of Wilcoxon's signed-rank test after "
-            f"Holm's correction for the {len(compared)} comparisons of this table."
-        )
+    notes += _about_comparisons(list(compared.values()))
     if any(line.missed for line in lines):
         notes.append(
             "A missed class counts as 0 in Dice and Jaccard; no distance is defined there, and "
@@ -227,6 +215,24 @@ def _notes(
     if any(line.paper for line in lines):
         notes.append(_about_paper(settings))
     return tuple(notes)
+
+
+def _about_comparisons(compared: Sequence[Comparison]) -> list[str]:
+    """How differences were judged, as far as any was."""
+    notes = []
+    if tested := [c for c in compared if c.verdict != "no verdict"]:
+        notes.append(
+            f"Differences: mean and {LEVEL} % interval over trainings and scans, paired by scan; p "
+            f"after Holm's correction for the {len(tested)} comparisons of this table that have "
+            "one. Detectable: the least true difference that so many trainings and scans find "
+            f"with {100 * POWER:.0f} % power."
+        )
+    if any(c.hardest for c in compared):
+        notes.append(
+            "Hardest quarter: the difference on the quarter of the scans on which the control's "
+            "other trainings do worst. It has no verdict of its own."
+        )
+    return notes
 
 
 def _uncompared(lines: Sequence[Line], control: str, titles: Mapping[str, str]) -> tuple[str, ...]:

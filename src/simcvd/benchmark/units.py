@@ -29,6 +29,7 @@ from simcvd.engine.run import completed, resolve
 from simcvd.engine.settings import differences
 from simcvd.experiments import Row, paper_numbers
 from simcvd.methods.base import find
+from simcvd.scoring.record import NoReport, NotScored, read_report, scores_folder
 from simcvd.types import SimcvdError
 
 FORMAT = 1
@@ -75,10 +76,10 @@ class Unit:
         """``NAME.json`` and its like beside the folder; a row's name may hold dots."""
         return self.folder.with_name(self.name + suffix)
 
-    def metrics(self) -> Path:
-        """Where its scores are written."""
-        holdout = self.protocol.split_scored == "holdout"
-        return (self.folder / "holdout" if holdout else self.folder) / "metrics.json"
+    @property
+    def scores(self) -> Path:
+        """The folder its scores are written into."""
+        return scores_folder(self.folder, self.protocol.split_scored)
 
     def record(self, cache: Cache) -> dict[str, Any]:
         """What is asked for, as JSON."""
@@ -230,10 +231,10 @@ def _wanted_with_all(
 def _scored(unit: Unit, cache: Cache) -> bool:
     """Whether there are scores, of this very run."""
     try:
-        info = json.loads(unit.metrics().read_text(encoding="utf-8"))["info"]
+        info = read_report(unit.scores).info
         found = _asked(info["config"]["run"])
         stride, tapered, data = info["stride"], is_tapered(info), info["config"]["data"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (NotScored, NoReport, KeyError, TypeError):
         return False
     if data != cache.manifest.data_hash or tapered or list(unit.protocol.stride) != stride:
         return False

@@ -131,7 +131,8 @@ def evaluate(
 
         folder = score_run(run, split=split, stride=stride, fast=fast, out=out)
     else:
-        from simcvd.engine.evaluate import evaluate_folders, write_report
+        from simcvd.scoring.evaluate import evaluate_folders
+        from simcvd.scoring.record import write_report
 
         folder = out or run
         write_report(evaluate_folders(run, reference), folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -11,17 +10,15 @@ from rich.progress import track
 
 from simcvd.data.cache import Cache
 from simcvd.data.io import write_label
-from simcvd.engine.evaluate import Report, write_report
 from simcvd.engine.run import read_config
-from simcvd.engine.scores import Score, score_case
 from simcvd.inference.model import Model, load_model
 from simcvd.inference.predict import Compute, pick_device, restore_values
 from simcvd.inference.sliding_window import Windows, predict_labels
 from simcvd.machine import keep_freed_memory
 from simcvd.networks.build import Factory
+from simcvd.scoring.record import Report, Split, scores_folder, write_report
+from simcvd.scoring.scores import Score, score_case
 from simcvd.types import IntTriple, SimcvdError
-
-Split = Literal["test", "holdout"]
 
 
 def score_run(
@@ -64,7 +61,7 @@ def score_run(
             f"{run}: its {split} split has no labelled scan. For holdout, train with "
             "--set train.holdout=N; for test, give the data a test.list"
         )
-    out = out or (run if split == "test" else run / split)
+    out = out or scores_folder(run, split)
     shown = track(names, f"scoring {split}", disable=quiet, transient=True)
     scores = [score for name in shown for score in _score(model, windows, data, name, out)]
     info = {

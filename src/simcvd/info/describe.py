@@ -17,6 +17,7 @@ from simcvd.inference.model import DESCRIPTION, SETTINGS, load_model, model_file
 from simcvd.info.record import Info
 from simcvd.info.training import describe_run
 from simcvd.planning import Plan, read_plan
+from simcvd.scoring.record import is_scored
 from simcvd.types import SimcvdError
 from simcvd.wording import counted
 
@@ -164,8 +165,8 @@ def describe_work(path: Path) -> Info:
         "checked": (path / "check.json").exists(),
         "planned": (path / "plan.toml").exists(),
         "prepared": (path / "cache" / "manifest.json").exists(),
-        "control scored": (path / "supervised" / "metrics.json").exists(),
-        "SimCVD scored": (path / "simcvd" / "metrics.json").exists(),
+        "control scored": is_scored(path / "supervised"),
+        "SimCVD scored": is_scored(path / "simcvd"),
         "report written": (path / "report.html").exists(),
         "final model trained": (path / "model" / DESCRIPTION).exists(),
         "all scans segmented": _all_segmented(path),

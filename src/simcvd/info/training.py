@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from simcvd.data.cache import read_json
 from simcvd.engine.checkpoint import latest_step
@@ -16,13 +17,15 @@ from simcvd.engine.settings import NetworkConfig
 from simcvd.inference.model import DESCRIPTION
 from simcvd.info.record import Info
 from simcvd.methods.base import default_config
+from simcvd.scoring.record import Split, is_scored, read_report, scores_folder
+from simcvd.scoring.scores import summarise
 
 
 def describe_run(path: Path) -> Info:
     """What was trained on what, how far it is, and what its scores are."""
     config = read_json(path / "config.json")
     run, cache = config["run"], config.get("cache", "")
-    scores = {split: found for split in ("test", "holdout") if (found := _dice(path, split))}
+    scores = {split: found for split in get_args(Split) if (found := _dice(path, split))}
     facts = {
         "method": run["method"],
         "iterations": run["train"]["iterations"],
@@ -76,13 +79,13 @@ def _state(path: Path, config: dict[str, Any], scored: bool) -> tuple[str, str]:
     return f"not finished, resumable at step {step} of {total}", command
 
 
-def _dice(run: Path, split: str) -> dict[str, float | None]:
+def _dice(run: Path, split: Split) -> dict[str, float | None]:
     """{class: mean Dice in %} of a split that was scored."""
-    path = (run if split == "test" else run / split) / "metrics.json"
-    if not path.exists():
+    if not is_scored(run, split):
         return {}
-    means = {s["name"]: s["means"]["dice"]["mean"] for s in read_json(path).get("summary", ())}
-    return {name: None if mean is None else 100 * mean for name, mean in means.items()}
+    summaries = summarise(read_report(scores_folder(run, split)).scores)
+    means = {summary.name: summary.means["dice"].mean for summary in summaries}
+    return {name: None if math.isnan(mean) else 100 * mean for name, mean in means.items()}
 
 
 def _as_json(config: Any) -> dict[str, Any]:

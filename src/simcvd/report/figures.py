@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simcvd.engine.log import Row
-from simcvd.engine.scores import Mean
+from simcvd.scoring.gap import Gap
+from simcvd.scoring.scores import LEVEL
 from simcvd.types import Triple
 
 if TYPE_CHECKING:
@@ -82,12 +84,12 @@ def paired(
     names: Sequence[str],
     control: np.ndarray,
     others: Mapping[str, np.ndarray],
-    gaps: Mapping[str, Mean],
+    gaps: Mapping[str, Gap],
 ) -> Figure:
     """Dice of each case minus the control's, from the largest gain to the largest loss.
 
     control and others: ``[cases]`` in per cent. gaps: the mean difference of each of the others
-    with its interval, in per cent points; it stands in the bottom row.
+    with its interval, if it has one, as fractions; it stands in the bottom row.
     """
     first = next(iter(others.values()), control)
     order = np.argsort(np.nan_to_num(control - first), kind="stable")
@@ -100,7 +102,9 @@ def paired(
         _interval(axes, gaps[name], len(names) + 0.2 * index, f"C{index + 1}")
     axes.axvline(0, color="gray", linewidth=1)
     axes.axhline(len(names) - 0.5, color="gray", linewidth=0.5)
-    axes.set_yticks(range(len(names) + 1), [*(names[i] for i in order), "mean, 95 %"])
+    known = any(math.isfinite(gap.error) for gap in gaps.values())
+    labels = [*(names[i] for i in order), f"mean, {LEVEL} %" if known else "mean"]
+    axes.set_yticks(range(len(names) + 1), labels)
     axes.set_ylim(len(names) + 0.6, -0.6)
     axes.set(xlabel="Dice minus the control's [per cent points]; right of 0: better")
     axes.grid(axis="x", alpha=0.3)
@@ -146,9 +150,9 @@ def _range(weights: Sequence[float]) -> str:
     return f"weight {high:.2g}" if low == high else f"weight {low:.2g} to {high:.2g}"
 
 
-def _interval(axes: Axes, gap: Mean, place: float, colour: str) -> None:
-    axes.plot([gap.low, gap.high], [place, place], color=colour, linewidth=5, alpha=0.4)
-    axes.plot([gap.mean], [place], "D", color=colour)
+def _interval(axes: Axes, gap: Gap, place: float, colour: str) -> None:
+    axes.plot([100 * gap.low, 100 * gap.high], [place, place], color=colour, linewidth=5, alpha=0.4)
+    axes.plot([100 * gap.mean], [place], "D", color=colour)
 
 
 def _middle(mask: np.ndarray) -> tuple[int, ...]:

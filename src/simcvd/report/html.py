@@ -14,10 +14,13 @@ import numpy as np
 from simcvd import __version__
 from simcvd.data.cache import Cache
 from simcvd.data.io import read_label
-from simcvd.engine.scores import Mean
 from simcvd.files import write_text
 from simcvd.report import figures
-from simcvd.report.results import METRICS, Result, difference, sentence
+from simcvd.report.results import METRICS, Result, compare_all, sentence
+from simcvd.scoring.comparison import Comparison
+from simcvd.scoring.gap import Gap
+from simcvd.scoring.scores import Mean
+from simcvd.scoring.titles import metric_title, scale
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,17 +36,20 @@ def write_page(
     title: str,
     notes: Sequence[str] = (),
     answer: str | None = None,
+    gaps: Sequence[Comparison] | None = None,
     scored: str = "test scans",
 ) -> Path:
     """Write ``report.html``: the answer, the table, the curves, and scans with outlines.
 
     results: the control first, or one alone. notes: what a reader must know of the data and the
-    settings. answer: the sentence at the top, by default who is better than the control. scored:
-    what the scans that were scored are called.
+    settings. answer: the sentence at the top, by default how the others stand against the control.
+    gaps: each of the others compared with the control, by default as single trainings. scored: what
+    the scans that were scored are called.
     """
     import jinja2
 
     control, others = results[0], results[1:]
+    gaps = compare_all(control, others) if gaps is None else gaps
     shown = _spread(control)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("simcvd.report", "."),
@@ -55,12 +61,14 @@ def write_page(
     text = environment.get_template("template.html").render(
         title=title,
         version=__version__,
-        answer=answer or (sentence(control, others) if others else _alone(control, scored)),
+        answer=answer or (sentence(control, others, gaps) if others else _alone(control, scored)),
         scored=scored,
         notes=notes,
-        metrics=METRICS,
-        columns=[_column(result, None if result is control else control) for result in results],
-        paired=_paired(control, others) if others else None,
+        metrics={metric: metric_title(metric) for metric in METRICS},
+        columns=[_column(result, gap) for result, gap in zip(results, (None, *gaps), strict=True)],
+        hardest=any(gap.hardest for gap in gaps),
+        decided=any(gap.verdict != "no verdict" for gap in gaps),
+        paired=_paired(control, others, gaps) if others else None,
         curves=_png(figures.curves({result.name: result.log for result in results})),
         shown=[(case, _overlay(cache, case, results)) for case in shown],
         others=[
@@ -74,46 +82,39 @@ def write_page(
 
 def _alone(result: Result, scored: str) -> str:
     """What there is to say of a run with no other beside it."""
-    value, interval = _cell("dice", result.summary["means"]["dice"])
+    value, interval = _cell("dice", result.summary.means["dice"])
     within = f" ({interval})" if interval else ""
     return f"{result.name}: mean Dice {value}{within} over {len(result.cases)} {scored}."
 
 
-def _column(result: Result, control: Result | None) -> dict[str, Any]:
-    """One method in the table."""
-    gap = None if control is None else difference(control, result)
-    means = result.summary["means"]
+def _column(result: Result, compared: Comparison | None) -> dict[str, Any]:
+    """One method in the table; the control is compared with nothing."""
+    means = result.summary.means
     return {
         "name": result.name,
         "values": {metric: _cell(metric, means[metric]) for metric in METRICS},
-        "missed": f"{result.summary['missed']} of {result.summary['cases']}",
-        "gap": ("control", "") if gap is None else _signed(gap.mean, gap.low, gap.high),
+        "missed": f"{result.summary.missed} of {result.summary.cases}",
+        "gap": _signed(compared.gap) if compared else ("control", ""),
+        "hardest": _signed(compared.hardest) if compared and compared.hardest else ("", ""),
     }
 
 
-def _cell(metric: str, mean: dict[str, float | None]) -> tuple[str, str]:
+def _cell(metric: str, mean: Mean) -> tuple[str, str]:
     """Mean and interval as they stand in the table; "" for an interval that is not defined."""
-    scale = 100 if metric in ("dice", "jaccard") else 1
-    value, low, high = (mean[key] for key in ("mean", "low", "high"))
-    if value is None:
+    if math.isnan(mean.mean):
         return "undefined", ""
-    interval = "" if low is None or high is None else f"{scale * low:.1f} to {scale * high:.1f}"
-    return f"{scale * value:.1f}", interval
+    value, low, high = (scale(metric) * number for number in (mean.mean, mean.low, mean.high))
+    return f"{value:.1f}", f"{low:.1f} to {high:.1f}" if math.isfinite(low) else ""
 
 
-def _signed(mean: float, low: float, high: float) -> tuple[str, str]:
-    interval = f"{100 * low:+.1f} to {100 * high:+.1f}" if math.isfinite(low) else ""
-    return (f"{100 * mean:+.1f}" if math.isfinite(mean) else "undefined"), interval
+def _signed(gap: Gap) -> tuple[str, str]:
+    interval = f"{100 * gap.low:+.1f} to {100 * gap.high:+.1f}" if math.isfinite(gap.low) else ""
+    return (f"{100 * gap.mean:+.1f}" if math.isfinite(gap.mean) else "undefined"), interval
 
 
-def _paired(control: Result, others: Sequence[Result]) -> str:
-    gaps = {}
-    for result in others:
-        gap = difference(control, result)
-        gaps[result.name] = Mean(
-            mean=100 * gap.mean, low=100 * gap.low, high=100 * gap.high, count=gap.scans
-        )
+def _paired(control: Result, others: Sequence[Result], compared: Sequence[Comparison]) -> str:
     dice = {result.name: _case_dice(result) for result in others}
+    gaps = {result.name: c.gap for result, c in zip(others, compared, strict=True)}
     return _png(figures.paired(control.cases, _case_dice(control), dice, gaps))
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from simcvd.data.cache import Cache
 from simcvd.engine.run import read_config
-from simcvd.engine.score_run import Split
 from simcvd.engine.settings import differences
-from simcvd.experiments import TITLES
 from simcvd.report.html import write_page
-from simcvd.report.results import Result, load_result
+from simcvd.report.results import Result, compare_all, load_result
+from simcvd.scoring.record import Split
+from simcvd.scoring.titles import method_title
 from simcvd.types import SimcvdError
 
 
@@ -43,6 +43,7 @@ def report_runs(
         results,
         title=f"Scores on {data.root.name}",
         notes=_notes(results, configs),
+        gaps=compare_all(results[0], results[1:], _again(results, configs)),
         scored=f"{split} scans" if split == "test" else "held-out scans",
     )
 
@@ -52,9 +53,17 @@ def _names(runs: Sequence[Path], configs: Sequence[dict[str, Any]]) -> list[str]
     methods = [config["run"]["method"] for config in configs]
     count = Counter(methods)
     return [
-        TITLES.get(method, method) + (f" ({run.name})" if count[method] > 1 else "")
+        method_title(method) + (f" ({run.name})" if count[method] > 1 else "")
         for run, method in zip(runs, methods, strict=True)
     ]
+
+
+def _again(results: Sequence[Result], configs: Sequence[dict[str, Any]]) -> list[Result]:
+    """Trainings of the first one's system from other seeds, which tell what scans are hard."""
+    first, *rest = (
+        {**config["run"], "train": {**config["run"]["train"], "seed": None}} for config in configs
+    )
+    return [result for result, run in zip(results[1:], rest, strict=True) if run == first]
 
 
 def _notes(results: Sequence[Result], configs: Sequence[dict[str, Any]]) -> list[str]:

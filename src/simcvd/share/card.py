@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
 from typing import Any
 
 from simcvd.benchmark.results import RunResult, read_result
-from simcvd.engine.evaluate import section
-from simcvd.engine.scores import LEVEL, Mean, Summary
 from simcvd.inference.model import Model, ModelSpec
+from simcvd.scoring.record import Split, is_scored, read_report, scores_folder, section
+from simcvd.scoring.scores import LEVEL, summarise
 from simcvd.wording import counted
 
-SPLITS = {
+SPLITS: dict[Split, str] = {
     "test": "Test scans, which training never saw.",
     "holdout": "Scans held out from training, on which settings may have been chosen.",
 }
@@ -77,14 +75,13 @@ def _measured(run: Path) -> list[str]:
     """The scores of every split that was scored, with all that says how."""
     lines: list[str] = []
     for split, meaning in SPLITS.items():
-        path = (run if split == "test" else run / split) / "metrics.json"
-        if path.exists():
-            result = read_result(run, split=split)  # type: ignore[arg-type]
-            content = json.loads(path.read_text(encoding="utf-8"))
+        if is_scored(run, split):
+            result = read_result(run, split=split)
+            report = read_report(scores_folder(run, split))
             lines += [f"### Split: {split}", "", meaning, "", *_protocol(result), ""]
-            lines += [f"**{note}**\n" for note in content["notes"]]
-            for record in content["summary"]:
-                title, *table = section(_summary(record))
+            lines += [f"**{note}**\n" for note in report.notes]
+            for summary in summarise(report.scores):
+                title, *table = section(summary)
                 lines += [f"##{title}", *table, ""]
     return lines[:-1] or ["**Not scored**: nothing is known of how well this model segments."]
 
@@ -100,18 +97,6 @@ def _protocol(result: RunResult) -> list[str]:
         "over scans and do not contain the spread over seeds.",
         "- P: prediction, R: reference.",
     ]
-
-
-def _summary(record: dict[str, Any]) -> Summary:
-    means = {name: _mean(mean) for name, mean in record["means"].items()}
-    return Summary(**{**record, "means": means})
-
-
-def _mean(record: dict[str, Any]) -> Mean:
-    numbers: dict[str, Any] = {
-        name: math.nan if value is None else value for name, value in record.items()
-    }
-    return Mean(**numbers)
 
 
 def _limits(spec: ModelSpec) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from simcvd.engine.scores import (
+from simcvd.scoring.scores import (
     METRICS,
     Score,
     absent_score,

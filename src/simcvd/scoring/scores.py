@@ -128,6 +128,23 @@ def summarise(scores: Sequence[Score]) -> list[Summary]:
     return summaries
 
 
+def tabulated(metric: str, scores: Iterable[Score], cases: Sequence[str]) -> np.ndarray:
+    """Values of one metric, ``[cases, classes]``, NaN where there is none.
+
+    Rows as ``cases``, columns in the order in which ``scores`` has the classes.
+    """
+    rows = {case: row for row, case in enumerate(cases)}
+    columns: dict[tuple[int, str], int] = {}
+    cells = []
+    for score in scores:
+        column = columns.setdefault((score.label, score.name), len(columns))
+        cells.append((rows[score.case], column, score.values[metric]))
+    table = np.full((len(rows), len(columns)), math.nan)
+    for row, column, value in cells:
+        table[row, column] = value
+    return table
+
+
 def resamples(cases: int) -> np.ndarray:
     """How often each case is drawn in each bootstrap resample, ``[RESAMPLES, cases]`` float64.
 
@@ -216,19 +233,5 @@ def _summary(
         cases=len(scores),
         missed=sum(score.miss in (EMPTY_PREDICTION, EMPTY_REFERENCE) for score in scores),
         absent=sum(score.miss == ABSENT for score in scores),
-        means={m: bootstrap_mean(_table(m, scores, cases), draws) for m in METRICS},
+        means={m: bootstrap_mean(tabulated(m, scores, cases), draws) for m in METRICS},
     )
-
-
-def _table(metric: str, scores: Iterable[Score], cases: Sequence[str]) -> np.ndarray:
-    """Values of one metric, ``[cases, classes]``, NaN where there is none."""
-    rows = {case: row for row, case in enumerate(cases)}
-    columns: dict[tuple[int, str], int] = {}
-    cells = []
-    for score in scores:
-        column = columns.setdefault((score.label, score.name), len(columns))
-        cells.append((rows[score.case], column, score.values[metric]))
-    table = np.full((len(rows), len(columns)), math.nan)
-    for row, column, value in cells:
-        table[row, column] = value
-    return table

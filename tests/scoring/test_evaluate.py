@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from simcvd.engine.evaluate import evaluate_folders, write_report
-from simcvd.engine.scores import METRICS
+from simcvd.scoring.evaluate import evaluate_folders
+from simcvd.scoring.record import write_report
+from simcvd.scoring.scores import METRICS
 from simcvd.types import SimcvdError
 
 AFFINE = np.diag([-0.5, 0.5, 2.0, 1.0])  # left to right flipped, anisotropic

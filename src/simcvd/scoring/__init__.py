@@ -1,0 +1,1 @@
+"""Scores, their comparison, and the words for both; the one reader and writer of metrics.json."""
