@@ -55,6 +55,7 @@ run = simcvd.train(
     cache,
     work / "run",
     labeled=2,
+    recipe="paper",
     network=MonaiUNet,
     settings={"train.iterations": 10, "train.patch": (16, 16, 16), "method.pool": 16},
 )

@@ -43,6 +43,7 @@ run = simcvd.train(
     work / "run",
     labeled=3,
     method="simcvd",
+    recipe="paper",
     network=NetworkConfig(widths=(4, 8, 16), blocks=(1, 1, 1), strides=((2, 2, 2),) * 2),
     settings={"train.iterations": 20, "train.patch": (16, 16, 16), "method.pool": 16},
 )

@@ -29,6 +29,7 @@ def run(small_cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
         str(out),
         labeled=LABELED,
         method="supervised",
+        recipe="paper",
         network=NETWORK,
         settings=SETTINGS,
     )

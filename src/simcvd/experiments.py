@@ -302,7 +302,7 @@ def _mean(name: str, parts: list[str]) -> Row:
     rows = [row for part in parts for row in _named(part)]
     if len(rows) < 2:
         raise SimcvdError(f"{name!r}: give two rows or more, mean(supervised,cutmix)")
-    return Row(id=name, title=name, method=rows[-1].method, mean_of=tuple(rows))
+    return Row(id=name, title=name, method=rows[0].method, mean_of=tuple(rows))
 
 
 def _by_id() -> dict[str, Row]:

@@ -39,6 +39,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert f"{LABELED + TEST} with a label" in said
     _simcvd(
         *("train", folder / "cache", "--method", "supervised", "--labeled", LABELED),
+        *("--recipe", "paper"),
         *("--out", folder / "run", "--iterations", 150, *FLAGS),
     )
     return folder

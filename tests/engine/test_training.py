@@ -42,7 +42,7 @@ def _command(cache: Path, out: Path, iterations: int) -> list[str]:
     return [
         *(str(Path(sys.executable).with_name("simcvd")), "train", str(cache)),
         *("--method", "simcvd", "--labeled", str(LABELED), "--out", str(out)),
-        *("--iterations", str(iterations), *flags),
+        *("--recipe", "paper", "--iterations", str(iterations), *flags),
     ]
 
 

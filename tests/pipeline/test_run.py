@@ -78,10 +78,10 @@ def test_the_answer_is_on_screen_and_in_the_report(finished: tuple[Path, str]) -
     assert "held-out labelled scans</h2>" in page
 
 
-def test_each_labelled_scan_is_held_out_once_from_both_methods(
+def test_each_labelled_scan_is_held_out_once_from_every_arm(
     finished: tuple[Path, str],
 ) -> None:
-    for method in ("supervised", "simcvd"):
+    for method in ("supervised", "cutmix", "mean"):
         held = []
         for fold in ("fold_0", "fold_1"):
             seen = read_config(finished[0] / method / fold)["run"]
@@ -97,7 +97,7 @@ def test_an_edited_plan_is_kept(finished: tuple[Path, str]) -> None:
     work = finished[0]
     plan = read_plan(work / "plan.toml")
     assert plan.iterations == ITERATIONS
-    used = read_config(work / "simcvd" / "fold_0")["run"]
+    used = read_config(work / "cutmix" / "fold_0")["run"]
     assert tuple(used["network"]["widths"]) == plan.widths == (4, 8)
     assert used["train"]["iterations"] == ITERATIONS
 
@@ -121,11 +121,11 @@ def test_killed_and_typed_again_it_ends_the_same(
 ) -> None:
     work = tmp_path / "work"
     _edit_plan(scans, work)
-    _kill_in_training(scans, work, work / "simcvd" / "fold_0")
-    assert not (work / "simcvd" / "fold_0" / "model.json").exists()
+    _kill_in_training(scans, work, work / "cutmix" / "fold_0")
+    assert not (work / "cutmix" / "fold_0" / "model.json").exists()
     assert _typed(scans, work).splitlines()[-3] == finished[1].splitlines()[-3]
     written = [f"predictions/{path.name}" for path in (scans / "images").iterdir()]
-    for part in ("model/model.safetensors", "simcvd/metrics.csv", *written):
+    for part in ("model/model.safetensors", "cutmix/metrics.csv", *written):
         assert (work / part).read_bytes() == (finished[0] / part).read_bytes(), part
 
 
@@ -240,6 +240,7 @@ def _edit_plan(scans: Path, work: Path) -> None:
         blocks=(1, 1),
         strides=((2, 2, 2),),
         iterations=ITERATIONS,
+        base=ITERATIONS,
     )
     write_plan(small, work / "plan.toml")
 

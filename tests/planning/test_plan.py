@@ -15,6 +15,7 @@ from simcvd.cli import app
 from simcvd.data.phantom import write_phantoms
 from simcvd.data.prepare import prepare
 from simcvd.engine.loop import train
+from simcvd.engine.recipes import STRONG
 from simcvd.engine.run import read_config
 from simcvd.planning import Plan, make_plan, read_plan, write_plan
 from simcvd.types import SimcvdError, Triple
@@ -227,13 +228,14 @@ def test_the_command_line_from_scans_to_a_run(tmp_path: Path) -> None:
     # 48 x 48 x 32 voxels of 2 x 2 x 3 mm; all three axes are halved together, three times.
     assert (plan.spacing, plan.patch) == ((2.0, 2.0, 3.0), (48, 48, 32))
     assert plan.strides == ((2, 2, 2),) * 3
-    write_plan(plan.smaller(widths_factor=0.1, iterations=500), file)
+    write_plan(plan.smaller(widths_factor=0.1, iterations=2), file)
     simcvd("prepare", tmp_path / "scans", "--out", cache, "--jobs", 1, "--plan", file)
-    explicit = ["--iterations", 2, "--set", "train.patch=(16,16,16)", "--set", "method.pool=16"]
+    explicit = ["--iterations", 3, "--set", "train.patch=(16,16,16)", "--set", "method.pool=16"]
     simcvd("train", cache, "--labeled", 2, "--out", run, "--plan", file, *explicit)
     record = read_config(run)["run"]
     assert record["network"]["widths"] == [8, 8, 8, 13]  # a tenth of 128 is 13
-    assert record["train"]["iterations"] == 2
+    assert record["train"]["iterations"] == 3
+    assert record["train"]["optimizer"] == "adamw"  # the plan's recipe
     assert record["train"]["patch"] == [16, 16, 16]
     assert record["config"]["pool"] == 16
 
@@ -256,7 +258,7 @@ def test_thick_and_tiny_scans_train(
     arguments = plan.prepare_arguments()
     prepare(tmp_path, tmp_path / "cache", jobs=1, quiet=True, **arguments)
     settings = plan.settings("simcvd")
-    train(tmp_path / "cache", tmp_path / "run", labeled=2, settings=settings)
+    train(tmp_path / "cache", tmp_path / "run", labeled=2, settings=settings, recipe=STRONG)
     assert (tmp_path / "run" / "model.json").is_file()
 
 

@@ -20,6 +20,10 @@ def run(
     preset: Annotated[
         Literal["quick", "standard", "full"], typer.Option(help="How much is trained.")
     ] = "standard",
+    method: Annotated[
+        str | None,
+        typer.Option(help="Which method learns from the unlabelled scans (default cutmix)."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print plan, time and memory; write nothing.")
     ] = False,
@@ -30,7 +34,13 @@ def run(
     from simcvd import pipeline
 
     (pipeline.dry_run if dry_run else pipeline.run)(
-        images, out, labels=labels, preset=preset, resample_labels=resample_labels, jobs=jobs
+        images,
+        out,
+        labels=labels,
+        preset=preset,
+        method=method,
+        resample_labels=resample_labels,
+        jobs=jobs,
     )
 
 

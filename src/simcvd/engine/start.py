@@ -69,34 +69,31 @@ def load_start(networks: Iterable[nn.Module], start: Start, arguments: Mapping[s
 
 
 def average_runs(runs: Sequence[Path], out: Path) -> None:
-    """Write the mean of the weights of finished runs of one network as a run of its own.
+    """Write the mean of the weights of finished runs as a run of its own, of the first's network.
 
-    Running statistics are averaged with the weights. The record is the last run's, with the
-    digests of all. Raises SimcvdError where the networks differ.
+    Running statistics are averaged with the weights; a head that only the others have is left out.
+    The record is the first run's, with the digests of all. Raises SimcvdError where another lacks
+    a layer of the first, or has it in another shape.
     """
     starts = [read_start(run) for run in runs]
-    last = starts[-1]
+    first = starts[0]
     states = [start.model.network.state_dict() for start in starts]
-    if odd := [
-        s.path for s, state in zip(starts, states, strict=True) if not _alike(state, states[-1])
-    ]:
-        raise SimcvdError(
-            f"the weights of {odd[0]} and {last.path} are of different networks and have no mean"
-        )
+    for start, state in zip(starts, states, strict=True):
+        if odd := [n for n, v in states[0].items() if n not in state or state[n].shape != v.shape]:
+            raise SimcvdError(
+                f"{first.path} and {start.path} have no mean: {odd[0]} of the former is not in "
+                "the latter, or has another shape"
+            )
     mean = {
         name: torch.stack([state[name] for state in states]).mean(0)
         if value.is_floating_point()
         else value
-        for name, value in states[-1].items()
+        for name, value in states[0].items()
     }
-    config = read_config(last.path)
+    config = read_config(first.path)
     write_json(out / "config.json", {**config, "mean_of": [start.digest for start in starts]})
-    last.model.network.load_state_dict(mean)
-    save_model(out, last.model.network, last.model.spec)
-
-
-def _alike(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(a[name].shape == b[name].shape for name in a)
+    first.model.network.load_state_dict(mean)
+    save_model(out, first.model.network, first.model.spec)
 
 
 def _refuse_others(start: Start, arguments: Mapping[str, Any]) -> None:

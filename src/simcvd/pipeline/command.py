@@ -6,10 +6,13 @@
     WORK/check.json         what `simcvd check` found
     WORK/plan.toml          may be edited before the first training; kept as it is
     WORK/cache/             the prepared scans
+    WORK/base/              supervised trainings that the others start from: fold_0, fold_1, ...
     WORK/supervised/        the control: fold_0, fold_1, ..., and their scores together
-    WORK/simcvd/            SimCVD, the same
+    WORK/METHOD/            the method that learns from the unlabelled scans too, the same
+    WORK/mean/              the mean of the weights of both, the same
     WORK/report.html        the comparison
-    WORK/model/             the better method, trained on all labelled scans
+    WORK/final/             the best of them, trained on all labelled scans, with what it needs
+    WORK/model/             its model
     WORK/predictions/       a segmentation of every scan
 """
 
@@ -22,24 +25,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from simcvd.data.cache import Cache, read_json, write_json
+from simcvd.data.cache import read_json, write_json
 from simcvd.data.check import examine_all, report_of
 from simcvd.data.facts import CaseFacts
 from simcvd.data.findings import CheckReport, show
 from simcvd.data.listing import Source, visible
 from simcvd.data.prepare import prepare
 from simcvd.data.sources import recognise
-from simcvd.engine.loop import train
-from simcvd.engine.settings import differences
-from simcvd.pipeline.compare import (
-    CONTROL,
-    SIMCVD,
-    answer,
-    better,
-    cross_validate,
-    difference,
-)
-from simcvd.pipeline.estimate import estimate
+from simcvd.engine.loop import BASE
+from simcvd.engine.settings import differences as changes
+from simcvd.methods.base import find
+from simcvd.pipeline.compare import Arms, answer, best, cross_validate, differences
+from simcvd.pipeline.estimate import estimate, with_equal_time
 from simcvd.pipeline.presets import PRESETS, Folds, Preset, PresetName, divide
 from simcvd.pipeline.segment import segment_all
 from simcvd.planning import Plan, plan_from, read_plan, write_plan
@@ -47,9 +44,11 @@ from simcvd.planning.memory import SHARE, free_bytes
 from simcvd.planning.text import as_toml
 from simcvd.report.html import write_page
 from simcvd.report.results import Result
-from simcvd.scoring.titles import method_title
 from simcvd.types import SimcvdError
 from simcvd.wording import counted, few
+
+METHOD = "cutmix"
+FIRST_METHOD = "simcvd"  # of folders that do not name one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +59,7 @@ class Request:
     labels: Path | None
     work: Path
     preset: Preset
+    method: str
     resample_labels: bool = False
     jobs: int | None = None
 
@@ -70,10 +70,19 @@ class Request:
         work: Path | str,
         labels: Path | str | None,
         preset: str,
+        method: str | None,
         resample_labels: bool,
         jobs: int | None,
     ) -> Request:
-        """From what `run` is given. Raises SimcvdError for an unknown preset."""
+        """From what `run` is given; without a method, what the folder was begun with, or `METHOD`.
+
+        Raises SimcvdError for an unknown preset or method, and for one without unlabelled scans.
+        """
+        path = Path(work) / "run.json"
+        if method is None:
+            method = read_json(path).get("method", FIRST_METHOD) if path.exists() else METHOD
+        if not find(method).uses_unlabeled:
+            raise SimcvdError(f"{method} is the control; give a method that uses unlabelled scans")
         if preset not in PRESETS:
             raise SimcvdError(f"there is no preset {preset!r}; choose {', '.join(PRESETS)}")
         return cls(
@@ -81,6 +90,7 @@ class Request:
             labels=Path(labels) if labels else None,
             work=Path(work),
             preset=PRESETS[preset],
+            method=method,
             resample_labels=resample_labels,
             jobs=jobs,
         )
@@ -97,6 +107,7 @@ class Request:
             "images": str(self.images.resolve()),
             "labels": labels,
             "preset": self.preset.name,
+            "method": self.method,
             "resample_labels": self.resample_labels,
         }
 
@@ -115,6 +126,7 @@ def run(
     *,
     labels: Path | str | None = None,
     preset: PresetName = "standard",
+    method: str | None = None,
     resample_labels: bool = False,
     jobs: int | None = None,
     console: Console | None = None,
@@ -122,11 +134,12 @@ def run(
     """Check, plan, prepare, compare, train and segment in ``out``; returns the answer.
 
     images: a folder of scans, or a data set in any layout that `simcvd prepare` takes. labels: the
-    folder of label maps; a scan without one is unlabelled. preset: one of `PRESETS`.
+    folder of label maps; a scan without one is unlabelled. preset: one of `PRESETS`. method: which
+    one learns from the unlabelled scans, `METHOD` by default.
     resample_labels: as `prepare` takes it. The same call goes on where it stopped. Raises
     SimcvdError for anything the user can mend.
     """
-    asked = Request.of(images, out, labels, preset, resample_labels, jobs)
+    asked = Request.of(images, out, labels, preset, method, resample_labels, jobs)
     work = asked.work
     console = console or Console(soft_wrap=True, highlight=False)
     found, folds = _begun(asked, console)
@@ -142,19 +155,20 @@ def run(
         jobs=jobs,
         **chosen,
     )
-    results = _compared(asked, cache, plan, folds, console)
-    said = answer(*results)
+    arms = Arms(cache=cache, plan=plan, method=asked.method)
+    results = _compared(asked, arms, folds, console)
+    chosen_arm, said = arms.names[best(results)], answer(results)
     write_page(
         work,
         cache,
         results,
         title="Did the unlabelled scans help?",
-        notes=_notes(asked, found, plan, folds, better(*results)),
+        notes=_notes(asked, found, arms, folds, chosen_arm),
         answer=said,
-        gaps=[difference(*results)],
+        gaps=differences(results),
         scored="held-out labelled scans",
     )
-    _finish(asked, found, cache, plan, better(*results), folds, console)
+    _finish(asked, found, arms, chosen_arm, folds, console)
     console.print(f"[bold]{said}[/bold]")
     places = f"the report: {work / 'report.html'}\nthe segmentations: {work / 'predictions'}"
     console.print(places, markup=False)
@@ -167,12 +181,13 @@ def dry_run(
     *,
     labels: Path | str | None = None,
     preset: PresetName = "standard",
+    method: str | None = None,
     resample_labels: bool = False,
     jobs: int | None = None,
     console: Console | None = None,
 ) -> None:
     """Print the plan and what a run will take; write nothing. Arguments as of `run`."""
-    asked = Request.of(images, out, labels, preset, resample_labels, jobs)
+    asked = Request.of(images, out, labels, preset, method, resample_labels, jobs)
     console = console or Console(soft_wrap=True, highlight=False)
     found, folds = _begun(asked, console)
     looked = _look(asked, found, console)
@@ -180,7 +195,7 @@ def dry_run(
     plan = read_plan(path) if path.exists() else _plan(asked, found, looked)
     console.print(as_toml(plan), markup=False)
     console.print(folds.sentence())
-    _say_cost(plan, folds, looked, console)
+    _say_cost(asked, plan, folds, looked, console)
     console.print("Nothing was written.")
 
 
@@ -190,9 +205,9 @@ def folds_of(found: Source, preset: Preset) -> Folds:
     folds = divide(sum(have), preset)
     if all(have):
         raise SimcvdError(
-            f"all {len(have)} training scans have a label, so that there is nothing for SimCVD to "
-            "learn from. Add scans without one, or use `simcvd prepare` and `simcvd train --method "
-            "supervised`."
+            f"all {len(have)} training scans have a label, so that there is nothing for a "
+            "semi-supervised method to learn from. Add scans without one, or use `simcvd prepare` "
+            "and `simcvd train --method supervised`."
         )
     return folds
 
@@ -223,8 +238,9 @@ def _refuse_folder(asked: Request) -> None:
             )
     path = asked.work / "run.json"
     if path.exists():
-        begun = {"resample_labels": False, **read_json(path)}  # a later choice
-        if changed := differences(begun, asked.record()):
+        # Later choices, and what was done before there were any.
+        begun = {"resample_labels": False, "method": FIRST_METHOD, **read_json(path)}
+        if changed := changes(begun, asked.record()):
             raise SimcvdError(
                 f"{asked.work} was begun with something else:\n  "
                 + "\n  ".join(changed)
@@ -257,7 +273,7 @@ def _planned(asked: Request, found: Source, folds: Folds, console: Console) -> P
         console.print(f"the plan: {path}", markup=False)
     for warning in plan.warnings:
         console.print(f"warning: {warning}", markup=False)
-    _say_cost(plan, folds, looked, console)
+    _say_cost(asked, plan, folds, looked, console)
     return plan
 
 
@@ -287,11 +303,12 @@ def _plan(asked: Request, found: Source, looked: Looked) -> Plan:
     memory = asked.preset.memory
     free = int(SHARE * free_bytes())
     plan = plan_from(found, looked.facts, free if memory is None else min(memory, free))
-    return asked.preset.planned(plan)
+    return with_equal_time(asked.preset.planned(plan), asked.method)
 
 
-def _say_cost(plan: Plan, folds: Folds, looked: Looked, console: Console) -> None:
-    console.print(estimate(plan, folds, looked.facts, looked.report.seconds).sentence())
+def _say_cost(asked: Request, plan: Plan, folds: Folds, looked: Looked, console: Console) -> None:
+    expected = estimate(plan, asked.method, folds, looked.facts, looked.report.seconds)
+    console.print(expected.sentence())
 
 
 def _fingerprint(asked: Request) -> str:
@@ -301,51 +318,49 @@ def _fingerprint(asked: Request) -> str:
     return hashlib.sha256(repr(stats).encode()).hexdigest()
 
 
-def _compared(
-    asked: Request, cache: Cache, plan: Plan, folds: Folds, console: Console
-) -> tuple[Result, Result]:
-    """The control and SimCVD, trained and scored on the same folds."""
-    results = []
-    for method in (CONTROL, SIMCVD):
-        console.print(f"[bold]{method_title(method)}[/bold], {folds.count} trainings")
-        results.append(cross_validate(cache, asked.work, method, plan, folds))
-    return results[0], results[1]
+def _compared(asked: Request, arms: Arms, folds: Folds, console: Console) -> list[Result]:
+    """Every arm, trained and scored on the same folds."""
+    console.print(f"[bold]Comparing[/bold] {', '.join(map(arms.title, arms.names))}")
+    return cross_validate(arms, asked.work, folds, lambda text: console.print(text, markup=False))
 
 
 def _finish(
-    asked: Request,
-    found: Source,
-    cache: Cache,
-    plan: Plan,
-    method: str,
-    folds: Folds,
-    console: Console,
+    asked: Request, found: Source, arms: Arms, arm: str, folds: Folds, console: Console
 ) -> None:
-    """Train the better method on all labelled scans and segment every scan with it."""
-    title = method_title(method)
-    console.print(f"[bold]Final training[/bold]: {title} on all {folds.labeled} labelled")
+    """Train the best arm on all labelled scans and segment every scan with it."""
+    console.print(f"[bold]Final training[/bold]: {arms.title(arm)} on all {folds.labeled} labelled")
     model = asked.work / "model"
-    settings = plan.settings(method)
-    train(cache.root, model, method=method, labeled=folds.labeled, settings=settings)
+    folders = {name: asked.work / "final" / name for name in (BASE, *arms.names)}
+    arms.train({**folders, arm: model}, folds.labeled, wanted=[arm])
     names = dict.fromkeys((*found.train, *found.test))
     console.print(f"[bold]Segmenting[/bold] {counted(len(names), 'scan')}")
     cases = [found.cases[name] for name in names]
     segment_all(model, cases, asked.work / "predictions", console)
 
 
-def _notes(asked: Request, found: Source, plan: Plan, folds: Folds, method: str) -> list[str]:
+def _notes(asked: Request, found: Source, arms: Arms, folds: Folds, arm: str) -> list[str]:
     unlabeled = sum(found.cases[name].label is None for name in found.train)
-    rest = folds.labeled - folds.compared
+    rest, plan = folds.labeled - folds.compared, arms.plan
     never = f" {rest} of the labelled scans were in every training." if rest else ""
+    method = arms.title(arms.method)
     return [
-        f"{folds.sentence()}{never} {unlabeled} scans without a label were added for SimCVD.",
-        f"Each training: {plan.iterations} iterations from one seed (preset {asked.preset.name}). "
-        "Both methods have the same network, plan and labelled scans; SimCVD also learns distances "
-        "to the boundary, so that not all of a difference need be due to the unlabelled scans.",
-        f"The final model is {method_title(method)}, whose mean was higher, trained again on all "
+        f"{folds.sentence()}{never} {unlabeled} scans without a label were added for {method}.",
+        f"{_budget(plan, method)} One seed each; preset {asked.preset.name}, {plan.recipe} recipe.",
+        f"The final model is {arms.title(arm)}, whose mean was higher, trained again on all "
         f"{folds.labeled} labelled scans. It has seen them all, so its own score is not known.",
         "Training curves are those of the first fold. The hardest scans are not shown apart: each "
         "was held out from one training of the control alone, whose bad luck looks like a "
         "hard scan.",
         *plan.warnings,
     ]
+
+
+def _budget(plan: Plan, method: str) -> str:
+    """What each training is given, in words."""
+    if not plan.base:
+        return f"Each training: {plan.iterations} iterations."
+    return (
+        f"{plan.base} supervised iterations, from whose weights {method} goes on for "
+        f"{plan.iterations} and the control for {plan.control_iterations or plan.iterations}, "
+        "which take the same time."
+    )

@@ -1,45 +1,112 @@
-"""The control and SimCVD on held-out labelled scans, and what that says in plain words."""
+"""The arms on held-out labelled scans, and what that says in plain words.
+
+An arm is a way of training that a run compares: the supervised control, a method that learns from
+the unlabelled scans too, and the mean of the weights of both. Where a plan has a base, control and
+method go on from the same supervised weights, and the control gets the method's time.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from simcvd.data.cache import Cache
 from simcvd.engine.log import read_log
-from simcvd.engine.loop import train
+from simcvd.engine.loop import BASE, CONTROL, train
+from simcvd.engine.recipes import find_recipe
 from simcvd.engine.score_run import score_run
+from simcvd.engine.start import average_runs
 from simcvd.files import replace_into
+from simcvd.inference.model import DESCRIPTION
 from simcvd.pipeline.presets import Folds
 from simcvd.planning import Plan
 from simcvd.report.results import Result, load_result
-from simcvd.scoring.comparison import Comparison, compare_folds
+from simcvd.scoring.comparison import Comparison, compare_folds, correct
 from simcvd.scoring.record import Report, is_scored, read_report, scores_folder, write_report
 from simcvd.scoring.titles import method_title
 from simcvd.scoring.words import gap_words
 
-CONTROL, SIMCVD = "supervised", "simcvd"
+MEAN = "mean"
 
 
-def cross_validate(cache: Cache, work: Path, method: str, plan: Plan, folds: Folds) -> Result:
-    """Train and score each fold below ``work/method``, going on with what is there.
+@dataclass(frozen=True, kw_only=True)
+class Arms:
+    """What is compared. method: the one that learns from the unlabelled scans, too."""
 
-    The pooled scores and predictions of the held-out scans lie in ``work/method`` itself.
+    cache: Cache
+    plan: Plan
+    method: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The control first. A mean has a meaning only for weights that began alike."""
+        return (CONTROL, self.method, *([MEAN] if self.plan.base else []))
+
+    def title(self, arm: str) -> str:
+        """What an arm is called in the report."""
+        if arm == MEAN:
+            return f"mean of {method_title(CONTROL)} and {method_title(self.method)}"
+        return method_title(arm)
+
+    def train(
+        self, folders: dict[str, Path], labeled: int, *more: str, wanted: Sequence[str] = ()
+    ) -> None:
+        """Train the wanted arms, all by default, each into its folder; the base into its own."""
+        wanted = wanted or self.names
+        needed = [arm for arm in (CONTROL, self.method) if arm in wanted or MEAN in wanted]
+        start = None
+        if self.plan.base:
+            start = folders[BASE]
+            base = (f"train.iterations={self.plan.base}", "train.base=0")
+            self._train(CONTROL, start, labeled, None, *more, *base)
+        for arm in needed:
+            own = self.plan.control_iterations if arm == CONTROL else 0
+            steps = (f"train.iterations={own}",) if own else ()
+            self._train(arm, folders[arm], labeled, start, *more, *steps)
+        if MEAN in wanted and not (folders[MEAN] / DESCRIPTION).exists():
+            average_runs([folders[CONTROL], folders[self.method]], folders[MEAN])
+
+    def _train(self, method: str, out: Path, labeled: int, start: Path | None, *more: str) -> None:
+        train(
+            self.cache.root,
+            out,
+            method=method,
+            labeled=labeled,
+            settings=(*self.plan.settings(method), *more),
+            recipe=find_recipe(self.plan.recipe),
+            init=start,
+        )
+
+
+def cross_validate(
+    arms: Arms, work: Path, folds: Folds, say: Callable[[str], None]
+) -> list[Result]:
+    """Train and score each arm in each fold, going on with what is there; the control's first.
+
+    A fold's runs are ``work/ARM/fold_K``, the pooled scores and predictions of an arm's held-out
+    scans lie in ``work/ARM``.
     """
-    out = work / method
-    runs = [out / f"fold_{fold}" for fold in range(folds.count)]
-    for fold, run in enumerate(runs):
+    runs: dict[str, list[Path]] = {arm: [] for arm in arms.names}
+    for fold in range(folds.count):
+        say(f"fold {fold + 1} of {folds.count}")
+        folders = {arm: work / arm / f"fold_{fold}" for arm in (BASE, *arms.names)}
         held = (f"train.holdout={folds.holdout}", f"train.fold={fold}")
-        settings = [*plan.settings(method), *held]
-        train(cache.root, run, method=method, labeled=folds.trained_on, settings=settings)
-        if not is_scored(run, "holdout"):
-            score_run(run, split="holdout", cache=cache.root)
+        arms.train(folders, folds.trained_on, *held)
+        for arm in arms.names:
+            runs[arm].append(folders[arm])
+            if not is_scored(folders[arm], "holdout"):
+                score_run(folders[arm], split="holdout", cache=arms.cache.root)
+    return [_pooled(arms, arm, work / arm, runs[arm]) for arm in arms.names]
+
+
+def _pooled(arms: Arms, arm: str, out: Path, runs: Sequence[Path]) -> Result:
     scored = pool(runs, out)
     # One curve stands for all: they are of like trainings.
-    result = load_result(out, method_title(method))
+    result = load_result(out, arms.title(arm))
     return dataclasses.replace(result, log=read_log(runs[0]), folds=scored)
 
 
@@ -60,19 +127,22 @@ def pool(runs: Sequence[Path], out: Path) -> tuple[tuple[str, ...], ...]:
     return tuple(report.cases for report in reports)
 
 
-def difference(control: Result, other: Result) -> Comparison:
-    """Dice of ``other`` minus that of ``control``, fold by fold."""
-    return compare_folds(control.by_fold(), other.by_fold())
+def differences(results: Sequence[Result]) -> list[Comparison]:
+    """Dice of every other arm minus that of the control, fold by fold, corrected together."""
+    control, *others = (result.by_fold() for result in results)
+    return correct([compare_folds(control, other) for other in others])
 
 
-def better(control: Result, simcvd: Result) -> str:
-    """The method whose mean Dice on the held-out scans is higher; the control in a tie."""
-    return SIMCVD if difference(control, simcvd).gap.mean > 0 else CONTROL
+def best(results: Sequence[Result]) -> int:
+    """Which arm's mean Dice on the held-out scans is the highest; the first in a tie."""
+    gains = [0.0, *(compared.gap.mean for compared in differences(results))]
+    return max(range(len(gains)), key=lambda arm: (gains[arm], -arm))
 
 
-def answer(control: Result, simcvd: Result) -> str:
-    """Did the unlabelled scans help, by how much, how sure."""
-    found = difference(control, simcvd)
+def answer(results: Sequence[Result]) -> str:
+    """Did the unlabelled scans help, by how much, how sure: of the control and the method."""
+    control, other = results[:2]
+    found = differences(results)[0]
     begins = {
         "better": "The unlabelled scans helped",
         "worse": "The unlabelled scans did harm",
@@ -84,7 +154,7 @@ def answer(control: Result, simcvd: Result) -> str:
         "stands for that between seeds and between scans."
     )
     return (
-        f"{begins}: mean Dice {_dice(simcvd)} with them ({simcvd.name}) and {_dice(control)} "
+        f"{begins}: mean Dice {_dice(other)} with them ({other.name}) and {_dice(control)} "
         f"without ({control.name}), {gap_words(found, what='points', scale=100)}."
         f"{'' if found.verdict == 'no verdict' else assumed}"
     )

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
 
 from simcvd.data.facts import CaseFacts
-from simcvd.engine.loop import build_method
+from simcvd.engine.loop import CONTROL, build_method
 from simcvd.engine.optim import build_optimizers
+from simcvd.engine.recipes import find_recipe
 from simcvd.engine.run import Run, default_stride
-from simcvd.engine.settings import NetworkConfig, TrainConfig, override
+from simcvd.engine.settings import NetworkConfig, override
 from simcvd.inference.predict import pick_device
 from simcvd.inference.sliding_window import Windows, grid_of
 from simcvd.methods.base import default_config
 from simcvd.networks.autocast import autocast, autocast_dtype
-from simcvd.pipeline.compare import CONTROL, SIMCVD
 from simcvd.pipeline.presets import Folds
 from simcvd.planning import Plan
 from simcvd.types import Batch, IntTriple, Progress, Task
@@ -51,28 +51,46 @@ class Estimate:
         )
 
 
-def estimate(plan: Plan, folds: Folds, facts: Sequence[CaseFacts], reading: float) -> Estimate:
+def estimate(
+    plan: Plan, method: str, folds: Folds, facts: Sequence[CaseFacts], reading: float
+) -> Estimate:
     """What a run will take. reading: seconds that reading all scans once took."""
-    steps = {method: step_seconds(plan, method) for method in (CONTROL, SIMCVD)}
+    control, other = (step_seconds(plan, name) for name in (CONTROL, method))
+    once = plan.base * control
+    once += (plan.control_iterations or plan.iterations) * control + plan.iterations * other
     window = window_seconds(plan)
     windows = {f.case.name: _windows(plan, f) for f in facts}
     labeled = [f.case.name for f in facts if f.label]
-    scored = 2 * folds.compared * sum(windows[n] for n in labeled) / max(len(labeled), 1)
+    arms = 3 if plan.base else 2
+    scored = arms * folds.compared * sum(windows[n] for n in labeled) / max(len(labeled), 1)
     return Estimate(
         prepare=PREPARE * reading,
-        compare=folds.count * plan.iterations * sum(steps.values()) + scored * window,
-        final=plan.iterations * max(steps.values()),
+        compare=folds.count * once + scored * window,
+        final=once if plan.base else plan.iterations * max(control, other),
         predict=reading + window * sum(windows.values()),
         memory=plan.memory_bytes,
     )
 
 
+def with_equal_time(plan: Plan, method: str) -> Plan:
+    """The plan with as many steps of the control as take the time of the method's."""
+    if not plan.base:
+        return plan
+    ratio = step_seconds(plan, method) / step_seconds(plan, CONTROL)
+    steps = max(plan.iterations, round(plan.iterations * ratio))
+    reason = f"A step of {method} takes {ratio:.1f} times as long here; at least as many steps."
+    reasons = {**plan.reasons, "control_iterations": reason}
+    return replace(plan, control_iterations=steps, reasons=reasons)
+
+
 def step_seconds(plan: Plan, method: str) -> float:
     """Seconds of one training step, measured on random patches."""
     patch, share = _small(plan)
+    recipe = find_recipe(plan.recipe)
     configs = {
         "method": default_config(method),
-        "train": TrainConfig(),
+        "train": recipe.train,
+        "augment": recipe.augment,
         "network": NetworkConfig(),
     }
     configs = override(configs, plan.settings(method))
@@ -90,7 +108,8 @@ def step_seconds(plan: Plan, method: str) -> float:
     device = pick_device()
     trained = build_method(run).to(device)
     optimizers = build_optimizers(trained.players(), run.train)
-    batch = _random_batch(plan, task, device, all_labeled=not trained.uses_unlabeled)
+    counts = run.train.patches(uses_unlabeled=trained.uses_unlabeled)
+    batch = _random_batch(task, device, *counts)
     middle = Progress(step=1, total=2)
     dtype = autocast_dtype(run.train.precision, device)
 
@@ -142,14 +161,16 @@ def _small(plan: Plan) -> tuple[IntTriple, float]:
     return (patch[0], patch[1], patch[2]), prod(patch) / prod(plan.patch)
 
 
-def _random_batch(plan: Plan, task: Task, device: torch.device, *, all_labeled: bool) -> Batch:
-    labeled = plan.batch if all_labeled else plan.labeled_batch
+def _random_batch(task: Task, device: torch.device, labeled: int, unlabeled: int) -> Batch:
+    batch = labeled + unlabeled
     label = torch.randint(task.classes, (labeled, *task.patch), device=device)
     return Batch(
-        image=torch.randn(plan.batch, task.channels, *task.patch, device=device),
+        image=torch.randn(batch, task.channels, *task.patch, device=device),
         label=label,
         distance=torch.rand(labeled, task.classes - 1, *task.patch, device=device),
-        cases=("random",) * plan.batch,
+        cases=("random",) * batch,
+        strong=torch.randn(unlabeled, task.channels, *task.patch, device=device),
+        target=torch.randint(task.classes, (unlabeled, *task.patch), device=device),
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
+from simcvd.engine.recipes import PAPER
 from simcvd.planning import Plan
 from simcvd.types import SimcvdError
 
@@ -28,10 +29,9 @@ class Preset:
             return plan
         if self.name == "quick":
             return plan.quick()
-        iterations = min(2000, plan.iterations)
-        reason = f"{plan.iterations} were planned; fewer, for speed."
-        reasons = {**plan.reasons, "iterations": reason}
-        return replace(plan, iterations=iterations, reasons=reasons)
+        if plan.recipe == PAPER.name:
+            return plan.shorter(iterations=2000)
+        return plan.shorter(base=1500, iterations=1000)
 
 
 QUICK = Preset(name="quick", folds=2, memory=2 * 2**30)

@@ -15,6 +15,7 @@ from simcvd.types import IntTriple, SimcvdError, Triple
 # The projection head of SimCVD sees slices of 112 x 112 voxels at 128 x 128 in the paper.
 LARGEST_POOL = 128
 NARROWEST = 8
+AVERAGED = 100  # iterations below which a recipe's average of weights has nothing to average
 # Of the planned patch along each axis, in a quick plan.
 QUICK_SHARE = 0.6
 
@@ -30,8 +31,9 @@ class Plan:
     recipe: where the settings of a training begin, as `simcvd train --recipe` takes it; a plan of a
     file that does not say it is of the paper's.
     batch, labeled_batch: patches an iteration in all, and how many of them are labelled.
-    base: supervised iterations before those of a method. mirror: axes that patches are mirrored
-    along; both of the strong recipe.
+    base: supervised iterations before those of a method. control_iterations: those with which the
+    control goes on from the base in the time that a method takes, 0 for as many. mirror: axes that
+    patches are mirrored along. All three of the strong recipe.
     lr, dropout, augmentation: the first learning rate, the share of channels that the V-Net drops
     in training, and the poses shown; as `TrainConfig` and `VNet` have them.
     reasons: {field: sentence}. warnings: sentences.
@@ -53,6 +55,7 @@ class Plan:
     labeled_batch: int = 2
     base: int = 0
     iterations: int = 6000
+    control_iterations: int = 0
     lr: float = 0.01
     dropout: float = 0.5
     augmentation: Augmentation = "fixed"
@@ -111,11 +114,16 @@ class Plan:
         return min(LARGEST_POOL, 1 << (side - 1).bit_length())
 
     def settings(self, method: str | None = None) -> tuple[str, ...]:
-        """What `train(settings=...)` and ``--set`` take; with a `method`, its own settings too."""
+        """What `train(settings=...)` and ``--set`` take; with a `method`, its own settings too.
+
+        They are over those of the plan's recipe.
+        """
         train = ("patch", "batch", "labeled_batch", "iterations", "lr", "augmentation")
         network = ("widths", "blocks", "strides", "dropout")
         common = [f"train.{name}={getattr(self, name)}" for name in train]
         if self.recipe != PAPER.name:
+            if min(self.iterations, self.base or self.iterations) < AVERAGED:
+                common.append("train.average=0.0")
             common += [
                 f"train.unlabeled_batch={self.batch - self.labeled_batch}",
                 f"train.base={self.base}",
@@ -136,21 +144,20 @@ class Plan:
     def smaller(self, *, widths_factor: float = 0.5, iterations: int | None = None) -> Plan:
         """The same scans and patches with a narrower network, and perhaps fewer iterations.
 
-        Widths are multiplied by `widths_factor`, but not to fewer than 8 filters.
+        Widths are multiplied by `widths_factor`, but not to fewer than 8 filters. A base is not
+        longer than the `iterations` either.
         """
         widths = tuple(min(w, max(NARROWEST, round(w * widths_factor))) for w in self.widths)
-        reasons = {
-            **self.reasons,
-            "widths": f"{widths_factor:g} of the planned {list(self.widths)}, for speed.",
-        }
-        if iterations is None:
-            return replace(self, widths=widths, reasons=reasons)
-        reasons["iterations"] = f"{self.iterations} were planned; fewer, for speed."
-        return replace(self, widths=widths, iterations=iterations, reasons=reasons)
+        why = f"{widths_factor:g} of the planned {list(self.widths)}, for speed."
+        plan = replace(self, widths=widths, reasons={**self.reasons, "widths": why})
+        return plan if iterations is None else plan.shorter(iterations=iterations, base=iterations)
 
     def quick(self) -> Plan:
         """For minutes on a CPU: narrow network, small patches, few large steps (docs/run.md)."""
-        plan = self.smaller(widths_factor=0.5, iterations=min(self.iterations, 400))
+        steps = {"iterations": min(self.iterations, 400)}
+        if self.recipe != PAPER.name:
+            steps = {"base": min(self.base, 500), "iterations": min(self.iterations, 300)}
+        plan = self.smaller(widths_factor=0.5).shorter(**steps)
         x, y, z = (
             max(1, round(QUICK_SHARE * n / d)) * d
             for n, d in zip(self.patch, self.divisor, strict=True)
@@ -159,20 +166,21 @@ class Plan:
             **plan.reasons,
             "patch": f"{QUICK_SHARE:g} of the planned {list(self.patch)}, for speed and variety.",
             "blocks": "Fewer, for speed.",
-            "lr": "Higher than the paper's, for few iterations.",
             "dropout": "Less than the benchmark's: the network is narrow and trained briefly.",
-            "augmentation": "Scans as they lie: few iterations are too few to learn all poses.",
         }
         blocks = tuple(max(1, b - 1) for b in self.blocks)
-        return replace(
-            plan,
-            patch=(x, y, z),
-            blocks=blocks,
-            lr=0.05,
-            dropout=0.1,
-            augmentation="none",
-            reasons=reasons,
-        )
+        plan = replace(plan, patch=(x, y, z), blocks=blocks, dropout=0.1, reasons=reasons)
+        if self.recipe != PAPER.name:
+            return plan
+        reasons["lr"] = "Higher than the paper's, for few iterations."
+        reasons["augmentation"] = "Scans as they lie: few iterations do not teach all poses."
+        return replace(plan, lr=0.05, augmentation="none", reasons=reasons)
+
+    def shorter(self, **steps: int) -> Plan:
+        """With fewer ``iterations`` or a shorter ``base``; what is not fewer stays as it is."""
+        fewer: dict[str, Any] = {name: n for name, n in steps.items() if n < getattr(self, name)}
+        reasons = {name: f"{getattr(self, name)} were planned; fewer, for speed." for name in fewer}
+        return replace(self, **fewer, reasons={**self.reasons, **reasons})
 
     def _check_network(self) -> None:
         if not len(self.widths) == len(self.blocks) == len(self.strides) + 1:
