@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from simcvd.benchmark.protocols import Protocol, find_protocol
+from simcvd.benchmark.catalogue import find_protocol
+from simcvd.benchmark.protocols import Protocol
 from simcvd.scoring.record import Report, write_report
 from simcvd.scoring.scores import METRICS, Score
 

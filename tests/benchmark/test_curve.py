@@ -10,8 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 from tests.benchmark.made_up import write_run
 
+from simcvd.benchmark.catalogue import find_protocol
 from simcvd.benchmark.curve import apart, label_efficiency, points
-from simcvd.benchmark.protocols import find_protocol
 from simcvd.benchmark.results import RunResult, read_results
 from simcvd.experiments import sections
 from simcvd.scoring.scores import bootstrap_mean, resamples

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from tests.small import make_cache
 
+from simcvd.benchmark.catalogue import find_protocol
 from simcvd.benchmark.fit import Fit, fit
-from simcvd.benchmark.protocols import find_protocol
 from simcvd.data.cache import Cache
 
 GB = 10**9

@@ -15,9 +15,10 @@ import pytest
 from tests.small import TEST, make_cache, write_scans
 
 import simcvd
+from simcvd.benchmark.catalogue import find_protocol
 from simcvd.benchmark.command import benchmark
 from simcvd.benchmark.grid import Grid, open_results, plan_grid, seconds_left
-from simcvd.benchmark.protocols import Protocol, changed, find_protocol
+from simcvd.benchmark.protocols import Protocol, changed
 from simcvd.benchmark.units import seconds_of, steps_done, write_record
 from simcvd.cli import app
 from simcvd.data.cache import Cache

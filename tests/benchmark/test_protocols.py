@@ -11,15 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from simcvd.benchmark.catalogue import PROTOCOLS, find_protocol
 from simcvd.benchmark.check import check
-from simcvd.benchmark.protocols import (
-    PROTOCOLS,
-    Protocol,
-    changed,
-    difference,
-    find_protocol,
-    hash_of,
-)
+from simcvd.benchmark.protocols import Protocol, changed, difference, hash_of
 from simcvd.data.audit import CROPPED, Finding
 from simcvd.data.cache import Cache
 from simcvd.data.sources import recognise

@@ -13,7 +13,8 @@ from tests.benchmark.made_up import CASES, HALF, write_run
 from tests.small import LABELED, NETWORK, TRAIN
 
 from simcvd.benchmark.alike import check_alike
-from simcvd.benchmark.protocols import changed, find_protocol
+from simcvd.benchmark.catalogue import find_protocol
+from simcvd.benchmark.protocols import changed
 from simcvd.benchmark.results import read_result, read_results
 from simcvd.data.cache import Cache
 from simcvd.engine.loop import train

@@ -11,8 +11,8 @@ import pytest
 from scipy import stats
 from tests.benchmark.made_up import HALF, write_run
 
+from simcvd.benchmark.catalogue import find_protocol
 from simcvd.benchmark.grid import read_findings
-from simcvd.benchmark.protocols import find_protocol
 from simcvd.benchmark.render import csv_text, latex, markdown, write_table
 from simcvd.benchmark.results import RunResult, read_results
 from simcvd.benchmark.table import Line, Table, make_table

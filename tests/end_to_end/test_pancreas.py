@@ -14,8 +14,9 @@ from tests.data.conftest import save
 from tests.data.dicom_series import write_series
 from tests.small import NETWORK
 
+from simcvd.benchmark.catalogue import find_protocol
 from simcvd.benchmark.check import check
-from simcvd.benchmark.protocols import changed, find_protocol
+from simcvd.benchmark.protocols import changed
 from simcvd.cli import app, joined
 from simcvd.data.audit import CROPPED, audit
 from simcvd.data.cache import Cache

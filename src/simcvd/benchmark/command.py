@@ -8,10 +8,11 @@ from typing import Literal
 
 import torch
 
+from simcvd.benchmark.catalogue import PROTOCOLS, find_protocol
 from simcvd.benchmark.execute import Ended
 from simcvd.benchmark.fit import Fit, fit
 from simcvd.benchmark.grid import Grid, open_results, plan_grid, seconds_left
-from simcvd.benchmark.protocols import PROTOCOLS, Protocol, changed, find_protocol
+from simcvd.benchmark.protocols import Protocol, changed
 from simcvd.benchmark.results import TABLES
 from simcvd.benchmark.units import Unit
 from simcvd.benchmark.write import write_tables

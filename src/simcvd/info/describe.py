@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from simcvd.benchmark.protocols import PROTOCOLS
+from simcvd.benchmark.catalogue import PROTOCOLS
 from simcvd.benchmark.results import PROTOCOL
 from simcvd.data.cache import Cache, read_json
 from simcvd.inference.model import DESCRIPTION, SETTINGS, load_model, model_files
