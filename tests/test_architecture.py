@@ -20,7 +20,7 @@ Statement = ast.Import | ast.ImportFrom
 SOURCE = Path(simcvd.__file__).parent
 RANKS = (
     ("types", "schedules", "distance", "files", "machine", "wording"),
-    ("losses", "networks", "metrics", "transforms"),
+    ("losses", "networks", "metrics", "transforms", "formats"),
     ("data", "methods"),
     ("inference",),
     ("engine",),
@@ -31,7 +31,9 @@ RANKS = (
 RANK = {unit: rank for rank, units in enumerate(RANKS) for unit in units}
 # The records of types.py serve rank 0 too, and a demo shows its report; cycles stay forbidden.
 SIBLINGS_MAY_IMPORT = {0, 5}
-SLOW_TO_IMPORT = {"SimpleITK", "h5py", "matplotlib", "nibabel", "onnx", "onnxruntime"}
+SLOW_TO_IMPORT = {
+    *("SimpleITK", "h5py", "highdicom", "matplotlib", "nibabel", "onnx", "onnxruntime", "pydicom"),
+}
 
 
 class Import(NamedTuple):

@@ -14,7 +14,6 @@ import numpy as np
 
 from simcvd.data.cache import Cache
 from simcvd.data.check import check
-from simcvd.data.io import suffix_of, write_image, write_label
 from simcvd.data.prepare import prepare
 from simcvd.data.reading import read_channels
 from simcvd.engine import loop
@@ -23,6 +22,7 @@ from simcvd.engine.score_run import score_run
 from simcvd.engine.scores import Score, score_case, summarise
 from simcvd.engine.settings import NetworkConfig
 from simcvd.files import write_text
+from simcvd.formats import answers, write_image, write_label
 from simcvd.inference.model import Model, load_model
 from simcvd.inference.predict import Compute, pick_device, predict_scan
 from simcvd.networks.build import Factory
@@ -216,8 +216,9 @@ def _write_scan(folder: Path, name: str, image: Volume, label: np.ndarray | None
 
 def _segmentation(out: Path | str) -> Path:
     path = Path(out)
-    if suffix_of(path) in ("", ".h5"):
-        raise SimcvdError(f"{path}: give a name that ends in .nii.gz, .nii, .nrrd, .mha or .mhd")
+    writable = [s for kind in answers().values() for s in kind.suffixes]
+    if not path.name.lower().endswith(tuple(writable)):
+        raise SimcvdError(f"{path}: give a name that ends in one of {', '.join(writable)}")
     return path
 
 

@@ -33,17 +33,33 @@ class SimcvdError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Segment:
+    """What a label file itself calls one of its values.
+
+    code: scheme and value of its meaning, such as "SCT 82471001", or "".
+    """
+
+    value: int
+    name: str
+    code: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Volume:
     """One scan in memory.
 
     array: ``[C, X, Y, Z]`` for an image, ``[X, Y, Z]`` for a label map.
     affine: ``[4, 4]`` float64, voxel index -> millimetres, RAS+.
     notes: what had to be put right while reading, one sentence each.
+    segments: of a label map, the names that its file gives to values; () where it gives none.
+    partial: of a label map, whether it covers only the box that it needs, background around it.
     """
 
     array: np.ndarray
     affine: np.ndarray
     notes: tuple[str, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    partial: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,9 +17,9 @@ import pytest
 from simcvd.data.check import check, check_source
 from simcvd.data.compare import robust_z
 from simcvd.data.findings import CheckReport, Finding
-from simcvd.data.io import read_image, read_label
 from simcvd.data.mend import mend
 from simcvd.data.prepare import prepare
+from simcvd.formats import read_image, read_label
 from simcvd.types import SimcvdError
 
 from .conftest import AFFINE, SHAPE, ball, noise, save

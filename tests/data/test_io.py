@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from simcvd.data.io import read_image, read_label, spacing_of, stem_of, suffix_of, write_label
+from simcvd.formats import read_image, read_label, spacing_of, stem_of, suffix_of, write_label
 from simcvd.types import SimcvdError
 
 VOXELS = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)

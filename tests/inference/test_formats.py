@@ -19,8 +19,8 @@ import torch
 from tests.data.dicom_series import write_series
 from tests.inference.tools import OBLIQUE, SMALL, blob, small_vnet, spec
 
-from simcvd.data.io import read_label, write_label
-from simcvd.inference.dicom_seg import concepts, seg_source, write_seg
+from simcvd.formats import read_label, write_label
+from simcvd.formats.dicom_seg_write import concepts, writer
 from simcvd.inference.inputs import jobs
 from simcvd.inference.model import save_model
 from simcvd.inference.predict import predict_files
@@ -263,11 +263,11 @@ def test_a_disk_that_fills_half_way_leaves_nothing_or_the_old_file(
 ) -> None:
     labels = np.random.default_rng(0).integers(0, 3, SHAPE).astype(np.uint8)
     write_series(tmp_path / "ct", voxels(), PLAIN, **TAGS)
-    source, target = seg_source(tmp_path / "ct"), tmp_path / "out" / name
+    segment, target = writer(tmp_path / "ct"), tmp_path / "out" / name
 
     def write() -> None:
         if name == "a.dcm":
-            write_seg(target, labels, PLAIN, source, spec())
+            segment(target, labels, PLAIN, {0: "background", 1: "wall", 2: "blood"})
         else:
             write_label(target, labels, PLAIN)
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from tests.inference.tools import OBLIQUE, blob, small_vnet, spec
 
-from simcvd.data.io import read_image
+from simcvd.formats import read_image
 from simcvd.inference.inputs import jobs
 from simcvd.inference.model import load_model, save_model
 from simcvd.inference.predict import (

@@ -70,8 +70,8 @@ def predict(
         typer.Option("--with", metavar="MODEL", help="Average with this one; may be repeated."),
     ] = None,
     format: Annotated[
-        Literal["nifti", "nrrd", "mha", "dicom-seg"] | None,
-        typer.Option(help="By default each scan's own."),
+        str | None,
+        typer.Option(help="nifti, nrrd, mha or dicom-seg; by default each scan's own."),
     ] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Every class's probability, as NIfTI.")

@@ -6,7 +6,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,14 +17,12 @@ import numpy as np
 
 from simcvd.data.cache import FORMAT, read_json, write_json
 from simcvd.data.crop import crop_box, cropped, stored_like
-from simcvd.data.dicom import is_series, series_at
-from simcvd.data.dicom_files import files_below, is_dicom
-from simcvd.data.io import read_label, spacing_of, suffix_of
 from simcvd.data.listing import SourceCase
 from simcvd.data.preprocess import Preprocessing, label_to_network, to_network
 from simcvd.data.reading import label_on_scan, read_case_label, read_channels
 from simcvd.distance import signed_distance
 from simcvd.files import CannotWrite
+from simcvd.formats import files_of, format_of, read_label, spacing_of
 from simcvd.types import SimcvdError, Volume
 
 # EFBIG is what a quota on file size gives.
@@ -82,10 +79,10 @@ def source_records(case: SourceCase, known: dict[str, Any] | None = None) -> dic
     """Path, size, time and SHA-256 of every file of a case, reusing the hashes in `known`."""
     old = [*(known or {}).get("images", []), (known or {}).get("label") or {}]
     hashes = {(r["path"], r["size"], r["mtime_ns"]): r["sha256"] for r in old if r}
-    images = [path for image in case.images for path in (image, *_detached(image))]
+    images = [record for image in case.images for record in _records(image, hashes)]
     masks = [path for _, path in case.masks]
     return {
-        "images": [_record(path, _files(path), hashes) for path in images],
+        "images": images,
         "label": _record(case.label, masks or [case.label], hashes) if case.label else None,
     }
 
@@ -101,13 +98,12 @@ def json_hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _files(image: Path) -> list[Path]:
-    """The files behind a path: itself, or those of a DICOM series."""
-    if (image.is_file() and suffix_of(image)) or not is_series(image):
-        return [image]
-    if image.is_dir():
-        return [path for path in files_below(image) if is_dicom(path)]
-    return [one.path for one in series_at(image).slices]
+def _records(image: Path, hashes: dict[tuple[str, int, int], str]) -> list[dict[str, Any]]:
+    """One record for all files of a series; else one for each file, its detached voxels too."""
+    files = files_of(image)
+    if not format_of(image).suffixes:
+        return [_record(image, files, hashes)]
+    return [_record(file, [file], hashes) for file in files]
 
 
 def _record(
@@ -125,15 +121,6 @@ def _record(
 def _hashed(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _detached(header: Path) -> list[Path]:
-    """The voxel file that a ``.mhd`` or ``.nhdr`` header names."""
-    if header.suffix.lower() not in (".mhd", ".nhdr"):
-        return []
-    text = header.read_text(encoding="utf-8", errors="replace")
-    names = re.findall(r"(?im)^(?:ElementDataFile\s*=|data ?file:)\s*(.+?)\s*$", text)
-    return [p for p in (header.parent / name for name in names) if p.is_file()]
 
 
 def label_values_of(path: Path) -> list[int] | str:

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from simcvd.data.io import stem_of, suffix_of
 from simcvd.data.listing import (
     Files,
     Pairs,
@@ -19,6 +18,7 @@ from simcvd.data.listing import (
     with_split,
 )
 from simcvd.data.preprocess import Preprocessing
+from simcvd.formats import stem_of, suffix_of
 from simcvd.types import SimcvdError
 from simcvd.wording import few
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,6 @@ import numpy as np
 from simcvd.data.audit import Ends, ends
 from simcvd.data.crop import crop_box, grid_of_box
 from simcvd.data.findings import Finding, Notes
-from simcvd.data.headers import axes_findings, form_findings, stored_as_floats
-from simcvd.data.io import HDF5, read_voxels, spacing_of, suffix_of
 from simcvd.data.listing import SourceCase
 from simcvd.data.preprocess import Preprocessing, canonical
 from simcvd.data.reading import (
@@ -24,6 +22,8 @@ from simcvd.data.reading import (
     same_grid,
     voxels_apart,
 )
+from simcvd.formats import format_of, read_header, read_voxels, spacing_of
+from simcvd.formats.guard import axes_remarks
 from simcvd.types import IntTriple, Triple, Volume
 
 # Label values this close to whole numbers are whole numbers that a scale factor has blurred.
@@ -122,7 +122,10 @@ def _image(case: SourceCase, channels: int, notes: Notes) -> Volume | None:
 def _checked_image(path: Path, volume: Volume, notes: Notes) -> Volume:
     for note in volume.notes:
         notes.add("warning", "corrected", path, note)
-    for severity, kind, message in [*axes_findings(path, volume.affine), *form_findings(path)]:
+    for severity, kind, message in (
+        *axes_remarks(path, volume.affine),
+        *read_header(path).remarks,
+    ):
         notes.add(severity, kind, path, message)
     finite = np.isfinite(volume.array)
     if finite.all():
@@ -131,7 +134,7 @@ def _checked_image(path: Path, volume: Volume, notes: Notes) -> Volume:
             notes.add("error", "unreadable", path, message)
         return volume
     nans, bad = int(np.isnan(volume.array).sum()), int((~finite).sum())
-    mendable = nans == bad < volume.array.size and suffix_of(path) not in HDF5
+    mendable = nans == bad < volume.array.size and format_of(path).mendable
     first = tuple(int(i) for i in np.argwhere(~finite)[0][-3:])
     message = f"{path}: {nans} voxels are NaN and {bad - nans} infinite, the first at {first}."
     notes.add("error", "not finite", path, message, fixable=mendable)
@@ -145,10 +148,10 @@ def _label(case: SourceCase, notes: Notes) -> Volume | None:
         if case.masks:
             return read_case_label(case)
         volume = read_voxels(path, "label")
-        for severity, kind, message in axes_findings(path, volume.affine):
+        for severity, kind, message in axes_remarks(path, volume.affine):
             notes.add(severity, kind, path, message)
         whole = _whole(path, volume.array[0], notes)
-        return None if whole is None else Volume(array=whole, affine=volume.affine)
+        return None if whole is None else replace(volume, array=whole)
     return None
 
 
@@ -161,7 +164,7 @@ def _whole(path: Path, array: np.ndarray, notes: Notes) -> np.ndarray | None:
         return None
     whole = np.rint(array)
     off = np.abs(array - whole)
-    mendable = suffix_of(path) not in HDF5
+    mendable = format_of(path).mendable
     if off.max() > NEARLY_WHOLE:
         value = array.flat[int(off.argmax())]
         message = (
@@ -173,7 +176,7 @@ def _whole(path: Path, array: np.ndarray, notes: Notes) -> np.ndarray | None:
     if off.any():
         message = f"{path}: values are up to {off.max():.2g} off whole numbers."
         notes.add("error", "label values", path, message, fixable=mendable)
-    elif mendable and stored_as_floats(path):
+    elif mendable and read_header(path, "label").floats:
         message = f"{path}: whole numbers stored as floats or with a scale factor."
         notes.add("warning", "label values", path, message, fixable=True)
     return whole.astype(np.int32)
@@ -192,7 +195,7 @@ def _on_scan(case: SourceCase, image: Volume, label: Volume, notes: Notes) -> Vo
             f"{path}: the label's header lies {apart:.2g} of a voxel off its scan "
             f"{case.images[0]}; prepare takes both for one grid."
         )
-        mendable = same_grid(image, label) and not case.masks and suffix_of(path) not in HDF5
+        mendable = same_grid(image, label) and not case.masks and format_of(path).mendable
         notes.add("warning", "geometry", path, message, fixable=mendable)
     return label
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from simcvd.data.io import stem_of, suffix_of
 from simcvd.data.preprocess import Preprocessing
+from simcvd.formats import stem_of, suffix_of
 from simcvd.types import SimcvdError
 from simcvd.wording import few
 

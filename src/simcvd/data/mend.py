@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from simcvd.data.findings import CheckReport
-from simcvd.data.io import NIFTI, read_voxels, stem_of, suffix_of, write_image, write_label
 from simcvd.data.listing import Source, SourceCase
 from simcvd.data.reading import same_grid
+from simcvd.formats import format_of, read_voxels, stem_of, write_image, write_label
+from simcvd.formats.nifti import NIFTI
 from simcvd.types import SimcvdError
 
 
@@ -50,11 +51,7 @@ def _place(path: Path, root: Path, labels: Path | None) -> Path:
     beside = labels is not None and path.is_relative_to(labels) and not path.is_relative_to(root)
     base = Path("labels") / path.relative_to(labels) if beside and labels else None
     place = base or path.relative_to(root)
-    return place if suffix_of(path) in NIFTI else place.with_name(f"{stem_of(path)}.nii.gz")
-
-
-def _like(path: Path) -> Path | None:
-    return path if suffix_of(path) in NIFTI else None
+    return place if format_of(path) is NIFTI else place.with_name(stem_of(path) + NIFTI.ending)
 
 
 def _mend_image(path: Path, target: Path, channels: int) -> None:
@@ -63,7 +60,7 @@ def _mend_image(path: Path, target: Path, channels: int) -> None:
         bad = np.isnan(channel)
         if bad.any():
             channel[bad] = channel[~bad].min()
-    write_image(target, volume.array, volume.affine, like=_like(path))
+    write_image(target, volume.array, volume.affine, like=path)
 
 
 def _mend_label(case: SourceCase, path: Path, target: Path, channels: int) -> None:
@@ -72,6 +69,6 @@ def _mend_label(case: SourceCase, path: Path, target: Path, channels: int) -> No
     image = read_voxels(image_path, "image", channels=channels if len(case.images) == 1 else 1)
     values = np.rint(label.array[0]).astype(np.int32)
     if same_grid(image, label):
-        write_label(target, values, image.affine, like=_like(image_path))
+        write_label(target, values, image.affine, like=image_path)
     else:  # the same grid along other axes, which its own header describes
-        write_label(target, values, label.affine, like=_like(path))
+        write_label(target, values, label.affine, like=path)

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from simcvd.data.dicom_files import ADDRESS, Series, files_below, find_series, is_dicom
-from simcvd.data.io import stem_of, suffix_of
 from simcvd.data.listing import SourceCase
+from simcvd.formats import stem_of, suffix_of
+from simcvd.formats.dicom_files import Series, files_below, find_series, is_dicom
 from simcvd.types import SimcvdError
 from simcvd.wording import few
 
@@ -51,7 +51,7 @@ def find_scans(
     files = [f for f in files_below(root) if labels is None or labels not in f.resolve().parents]
     known = [ScanFile(path, _key(root, path)) for path in files if suffix_of(path)]
     found = find_series(path for path in files if not suffix_of(path) and is_dicom(path))
-    series = [ScanFile(s.path, _series_key(root, s, found.series)) for s in found.series]
+    series = [ScanFile(s.path, _series_key(root, s)) for s in found.series]
     return known + series, list(found.notes), list(found.problems)
 
 
@@ -59,16 +59,9 @@ def _key(root: Path, path: Path) -> Key:
     return (*path.relative_to(root).parts[:-1], stem_of(path))
 
 
-def _series_key(root: Path, series: Series, every: tuple[Series, ...]) -> Key:
+def _series_key(root: Path, series: Series) -> Key:
     """A series alone is called like its folder; others get their SeriesNumber, or the UID."""
-    name = series.path.name
-    parts = series.path.relative_to(root.parent).parts
-    folders = parts[1:-1]
-    if match := ADDRESS.search(name):
-        numbers = [s.slices[0].number for s in every if s.path.parent == series.path.parent]
-        own = series.slices[0].number
-        name = f"{name[: match.start()]}_{own if own and numbers.count(own) == 1 else match[1]}"
-    return (*folders, name)
+    return (*series.path.relative_to(root.parent).parts[1:-1], series.name)
 
 
 def pair(images: Path, labels: Path) -> Pairing:

@@ -12,10 +12,10 @@ import re
 from pathlib import Path
 
 from simcvd.data.decathlon import CT_WINDOW
-from simcvd.data.io import NIFTI, suffix_of
 from simcvd.data.listing import Source, SourceCase, visible, with_lists
 from simcvd.data.pairing import find_scans
 from simcvd.data.preprocess import Preprocessing
+from simcvd.formats.nifti import is_nifti
 from simcvd.wording import few
 
 CASE = re.compile(r"PANCREAS_(\d{4})")
@@ -66,7 +66,7 @@ def _labels(root: Path) -> tuple[dict[str, Path], list[str]]:
     problems = []
     for path in visible([*root.glob("label*"), *root.glob("*/label*")]):
         match = LABEL.fullmatch(path.name)
-        if match is None or suffix_of(path) not in NIFTI:
+        if match is None or not is_nifti(path):
             continue
         first = by_number.setdefault(match[1], path)
         if first != path:

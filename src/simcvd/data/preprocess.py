@@ -13,8 +13,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from simcvd.data.io import spacing_of
 from simcvd.data.resample import axis_maps, resampled
+from simcvd.formats import spacing_of
 from simcvd.types import IntTriple, SimcvdError, Triple, Volume
 
 Normalization = Literal["none", "zscore", "ct"]

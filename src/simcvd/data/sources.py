@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from simcvd.data.decathlon import decathlon, declared, preprocessing_of
-from simcvd.data.io import has_label
 from simcvd.data.listing import Source, SourceCase, doubled, visible, with_lists
 from simcvd.data.pairing import pair
 from simcvd.data.pancreas import case_folders, pancreas
 from simcvd.data.preprocess import Preprocessing
+from simcvd.formats.hdf5 import has_label
 from simcvd.types import SimcvdError
 from simcvd.wording import few
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from simcvd.data.io import read_label, spacing_of, stem_of
 from simcvd.data.listing import doubled, scans
 from simcvd.data.parallel import in_parallel
 from simcvd.data.preprocess import canonical
@@ -31,6 +30,7 @@ from simcvd.engine.scores import (
     summarise,
 )
 from simcvd.files import write_text
+from simcvd.formats import read_label, spacing_of, stem_of
 from simcvd.types import SimcvdError, Volume
 from simcvd.wording import counted, few
 

@@ -10,10 +10,10 @@ import torch
 from rich.progress import track
 
 from simcvd.data.cache import Cache
-from simcvd.data.io import write_label
 from simcvd.engine.evaluate import Report, write_report
 from simcvd.engine.run import read_config
 from simcvd.engine.scores import Score, score_case
+from simcvd.formats import write_label
 from simcvd.inference.model import Model, load_model
 from simcvd.inference.predict import Compute, pick_device, restore_values
 from simcvd.inference.sliding_window import Windows, predict_labels

@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
-from simcvd.data.io import HDF5, NIFTI, stem_of, suffix_of
 from simcvd.data.pairing import CHANNEL, find_scans
+from simcvd.formats import answer_for, answers, stem_of
+from simcvd.formats.record import Format
 from simcvd.types import SimcvdError
-
-Format = Literal["nifti", "nrrd", "mha", "dicom-seg"]
-ENDINGS: dict[Format, str] = {
-    "nifti": ".nii.gz",
-    "nrrd": ".nrrd",
-    "mha": ".mha",
-    "dicom-seg": ".dcm",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,32 +27,22 @@ class Job:
         return self.images[0]
 
 
-def format_of(path: Path) -> Format:
-    """The format to answer in: a file's own, NIfTI for h5, a segmentation for a DICOM series."""
-    suffix = "" if path.is_dir() else suffix_of(path)
-    if suffix in (*NIFTI, *HDF5):
-        return "nifti"
-    if suffix in (".nrrd", ".nhdr"):
-        return "nrrd"
-    return "mha" if suffix in (".mha", ".mhd") else "dicom-seg"
-
-
 def jobs(
     inputs: Sequence[Path], out: Path, *, channels: int = 1, wanted: str | None = None
 ) -> list[Job]:
     """The scans that files and folders name, DICOM series among them, each with its target.
 
     channels: of the model; files ``<name>_0000`` to ``<name>_000C`` are then one scan.
-    wanted: a `Format` for all, or None for each scan's own. Raises SimcvdError if there is no
-    scan, a folder has a file that cannot be read, two results would have one name or one would
-    replace its scan, and for a DICOM segmentation of a scan that is no DICOM.
+    wanted: the key of one of `answers` for all, or None for each scan's own. Raises SimcvdError
+    if there is no scan, two results would have one name or one would replace its scan, and for a
+    DICOM segmentation of a scan that is no DICOM.
     """
-    if wanted is not None and wanted not in ENDINGS:
-        raise SimcvdError(f"format '{wanted}' is none of: {', '.join(get_args(Format))}")
+    if wanted is not None and wanted not in answers():
+        raise SimcvdError(f"format '{wanted}' is none of: {', '.join(answers())}")
     made = []
     for name, images in _by_channel(_scans(inputs, out), channels):
-        kind = next((f for f in ENDINGS if f == wanted), format_of(images[0]))
-        target = out / f"{name}{ENDINGS[kind]}"
+        kind = answers()[wanted] if wanted else answer_for(images[0])
+        target = out / f"{name}{kind.ending}"
         made.append(Job(name=name, images=images, target=target, format=kind))
     _check(made)
     return made
@@ -79,7 +61,7 @@ def _check(made: Sequence[Job]) -> None:
             raise SimcvdError(
                 f"{job.path}: its segmentation would overwrite it; give another --out"
             )
-        if job.format == "dicom-seg" and format_of(job.path) != "dicom-seg":
+        if job.format.needs_own and answer_for(job.path) is not job.format:
             raise SimcvdError(
                 f"{job.path}: is no DICOM series, so a DICOM segmentation has nothing to refer to; "
                 "choose another --format"
@@ -131,9 +113,7 @@ def _scans(inputs: Sequence[Path], out: Path) -> list[Path]:
 def _scans_below(path: Path, out: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    found, _, problems = find_scans(path, apart_from=out)
-    if problems:
-        raise SimcvdError("\n  ".join([f"{path}: not every file can be read", *problems]))
+    found = find_scans(path, apart_from=out)[0]  # what is wrong with a scan stops that one alone
     if not found:
         raise SimcvdError(f"{path}: no scan in this folder; give scans or a folder of scans")
-    return [scan.path for scan in found]
+    return list(dict.fromkeys(scan.path for scan in found))

@@ -13,13 +13,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from simcvd.data.crop import Box, crop_box, cropped, grid_of_box
-from simcvd.data.io import write_label
 from simcvd.data.preprocess import to_network
 from simcvd.data.reading import read_channels
+from simcvd.formats.table import writer_of
 from simcvd.inference.average import load_models
-from simcvd.inference.dicom_seg import seg_source, write_seg
 from simcvd.inference.geometry import Part, parts_in_source
-from simcvd.inference.inputs import Job, format_of, jobs
+from simcvd.inference.inputs import Job, jobs
 from simcvd.inference.maps import SourceMaps, map_file
 from simcvd.inference.memory import fitted, needed
 from simcvd.inference.model import Model
@@ -175,7 +174,7 @@ def _make_folder(out: Path) -> None:
 
 def predict_job(model: Model, job: Job, compute: Compute, wanted: Wanted, start: Start) -> Row:
     """Read, segment and write one scan; the source's voxels are dropped before the windows run."""
-    source = seg_source(job.path) if job.format == "dicom-seg" else None
+    write = writer_of(job.format, job.path)
     volume = read_channels(job.images, model.spec.channels)
     shape, affine = _grid(volume)
     box = _box(model, volume)
@@ -192,12 +191,9 @@ def predict_job(model: Model, job: Job, compute: Compute, wanted: Wanted, start:
     with _maps(job, shape, affine, model.spec.classes, wanted) as (probabilities, entropy):
         maps = SourceMaps(shape, box, probabilities, entropy)
         maps.fill(_parts(model, scan, box, affine, how, advance))
-        if source is not None:
-            write_seg(job.target, maps.labels, affine, source, model.spec)
-        else:
-            labels = restore_values(maps.labels, model.spec.label_values)
-            like = job.path if format_of(job.path) == job.format else None
-            write_label(job.target, labels, affine, like=like)
+        labels = restore_values(maps.labels, model.spec.label_values)
+        names = {v: model.spec.class_names[k] for k, v in model.spec.label_values.items()}
+        write(job.target, labels, affine, names)
     counts = np.bincount(maps.labels.ravel(), minlength=model.spec.classes)
     millilitres = counts * abs(np.linalg.det(affine[:3, :3])) / 1000
     return Row(job=job, confidence=maps.confidence, volumes=tuple(millilitres.tolist()))

@@ -12,7 +12,8 @@ from rich.progress import track
 
 from simcvd.data.listing import SourceCase
 from simcvd.files import write_text
-from simcvd.inference.inputs import ENDINGS, Job, format_of
+from simcvd.formats import answer_for
+from simcvd.inference.inputs import Job
 from simcvd.inference.model import WEIGHTS, load_model
 from simcvd.inference.predict import Compute, Wanted, pick_device, predict_job
 from simcvd.inference.sliding_window import Advance
@@ -47,8 +48,8 @@ def segment_all(
 
 
 def _job(case: SourceCase, out: Path) -> Job:
-    kind = format_of(case.images[0])
-    target = out / f"{case.name}{ENDINGS[kind]}"
+    kind = answer_for(case.images[0])
+    target = out / f"{case.name}{kind.ending}"
     return Job(name=case.name, images=case.images, target=target, format=kind)
 
 

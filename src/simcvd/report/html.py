@@ -13,9 +13,9 @@ import numpy as np
 
 from simcvd import __version__
 from simcvd.data.cache import Cache
-from simcvd.data.io import read_label
 from simcvd.engine.scores import Mean
 from simcvd.files import write_text
+from simcvd.formats import read_label
 from simcvd.report import figures
 from simcvd.report.results import METRICS, Result, difference, sentence
 

@@ -13,15 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from simcvd.data.dicom_files import (
+from simcvd.formats.child import ask
+from simcvd.formats.dicom_files import (
     Series,
     Slice,
+    dataset,
     files_below,
     find_series,
     is_dicom,
     read_tags,
     split_address,
 )
+from simcvd.formats.geometry import affine_of
+from simcvd.formats.guard import check_memory
+from simcvd.formats.record import Format, Header, Voxels, What
 from simcvd.types import SimcvdError
 
 # Distances between slices may differ from their median by this share before they are uneven.
@@ -30,14 +35,12 @@ EVEN = 0.01
 GAP = 1.5
 # Sideways shifts over the whole scan below this many pixels are rounding, not gantry tilt.
 SHEAR = 0.1
-COMPRESSIONS = {
-    "1.2.840.10008.1.2.4.5": "JPEG",
-    "1.2.840.10008.1.2.4.7": "lossless JPEG",
-    "1.2.840.10008.1.2.4.8": "JPEG-LS",
-    "1.2.840.10008.1.2.4.9": "JPEG 2000",
-    "1.2.840.10008.1.2.4.1": "MPEG video or JPEG XL",
-    "1.2.840.10008.1.2.4.20": "HTJ2K",
-    "1.2.840.10008.1.2.5": "RLE",
+# Gantries tilt by up to 30 degrees; what leans further is no stack of slices.
+STEEPEST = 45.0
+# Transfer syntaxes whose voxels are plain numbers.
+PLAIN = {
+    *("", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"),
+    *("1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"),
 }
 Notes = tuple[str, ...]
 
@@ -60,9 +63,9 @@ def series_at(path: Path) -> Series:
     else:
         files = [p for p in files_below(folder) if is_dicom(p)]
     found = find_series(files)
-    if found.problems:
-        raise SimcvdError("\n".join(found.problems))
-    fitting = [s for s in found.series if uid in (None, s.slices[0].uid)]
+    fitting = [s for s in found.series if uid is None or uid in {one.uid for one in s.slices}]
+    if problems := dict.fromkeys(p for series in fitting for p in series.problems):
+        raise SimcvdError("\n".join(problems))
     if not fitting:
         raise SimcvdError(f"{path}: holds no DICOM series. Give the folder of one series.")
     if len(fitting) > 1:
@@ -73,14 +76,39 @@ def series_at(path: Path) -> Series:
     return fitting[0]
 
 
-def read_series(path: Path) -> tuple[np.ndarray, np.ndarray, Notes]:
-    """Float32 ``[X, Y, Z]``, its affine to RAS+ mm, and what had to be put right.
+def files_of(path: Path) -> list[Path]:
+    """Every DICOM file below the folder of a series that has it alone, else its own files."""
+    if path.is_dir():
+        return [file for file in files_below(path) if is_dicom(file)]
+    return [one.path for one in series_at(path).slices]
 
-    X runs along the slices' rows, Z along their normal. Raises SimcvdError as `series_at`
-    does, and for slices that make up no volume, each time with what to do.
+
+def read_header(path: Path, what: What = "image") -> Header:
+    """What the tags of a series say; its slices are read later.
+
+    Raises SimcvdError as `series_at` does, and for slices that make up no volume.
     """
     series = series_at(path)
     _check_slices(series)
+    first = series.slices[0]
+    axes, steps = _axes(first)
+    depths = np.unique(np.round([np.dot(s.position, axes[:, 2]) for s in series.slices], 3))
+    step = float(np.median(np.diff(depths))) if len(depths) > 1 else 1.0
+    return Header(
+        shape=(first.size[1], first.size[0], len(series.slices)),
+        dtype=np.dtype(np.float32),
+        affine=affine_of(axes * [*steps, step], np.array(first.position)),
+        modality=first.modality,
+        source=series,
+    )
+
+
+def read_voxels(path: Path, header: Header) -> Voxels:
+    """Float32 ``[X, Y, Z]``: X runs along the slices' rows, Z along their normal.
+
+    Raises SimcvdError for slices that make up no volume, each time with what to do.
+    """
+    series: Series = header.source
     slices, planes, notes = _ordered(series)
     _check_gaps(series, slices)
     positions = np.array([one.position for one in slices])
@@ -91,11 +119,9 @@ def read_series(path: Path) -> tuple[np.ndarray, np.ndarray, Notes]:
     if np.ptp(sideways, axis=0).max() > SHEAR:
         stack, shift, note = _upright(series, stack, sideways, positions, axes)
         notes += note
-    stack, step, note = _even(stack, positions @ axes[:, 2])
-    affine = np.eye(4)
-    affine[:3, :3] = axes * [*steps, step]
-    affine[:3, 3] = positions[0] + axes[:, :2] @ (shift * steps)
-    return stack, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, notes + note  # LPS -> RAS
+    stack, step, note = _even(series, stack, positions @ axes[:, 2])
+    affine = affine_of(axes * [*steps, step], positions[0] + axes[:, :2] @ (shift * steps))
+    return Voxels(array=stack, affine=affine, notes=notes + note)
 
 
 def _check_slices(series: Series) -> None:
@@ -116,6 +142,11 @@ def _check_slices(series: Series) -> None:
             "where they lie (ImagePositionPatient, ImageOrientationPatient, PixelSpacing), so "
             "their order is unknown. Export the original series."
         )
+    if wrong := [s.path for s in slices if not _upright_axes(s)]:
+        raise SimcvdError(
+            f"{path}: {len(wrong)} of {len(slices)} files, such as {wrong[0].name}, give rows and "
+            "columns of no length or not at right angles. Export the original series."
+        )
     kinds = Counter((s.size, tuple(np.round((*s.orientation, *s.spacing), 3))) for s in slices)
     if len(kinds) > 1:
         counts = ", ".join(map(str, sorted(kinds.values(), reverse=True)))
@@ -123,6 +154,13 @@ def _check_slices(series: Series) -> None:
             f"{path}: slices of {len(kinds)} sizes, orientations or pixel spacings in one "
             f"series ({counts} slices). Put each into a folder of its own, as its own series."
         )
+
+
+def _upright_axes(one: Slice) -> bool:
+    """Whether rows and columns are of length 1 and at right angles, and pixels of some size."""
+    row, column = np.array(one.orientation).reshape(2, 3)
+    wanted = [row @ row - 1, column @ column - 1, row @ column]
+    return bool(np.abs(wanted).max() < 0.1 and min(one.spacing) > 0)
 
 
 def _axes(one: Slice) -> tuple[np.ndarray, np.ndarray]:
@@ -166,39 +204,37 @@ def _several_scans(series: Series, first: Slice, second: Slice) -> str:
 
 
 def _voxels(one: Slice) -> np.ndarray:
-    """Float32 ``[X, Y]`` of one file, rescaled to the units that it declares."""
-    import SimpleITK
+    """Float32 ``[X, Y]`` of one file, rescaled to the units that it declares.
 
-    try:
-        image = SimpleITK.ReadImage(str(one.path), imageIO="GDCMImageIO")
-        return SimpleITK.GetArrayFromImage(image)[0].T.astype(np.float32)
-    except RuntimeError:
-        return _voxels_by_pydicom(one)
-
-
-def _voxels_by_pydicom(one: Slice) -> np.ndarray:
-    """For codecs that ITK lacks; pydicom takes them from whatever package is installed."""
-    try:
-        import pydicom
-
-        data: Any = pydicom.dcmread(one.path)
-        scale, shift = data.get("RescaleSlope", 1), data.get("RescaleIntercept", 0)
-        plane: np.ndarray = data.pixel_array.T * float(scale) + float(shift)
-    except Exception as error:  # pydicom and its codecs raise what they like
-        raise SimcvdError(_no_codec(one, error)) from error
-    return plane.astype(np.float32)
+    Stored numbers are what is rescaled, also those of MONOCHROME1, which only says that a viewer
+    shows small ones bright.
+    """
+    if one.syntax not in PLAIN:
+        plane: np.ndarray = ask(one.path, "simcvd.formats.dicom_codec:plane")
+        return plane
+    data: Any = dataset(one.path)
+    stored = _stored(one, data)
+    scale, shift = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))
+    return (stored.T.astype(np.float64) * scale + shift).astype(np.float32)
 
 
-def _no_codec(one: Slice, error: Exception) -> str:
-    fitting = [uid for uid in COMPRESSIONS if one.syntax.startswith(uid)]
-    name = COMPRESSIONS[max(fitting, key=len)] if fitting else "an encoding"
-    reason = " ".join(str(error).split())[:200]
-    return (
-        f"{one.path}: its voxels are compressed as {name} (transfer syntax {one.syntax}) and "
-        f"cannot be decoded ({reason}). If the file is whole, install codecs with `pip install "
-        "pydicom pylibjpeg pylibjpeg-openjpeg`, or decompress the series first, for example "
-        "with `gdcmconv --raw`."
-    )
+def _stored(one: Slice, data: Any) -> np.ndarray:
+    """The integers ``[rows, columns]`` of an uncompressed file, unused high bits put right."""
+    bits, used = int(data.BitsAllocated), int(data.get("BitsStored", data.BitsAllocated))
+    kind = "i" if data.get("PixelRepresentation", 0) else "u"
+    if bits not in (8, 16, 32) or not 1 <= used <= bits:
+        raise SimcvdError(f"{one.path}: stores {used} of {bits} bits a voxel, which is not read.")
+    order = ">" if one.syntax == "1.2.840.10008.1.2.2" else "<"
+    dtype = np.dtype(f"{order}{kind}{bits // 8}")
+    rows, columns = one.size
+    pixels = bytes(data.get("PixelData", b""))
+    if len(pixels) < rows * columns * dtype.itemsize:
+        raise SimcvdError(
+            f"{one.path}: cannot be read: {len(pixels)} bytes of voxels are there, but "
+            f"{rows} x {columns} need more. The file may be truncated; copy it again."
+        )
+    stored = np.frombuffer(pixels, dtype, rows * columns).reshape(rows, columns)
+    return (stored << (bits - used)) >> (bits - used)
 
 
 def _check_gaps(series: Series, slices: list[Slice]) -> None:
@@ -237,15 +273,22 @@ def _upright(
             f"{series.path}: its slices do not lie on one line, so this is no single scan. Put "
             "each stack of slices into a folder of its own, or convert the series to NIfTI."
         )
+    direction = _unit(positions[-1] - positions[0])
+    angle = np.degrees(np.arccos(np.clip(direction @ axes[:, 2], -1, 1)))
+    if angle > STEEPEST:
+        raise SimcvdError(
+            f"{series.path}: its slices are shifted against each other as if the gantry were "
+            f"tilted by {angle:.1f} degrees, which none is. Their positions are wrong; export the "
+            "series again."
+        )
     low = np.floor(sideways.min(axis=0) + 1e-6)
     size = np.array(stack.shape[:2]) + np.ceil(sideways.max(axis=0) - low - 1e-6).astype(int)
+    check_memory(series.path, int(np.prod(size)) * stack.shape[2], stack.itemsize)
     fill = stack.min()
     upright = np.full((*size, stack.shape[2]), fill, np.float32)
     for z, (x, y) in enumerate(sideways - low):
         plane = _shifted(stack[:, :, z] - fill, int(size[0]), float(x))
         upright[:, :, z] += _shifted(plane.T, int(size[1]), float(y)).T
-    direction = _unit(positions[-1] - positions[0])
-    angle = np.degrees(np.arccos(np.clip(direction @ axes[:, 2], -1, 1)))
     note = (
         f"{series.path}: gantry tilt of {angle:.1f} degrees; its slices were moved in plane, with "
         f"linear interpolation, onto an orthogonal grid of {size[0]} x {size[1]} pixels."
@@ -263,7 +306,7 @@ def _shifted(plane: np.ndarray, size: int, shift: float) -> np.ndarray:
     return moved[:size]
 
 
-def _even(stack: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, float, Notes]:
+def _even(series: Series, stack: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, float, Notes]:
     """The stack at even distances along Z, and that distance in mm."""
     gaps = np.diff(depth)
     if np.abs(gaps - np.median(gaps)).max() <= EVEN * np.median(gaps):
@@ -274,7 +317,17 @@ def _even(stack: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, float, Note
     share = ((wanted - depth[high - 1]) / gaps[high - 1]).clip(0, 1).astype(np.float32)
     even = stack[:, :, high - 1] * (1 - share) + stack[:, :, high] * share
     note = (
-        f"slices lie {gaps.min():.4g} to {gaps.max():.4g} mm apart; they were interpolated "
-        f"linearly at {step:.4g} mm."
+        f"{series.path}: slices lie {gaps.min():.4g} to {gaps.max():.4g} mm apart; they were "
+        f"interpolated linearly at {step:.4g} mm."
     )
     return even, step, (note,)
+
+
+DICOM = Format(
+    key="dicom",
+    header=read_header,
+    voxels=read_voxels,
+    recognises=is_series,
+    files=files_of,
+    answer="dicom-seg",
+)

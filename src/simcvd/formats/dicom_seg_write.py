@@ -1,8 +1,8 @@
-"""DICOM segmentation objects that refer to the series they were made from."""
+"""Writing DICOM segmentation objects that refer to the series they were made from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from simcvd import __version__
-from simcvd.data.dicom import series_at
 from simcvd.files import replace_into
-from simcvd.inference.model import ModelSpec
+from simcvd.formats.dicom_series import series_at
+from simcvd.formats.geometry import LPS
+from simcvd.formats.record import Write
 from simcvd.types import SimcvdError
 
 # What a segmentation takes over from its source and cannot do without.
@@ -38,7 +39,6 @@ MAY_BE_EMPTY = (
     "StudyID",
     "ReferringPhysicianName",
 )
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +49,26 @@ class SegSource:
     headers: Sequence[Any]
 
 
-def seg_source(path: Path) -> SegSource:
-    """Read what `write_seg` needs of the series at ``path``, before any work is done.
+def writer(like: Path | None) -> Write:
+    """Reads what a segmentation of the series ``like`` must refer to, before any work is done.
 
     Raises SimcvdError if highdicom is not installed, or if the series lacks what a reference
-    to it must hold.
+    to it must hold. Of the names, the first is the background's; class k becomes segment k, with
+    its name as label and its value in the user's label files in the description. A class that was
+    not found has a segment without frames.
     """
-    _highdicom()
-    import pydicom
+    if like is None:
+        raise SimcvdError("a DICOM segmentation refers to a series; choose another --format")
+    source = _source(like)
 
+    def write(path: Path, labels: np.ndarray, affine: np.ndarray, names: Mapping[int, str]) -> None:
+        _write(path, labels, affine, names, source)
+
+    return write
+
+
+def _source(path: Path) -> SegSource:
+    _highdicom()
     slices = series_at(path).slices
     if len(slices) < 2 or not all(s.position and s.orientation for s in slices):
         raise SimcvdError(f"{path}: is no series of slices with a place in the patient")
@@ -66,48 +77,47 @@ def seg_source(path: Path) -> SegSource:
     places: dict[float, Path] = {}
     for one in sorted(slices, key=lambda s: float(np.dot(s.position, normal))):
         places.setdefault(round(float(np.dot(one.position, normal)), 3), one.path)
-    headers = []
     step = round(float(np.median(np.diff(list(places)))), 6)
-    for file in places.values():
-        header: Any = pydicom.dcmread(file, stop_before_pixels=True)
-        if missing := [name for name in NEEDED if name not in header]:
-            raise SimcvdError(
-                f"{file}: has no {', '.join(missing)}, which a DICOM segmentation must refer to. "
-                "Export the original series, or choose --format nifti"
-            )
-        for name in MAY_BE_EMPTY:
-            if name not in header:
-                setattr(header, name, "")
-        header.SliceThickness = header.get("SliceThickness") or step
-        header.SpacingBetweenSlices = step  # written wrongly often enough; highdicom would copy it
-        headers.append(header)
-    return SegSource(path=path, headers=headers)
+    return SegSource(path=path, headers=[_header(file, step) for file in places.values()])
 
 
-def write_seg(
-    path: Path | str,
-    classes: np.ndarray,
+def _header(file: Path, step: float) -> Any:
+    """A slice's tags as a segmentation takes them over."""
+    from pydicom import dcmread
+
+    header: Any = dcmread(file, stop_before_pixels=True, force=True)
+    if missing := [name for name in NEEDED if name not in header]:
+        raise SimcvdError(
+            f"{file}: has no {', '.join(missing)}, which a DICOM segmentation must refer to. "
+            "Export the original series, or choose --format nifti"
+        )
+    for name in MAY_BE_EMPTY:
+        if name not in header:
+            setattr(header, name, "")
+    header.SliceThickness = header.get("SliceThickness") or step
+    header.SpacingBetweenSlices = step  # written wrongly often enough; highdicom would copy it
+    return header
+
+
+def _write(
+    path: Path,
+    labels: np.ndarray,
     affine: np.ndarray,
+    names: Mapping[int, str],
     source: SegSource,
-    spec: ModelSpec,
 ) -> None:
-    """Write classes ``[X, Y, Z]`` (0 is background) as a binary DICOM segmentation.
-
-    affine: ``[4, 4]`` RAS+, as the series was read. Class k becomes segment k, with its name as
-    label and its value in the user's label files in the description; a class that was not found
-    has a segment without frames. Raises SimcvdError if the headers do not allow it or if the file
-    cannot be written.
-    """
     hd = _highdicom()
-    first = source.headers[0]
+    classes = np.zeros(labels.shape, np.uint8)
+    for number, value in enumerate([*names][1:], start=1):
+        classes[labels == value] = number
     volume = hd.Volume(
         array=np.ascontiguousarray(classes.T),  # slices, rows, columns
         affine=(LPS @ affine)[:, [2, 1, 0, 3]],
         coordinate_system="PATIENT",
-        frame_of_reference_uid=first.FrameOfReferenceUID,
+        frame_of_reference_uid=source.headers[0].FrameOfReferenceUID,
     )
     try:
-        segmentation = _segmentation(hd, volume, source, spec)
+        segmentation = _segmentation(hd, volume, source, names)
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise SimcvdError(
             f"{source.path}: its headers do not allow a DICOM segmentation ({error}); export the "
@@ -117,15 +127,16 @@ def write_seg(
         segmentation.save_as(temporary)
 
 
-def _segmentation(hd: Any, volume: Any, source: SegSource, spec: ModelSpec) -> Any:
+def _segmentation(hd: Any, volume: Any, source: SegSource, names: Mapping[int, str]) -> Any:
     algorithm = _algorithm(hd)
-    names, values = spec.class_names, spec.label_values
     return hd.seg.Segmentation(
         source_images=list(source.headers),
         pixel_array=volume,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[
-            _segment(hd, k, names[k], values[k], algorithm) for k in range(1, spec.classes)
+            _segment(hd, k, name, value, algorithm)
+            for k, (value, name) in enumerate(names.items())
+            if k
         ],
         series_instance_uid=hd.UID(),
         series_number=int(source.headers[0].get("SeriesNumber") or 0) + 1000,
