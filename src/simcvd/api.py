@@ -216,7 +216,7 @@ def _write_scan(folder: Path, name: str, image: Volume, label: np.ndarray | None
 
 def _segmentation(out: Path | str) -> Path:
     path = Path(out)
-    writable = [s for kind in answers().values() for s in kind.suffixes]
+    writable = [e for kind in answers().values() if kind.suffixes for e in kind.endings]
     if not path.name.lower().endswith(tuple(writable)):
         raise SimcvdError(f"{path}: give a name that ends in one of {', '.join(writable)}")
     return path

@@ -22,7 +22,7 @@ from simcvd.data.reading import (
     same_grid,
     voxels_apart,
 )
-from simcvd.formats import format_of, read_header, read_voxels, spacing_of
+from simcvd.formats import format_of, read_header, read_voxels, revalued, spacing_of
 from simcvd.formats.guard import axes_remarks
 from simcvd.types import IntTriple, Triple, Volume
 
@@ -151,7 +151,10 @@ def _label(case: SourceCase, notes: Notes) -> Volume | None:
         for severity, kind, message in axes_remarks(path, volume.affine):
             notes.add(severity, kind, path, message)
         whole = _whole(path, volume.array[0], notes)
-        return None if whole is None else replace(volume, array=whole)
+        if whole is None:
+            return None
+        label = replace(volume, array=whole)
+        return revalued(path, label, case.values) if case.values else label
     return None
 
 
@@ -188,8 +191,9 @@ def _on_scan(case: SourceCase, image: Volume, label: Volume, notes: Notes) -> Vo
     apart = voxels_apart(image, label)
     if apart > GEOMETRY_TOLERANCE:
         with notes.errors("geometry", path):
-            label = label_on_scan(case, image, label)
-            notes.add("warning", "geometry", path, label.notes[-1])
+            before, label = label.notes, label_on_scan(case, image, label)
+            for note in label.notes[len(before) :]:
+                notes.add("warning", "geometry", path, note)
     elif apart > ROUNDING:
         message = (
             f"{path}: the label's header lies {apart:.2g} of a voxel off its scan "

@@ -21,6 +21,8 @@ class SourceCase:
     masks: (value, file) of every class where classes are files; label is then their folder.
     A DICOM series is one path: its folder, or ``folder#SeriesInstanceUID``.
     resample_label: whether a label on another grid is read on the scan's, not refused.
+    values: (value in the label file, value in the data set) where the two differ, as files that
+    name their classes may number them each in its own way; () where they are the same.
     """
 
     name: str
@@ -28,6 +30,7 @@ class SourceCase:
     label: Path | None
     masks: tuple[tuple[int, Path], ...] = ()
     resample_label: bool = False
+    values: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from simcvd.data.decathlon import decathlon, declared, preprocessing_of
 from simcvd.data.listing import Source, SourceCase, doubled, visible, with_lists
+from simcvd.data.named import with_own_names
 from simcvd.data.pairing import pair
 from simcvd.data.pancreas import case_folders, pancreas
 from simcvd.data.preprocess import Preprocessing
@@ -31,7 +32,7 @@ def recognise(source: Path, labels: Path | None = None, *, resample_labels: bool
     resample_labels: accept labels on another grid than their scan's.
     Raises SimcvdError with the layouts that would be recognised when none fits.
     """
-    found = _recognised(source, labels)
+    found = with_own_names(_recognised(source, labels))
     if not resample_labels:
         return found
     cases = {name: replace(case, resample_label=True) for name, case in found.cases.items()}

@@ -13,7 +13,7 @@ from simcvd.formats.read import (
     write_image,
     write_label,
 )
-from simcvd.formats.segments import renumbered
+from simcvd.formats.segments import by_name, revalued
 from simcvd.formats.table import (
     FORMATS,
     answer_for,
@@ -29,6 +29,7 @@ __all__ = [
     "FORMATS",
     "answer_for",
     "answers",
+    "by_name",
     "describe_affine",
     "files_of",
     "find_format",
@@ -37,7 +38,7 @@ __all__ = [
     "read_image",
     "read_label",
     "read_voxels",
-    "renumbered",
+    "revalued",
     "segments_of",
     "spacing_of",
     "stem_of",

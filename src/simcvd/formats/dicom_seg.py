@@ -192,7 +192,7 @@ def read_voxels(path: Path, header: Header) -> Voxels:
                 "has one class: correct the segments."
             )
         target[inside] = value
-    return Voxels(array=label, affine=header.affine, segments=header.segments)
+    return Voxels(array=label, affine=header.affine)
 
 
 def _stored(path: Path, shape: Sequence[int], contents: Contents) -> np.ndarray:
@@ -214,7 +214,7 @@ DICOM_SEG = Format(
     header=read_header,
     voxels=read_voxels,
     recognises=is_segmentation,
-    ending=".dcm",
+    endings=(".dcm",),
     writer=writer,
     needs_own=True,
     mendable=False,

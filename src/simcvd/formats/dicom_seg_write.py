@@ -11,6 +11,7 @@ import numpy as np
 
 from simcvd import __version__
 from simcvd.files import replace_into
+from simcvd.formats.dicom_files import quiet
 from simcvd.formats.dicom_series import series_at
 from simcvd.formats.geometry import LPS
 from simcvd.formats.record import Write
@@ -62,7 +63,8 @@ def writer(like: Path | None) -> Write:
     source = _source(like)
 
     def write(path: Path, labels: np.ndarray, affine: np.ndarray, names: Mapping[int, str]) -> None:
-        _write(path, labels, affine, names, source)
+        with quiet():
+            _write(path, labels, affine, names, source)
 
     return write
 

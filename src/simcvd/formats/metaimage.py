@@ -193,6 +193,6 @@ METAIMAGE = Format(
     header=read_header,
     voxels=read_voxels,
     files=files_of,
-    ending=".mha",
+    endings=(".mha", ".mhd"),
     writer=writer,
 )

@@ -40,8 +40,8 @@ def read_header(path: Path, what: What = "image") -> Header:
     scaled = slope is not None and (slope, inter or 0.0) != (1.0, 0.0)
     scale = MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
     affine = np.array(header.get_best_affine(), np.float64)
-    affine[:3] *= scale
     if scale != 1:
+        affine[:3] = np.vectorize(lambda v: float(f"{v:.7g}"))(affine[:3] * scale)  # as float32
         notes += (f"{path}: its lengths are in units of {scale:g} mm; they were converted to mm.",)
     return Header(
         shape=shape,
@@ -252,6 +252,6 @@ NIFTI = Format(
     header=read_header,
     voxels=read_voxels,
     files=files_of,
-    ending=".nii.gz",
+    endings=(".nii.gz", ".nii", ".nii.bz2"),
     writer=writer,
 )

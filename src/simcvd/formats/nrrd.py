@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from simcvd.formats.geometry import LPS
 from simcvd.formats.packed import Block, Coding
 from simcvd.formats.plain import array_of
 from simcvd.formats.record import Format, Header, Voxels, What, Write
-from simcvd.formats.segments import Layered, merged
+from simcvd.formats.segments import Layered, merged, numbered
 from simcvd.formats.text import LONGEST, beside, integers, numbers
 from simcvd.types import Segment, SimcvdError
 
@@ -112,7 +113,7 @@ def read_header(path: Path, what: What = "image") -> Header:
     axes, affine, notes = _geometry(path, fields, count, kinds)
     others = [axis for axis in range(count) if axis not in axes]
     layers = [sizes[axis] for axis in others]
-    segments = _segments(path, pairs)
+    segments = numbered(_segments(path, pairs), prod(layers))
     colour = any("color" in kind for kind in kinds) or (code == "u1" and others == [0])
     return Header(
         shape=tuple(sizes[axis] for axis in (*axes, *others)),
@@ -208,7 +209,7 @@ def _segments(path: Path, pairs: Fields) -> tuple[Layered, ...]:
         code = re.search(r"TerminologyEntry:[^~|]*~[^~|]*~([^~|^]*)\^([^~|^]*)", of("Tags"))
         name = of("Name") or of("ID") or f"segment {number}"
         named = Segment(value=value, name=name, code=" ".join(code.groups()) if code else "")
-        found.append(Layered(named=named, layer=layer))
+        found.append(Layered(named=named, layer=layer, stored=value))
     return tuple(found)
 
 
@@ -223,8 +224,7 @@ def read_voxels(path: Path, header: Header) -> Voxels:
     array = array.transpose(order)
     if not segments:
         return Voxels(array=array, affine=header.affine)
-    array, named = merged(path, array, segments)
-    return Voxels(array=array, affine=header.affine, segments=named)
+    return Voxels(array=merged(path, array, segments), affine=header.affine)
 
 
 def _typed_out(path: Path, header: Header, sizes: tuple[int, ...]) -> np.ndarray:
@@ -294,6 +294,6 @@ NRRD = Format(
     header=read_header,
     voxels=read_voxels,
     files=files_of,
-    ending=".nrrd",
+    endings=(".nrrd", ".nhdr"),
     writer=writer,
 )

@@ -53,7 +53,7 @@ def read_voxels(path: Path | str, what: What, *, channels: int = 1) -> Volume:
         array=array,
         affine=found.affine,
         notes=(*header.notes, *found.notes),
-        segments=found.segments,
+        segments=header.segments,
         partial=header.partial and what == "label",
     )
 
@@ -62,7 +62,7 @@ def read_label(path: Path | str) -> Volume:
     """Read one label map as integers ``[X, Y, Z]``, the values as they stand in the file.
 
     ``segments`` are the names that the file itself gives them (``.seg.nrrd``, DICOM SEG); see
-    `renumbered`. Raises SimcvdError like `read_image`, and for values that are not whole numbers.
+    `by_name`. Raises SimcvdError like `read_image`, and for values that are not whole numbers.
     """
     path = Path(path)
     volume = read_voxels(path, "label")

@@ -53,7 +53,6 @@ class Voxels:
 
     array: np.ndarray
     affine: np.ndarray
-    segments: tuple[Segment, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -79,10 +78,10 @@ class Format:
     header: reads a header. voxels: reads the array that an accepted header announces.
     recognises: tells by content what no suffix tells. files: every file behind a path, the one
     that was named first. answer: the key of the format in which predictions for its scans are
-    given. ending: of files written in it. writer: makes ready to write labels in it that overlay
-    a scan (None: no scan in particular); raises SimcvdError where that scan does not allow it.
-    needs_own: whether it answers only scans whose own answer it is. mendable: whether
-    `simcvd check --fix` may write a copy of such a file.
+    given, its own by default. endings: of files that can be written in it, the usual one first.
+    writer: makes ready to write labels in it that overlay a scan (None: no scan in particular);
+    raises SimcvdError where that scan does not allow it. needs_own: whether it answers only scans
+    whose own answer it is. mendable: whether `simcvd check --fix` may write a copy of such a file.
     """
 
     key: str
@@ -92,7 +91,12 @@ class Format:
     recognises: Callable[[Path], bool] = nothing
     files: Callable[[Path], list[Path]] = itself
     answer: str = ""
-    ending: str = ""
+    endings: tuple[str, ...] = ()
     writer: Callable[[Path | None], Write] | None = None
     needs_own: bool = False
     mendable: bool = True
+
+    @property
+    def ending(self) -> str:
+        """Of the files that are written in it, unless another is asked for."""
+        return self.endings[0]
