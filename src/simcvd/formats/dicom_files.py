@@ -255,13 +255,16 @@ def read_tags(path: Path) -> Slice:
 def examined(path: Path) -> Slice:
     """The tags of one file, as far as they can be read; what it lacks stands in ``damage``."""
     try:
-        tags = dataset(path, TAGS)
+        with quiet():
+            return _slice(path, dataset(path, TAGS))
     except OSError as error:
         reason = f"{path}: cannot be opened ({error.strerror}). Correct its access rights."
         return Slice(path=path, damage=reason)
     except Exception:  # pydicom raises what it likes of a damaged file
         return Slice(path=path, damage=_damage(path))
 
+
+def _slice(path: Path, tags: Any) -> Slice:
     def tag(name: str) -> str:
         try:
             return str(tags.get(name, "") or "").strip(" \0")

@@ -201,7 +201,12 @@ def _stored(path: Path, shape: Sequence[int], contents: Contents) -> np.ndarray:
     if not contents.plain:
         planes: np.ndarray = ask(path, "simcvd.formats.dicom_codec:frames")
         return planes.reshape(size)
-    pixels = bytes(dataset(path).PixelData)
+    pixels = bytes(dataset(path).get("PixelData", b""))
+    if len(pixels) * 8 < np.prod(size) * contents.bits:
+        raise SimcvdError(
+            f"{path}: cannot be read: {len(pixels)} bytes of pixels are there, but {size[0]} "
+            "frames need more. The file may be truncated; copy it again from its origin."
+        )
     if contents.bits == 1:
         return np.unpackbits(
             np.frombuffer(pixels, np.uint8), count=int(np.prod(size)), bitorder="little"

@@ -19,7 +19,8 @@ Coding = Literal["raw", "gzip", "zlib", "bz2", "text"]
 # The most bytes that one byte of a file can become: by deflate's longest match; by bzip2, whose
 # blocks of 900 kB take 40 bytes at least; one digit and a space are a number of up to 8 bytes.
 MOST: dict[Coding, int] = {"raw": 1, "gzip": 1032, "zlib": 1032, "bz2": 23000, "text": 4}
-CHUNK, LARGEST = 1 << 16, 1 << 24
+# Bytes taken at a time, so that the most that they can become stays a small piece.
+CHUNK, LARGEST = 1 << 14, 1 << 24
 # Bytes after the voxels that some programs pad uncompressed files with.
 PADDING = 4096
 

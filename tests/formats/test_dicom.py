@@ -8,14 +8,14 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
+from tests.data.dicom_series import LPS, write_series, write_slice
 
 from simcvd.formats import dicom_codec, read_image, spacing_of, stem_of
 from simcvd.formats.dicom_files import files_below, find_series
 from simcvd.types import SimcvdError
-
-from .dicom_series import LPS, write_series, write_slice
 
 VOXELS = np.random.default_rng(0).integers(-1000, 1000, (7, 6, 5)).astype(np.int16)
 C, S = np.cos(0.3), np.sin(0.3)
@@ -80,7 +80,6 @@ def test_simpleitks_own_series_reader_agrees(tmp_path: Path) -> None:
 
 
 def test_rescaled_units_slice_by_slice(tmp_path: Path) -> None:
-    pydicom = pytest.importorskip("pydicom")
     slopes = (1.0, 0.25, 2.0)  # as PET scanners write them
     for z, slope in enumerate(slopes):
         path = write_slice(tmp_path / f"{z}.dcm", VOXELS[:, :, z], (0, 0, 2 * z))
@@ -209,7 +208,6 @@ def test_colour_and_2d_images_are_refused(tmp_path: Path) -> None:
 
 
 def test_slices_that_do_not_say_where_they_lie_are_refused(tmp_path: Path) -> None:
-    pydicom = pytest.importorskip("pydicom")
     for path in write_series(tmp_path, VOXELS, STRAIGHT):
         data = pydicom.dcmread(path)
         del data.ImagePositionPatient
@@ -226,7 +224,6 @@ def test_a_multi_frame_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_scouts_and_reports_are_left_out(tmp_path: Path) -> None:
-    pydicom = pytest.importorskip("pydicom")
     write_series(tmp_path / "s", VOXELS, STRAIGHT)
     scout = {"t0008x0008": "ORIGINAL\\PRIMARY\\LOCALIZER", "t0020x000e": "7.7"}
     write_slice(tmp_path / "s" / "scout.dcm", VOXELS[:, :, 0], (0, 0, 0), **scout)
@@ -242,7 +239,6 @@ def test_scouts_and_reports_are_left_out(tmp_path: Path) -> None:
 
 
 def test_compressed_series(tmp_path: Path) -> None:
-    pydicom = pytest.importorskip("pydicom")
     for path in write_series(tmp_path, VOXELS, STRAIGHT):
         data = pydicom.dcmread(path)
         data.compress(pydicom.uid.RLELossless)
@@ -251,7 +247,6 @@ def test_compressed_series(tmp_path: Path) -> None:
 
 
 def test_a_codec_that_is_missing_is_named(tmp_path: Path) -> None:
-    pydicom = pytest.importorskip("pydicom")
     for path in write_series(tmp_path, VOXELS, STRAIGHT):
         data = pydicom.dcmread(path)
         data.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"
@@ -265,7 +260,6 @@ def test_a_codec_that_is_missing_is_named(tmp_path: Path) -> None:
 def test_pydicoms_codecs_are_taken_where_itk_has_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("pydicom")
     (first, *_) = write_series(tmp_path, VOXELS, STRAIGHT)
 
     def no_codec(*_: object, **__: object) -> None:
@@ -289,3 +283,131 @@ def test_a_folder_without_a_series(tmp_path: Path) -> None:
     write_series(tmp_path, VOXELS, STRAIGHT)
     with pytest.raises(SimcvdError, match="holds no DICOM series"):
         read_image(tmp_path.with_name(f"{tmp_path.name}#9.9"))
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_monochrome1_keeps_its_numbers(tmp_path: Path, compressed: bool) -> None:
+    """It says how a viewer shows them; ITK inverts the stored ones before it rescales."""
+    for path in write_series(tmp_path, VOXELS, STRAIGHT):
+        data = pydicom.dcmread(path)
+        data.PhotometricInterpretation = "MONOCHROME1"
+        if compressed:
+            data.compress(pydicom.uid.RLELossless)
+        data.save_as(path)
+    assert np.array_equal(read_image(tmp_path).array[0], VOXELS)
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])
+@pytest.mark.parametrize("ending", [".dcm", ""])
+def test_files_without_preamble_are_read(tmp_path: Path, syntax: str, ending: str) -> None:
+    """A bare data set, implicit or explicit, with an ending that says DICOM or with none."""
+    for path in write_series(tmp_path, VOXELS, STRAIGHT):
+        data = pydicom.dcmread(path)
+        implicit = syntax == "1.2.840.10008.1.2"
+        data.file_meta, data.preamble = pydicom.dataset.FileMetaDataset(), None
+        data.save_as(path, implicit_vr=implicit, little_endian=True, enforce_file_format=False)
+        assert path.read_bytes()[128:132] != b"DICM"
+        path.rename(path.with_suffix(ending))
+    assert np.array_equal(read_image(tmp_path).array[0], VOXELS)
+
+
+def test_big_endian_and_unused_bits(tmp_path: Path) -> None:
+    """12 of 16 bits are used; what stands in the other four (overlays once) is no intensity."""
+    twelve = np.abs(VOXELS) % 2048
+    for path in write_series(tmp_path, twelve, STRAIGHT):
+        data = pydicom.dcmread(path)
+        data.BitsStored, data.HighBit = 12, 11
+        stored = np.frombuffer(data.PixelData, "<i2") | np.int16(0x7000)
+        data.PixelData = stored.astype(">i2").tobytes()
+        data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
+        pydicom.dcmwrite(path, data, implicit_vr=False, little_endian=False)
+    assert np.array_equal(read_image(tmp_path).array[0], twelve)
+
+
+def test_a_damaged_file_stops_its_own_series_alone(tmp_path: Path) -> None:
+    write_series(tmp_path / "p1", VOXELS, STRAIGHT)
+    bad = write_series(tmp_path / "p2", VOXELS, STRAIGHT, t0020x000e="5.5")[1]
+    os.truncate(bad, 300)
+    found = {s.path.name: s for s in find_series(files_below(tmp_path)).series}
+    assert found["p1"].problems == ()
+    assert bad.name in found["p2"].problems[0]
+    assert np.array_equal(read_image(tmp_path / "p1").array[0], VOXELS)
+    with pytest.raises(SimcvdError, match=f"{bad.name}: cannot be read as DICOM"):
+        read_image(tmp_path / "p2")
+    (tmp_path / "p3").mkdir()
+    bad.rename(tmp_path / "p3" / "alone.dcm")  # of no series at all: a scan that is refused
+    with pytest.raises(SimcvdError, match=r"alone\.dcm: cannot be read as DICOM"):
+        read_image(tmp_path / "p3")
+
+
+def test_a_truncated_slice_is_named(tmp_path: Path) -> None:
+    path = write_series(tmp_path, VOXELS, STRAIGHT)[2]
+    os.truncate(path, path.stat().st_size - 10)
+    with pytest.raises(SimcvdError, match=f"{path.name}: cannot be read.*copy it again"):
+        read_image(tmp_path)
+
+
+def rewritten(paths: list[Path], **tags: str | None) -> None:
+    for path in paths:
+        data = pydicom.dcmread(path)
+        for name, value in tags.items():
+            if value is None:
+                delattr(data, name)
+            else:
+                setattr(data, name, value)
+        data.save_as(path)
+
+
+def test_folders_of_slices_without_a_uid_are_scans_of_their_own(tmp_path: Path) -> None:
+    for number, name in enumerate(("p0", "p1")):
+        affine = STRAIGHT.copy()
+        affine[2, 3] = 100.0 * number
+        paths = write_series(tmp_path / name, VOXELS + number, affine)
+        rewritten(paths, SeriesInstanceUID=None, PatientID="")
+    found = find_series(files_below(tmp_path)).series
+    assert [s.name for s in found] == ["p0", "p1"]
+    assert np.array_equal(read_image(tmp_path / "p1").array[0], VOXELS + 1)
+
+
+def test_one_uid_for_several_patients_is_told_by_study_or_refused(tmp_path: Path) -> None:
+    """Stacked end to end they would read as one scan of ten slices."""
+    studies = {"same": ("1.2.3", "1.2.3"), "own": ("1.2.3", "1.2.4")}
+    for name, uids in studies.items():
+        for number, study in enumerate(uids):
+            affine = STRAIGHT.copy()
+            affine[2, 3] = 10.0 * number
+            paths = write_series(tmp_path / name / f"p{number}", VOXELS, affine)
+            for instance, path in enumerate(paths):
+                rewritten([path], StudyInstanceUID=study, InstanceNumber=str(instance))
+    own = find_series(files_below(tmp_path / "own")).series
+    assert [(s.path.name, len(s.slices)) for s in own] == [("p0", 5), ("p1", 5)]
+    with pytest.raises(SimcvdError, match=r"p0 and .*p1: their DICOM files have one SeriesInst"):
+        read_image(tmp_path / "same")
+    assert np.array_equal(read_image(tmp_path / "same" / "p0").array[0], VOXELS)
+
+
+def test_series_of_one_folder_are_called_by_their_numbers(tmp_path: Path) -> None:
+    """Counted within the folder: another patient's series of that number changes nothing."""
+    for patient in ("a", "b"):
+        for number, uid in (("3", "1"), ("4", "2")):
+            tags = {"t0020x0011": number, "t0020x000e": f"{uid}.{ord(patient)}"}
+            tags["t0010x0020"] = patient
+            for path in write_series(tmp_path / "new", VOXELS, STRAIGHT, **tags):
+                (tmp_path / "all" / patient).mkdir(parents=True, exist_ok=True)
+                path.rename(tmp_path / "all" / patient / f"{number}{path.name}")
+    names = [s.name for s in find_series(files_below(tmp_path / "all")).series]
+    assert names == ["a_3", "a_4", "b_3", "b_4"]
+
+
+@pytest.mark.parametrize("number", ["1/../../../victim", "../x", "", "-1"])
+def test_a_series_number_never_becomes_a_path(tmp_path: Path, number: str) -> None:
+    for uid in ("1.1", "1.2"):
+        for path in write_series(tmp_path / "new", VOXELS, STRAIGHT, t0020x000e=uid):
+            rewritten([path], SeriesNumber=None)
+            data = pydicom.dcmread(path)
+            data.add_new("SeriesNumber", "LO", number)
+            data.save_as(path)
+            (tmp_path / "all").mkdir(exist_ok=True)
+            path.rename(tmp_path / "all" / f"{uid}{path.name}")
+    names = [s.name for s in find_series(files_below(tmp_path / "all")).series]
+    assert names == ["all_1.1", "all_1.2"]
