@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from simcvd.data.check import check
+from simcvd.checking.check import check
 from simcvd.data.prepare import prepare
 from simcvd.types import SimcvdError
 

@@ -228,9 +228,9 @@ def test_channels_are_not_taken_for_scans_by_a_model_of_one(tmp_path: Path) -> N
     with pytest.raises(SimcvdError, match=r"all 2 scans have 2 files, _0000 to _0001.*needs 1"):
         jobs([tmp_path / "two"], tmp_path / "out")
     first = sorted((tmp_path / "two").glob("*_0000.nii.gz"))
-    assert [job.name for job in jobs(first, tmp_path / "out")] == ["a_0000", "b_0000"]
+    assert [job.name for job in jobs(first, tmp_path / "out").jobs] == ["a_0000", "b_0000"]
     counted = sorted((tmp_path / "two").glob("a_*"))  # one name: its numbers count scans
-    assert len(jobs(counted, tmp_path / "out")) == 2
+    assert len(jobs(counted, tmp_path / "out").jobs) == 2
 
 
 def test_an_empty_result_is_a_dicom_segmentation_too(tmp_path: Path) -> None:

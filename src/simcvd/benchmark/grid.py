@@ -20,7 +20,8 @@ from simcvd.benchmark.check import check
 from simcvd.benchmark.execute import Ended, execute_all
 from simcvd.benchmark.protocols import Protocol, difference
 from simcvd.benchmark.units import State, Unit, make_units, seconds_of, state, steps_done
-from simcvd.data.audit import Finding, audit, refuse_fatal
+from simcvd.checking.audit import audit, refuse_fatal
+from simcvd.checking.findings import Finding
 from simcvd.data.cache import Cache, write_json
 from simcvd.engine.loop import Trainer
 from simcvd.engine.run import resolve
@@ -114,7 +115,7 @@ def read_findings(results: Path) -> list[str]:
 
 def _sentences(findings: Sequence[Finding], patient: str | None) -> tuple[str, ...]:
     """What stands above the tables: every finding, and what was not looked at."""
-    texts = [finding.text for finding in findings]
+    texts = [finding.message for finding in findings]
     if not texts:
         patients = "no patient in both lists, " if patient else ""
         texts.append(f"no scan twice, {patients}none cropped by its label")

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from simcvd.data.preprocess import Margin
 from simcvd.engine.settings import differences
+from simcvd.preprocessing import Margin
 from simcvd.transforms.spatial import Augmentation
 from simcvd.types import IntTriple, SimcvdError, Triple
 

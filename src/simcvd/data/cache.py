@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from simcvd.data.preprocess import Preprocessing
 from simcvd.files import write_text
+from simcvd.naming import check_all, inside
+from simcvd.preprocessing import Preprocessing
 from simcvd.types import IntTriple, SimcvdError, Triple
 
 FORMAT = 1
@@ -73,6 +74,8 @@ class Manifest:
         changed["label_values"] = {int(k): v for k, v in values["label_values"].items()}
         changed["preprocessing"] = Preprocessing.from_json(values["preprocessing"])
         changed["cases"] = {name: _entry(e) for name, e in values["cases"].items()}
+        check_all(changed["class_names"].values(), "manifest.json: a class")
+        check_all((*changed["cases"], *changed["train"], *changed["test"]), "manifest.json: a scan")
         return cls(**{**values, **changed})
 
 
@@ -174,7 +177,7 @@ class Cache:
         entry = self.manifest.cases.get(name)
         if entry is None:
             raise SimcvdError(f"{self.root}: there is no scan '{name}' in the manifest.")
-        folder = self.root / "cases" / name
+        folder = inside(self.root / "cases", name)
         if read_json(folder / "case.json").get("hash") != entry.hash:
             raise SimcvdError(
                 f"{folder}: changed since the manifest was written. Run `simcvd prepare` again."

@@ -28,11 +28,13 @@ from simcvd.data.cases import (
     prepare_case,
 )
 from simcvd.data.classes import find_classes
-from simcvd.data.decathlon import CT_WINDOW
-from simcvd.data.listing import Source
 from simcvd.data.parallel import in_parallel
-from simcvd.data.preprocess import Crop, Margin, Normalization, Preprocessing
-from simcvd.data.sources import recognise
+from simcvd.layouts.accounts import summary
+from simcvd.layouts.decathlon import CT_WINDOW
+from simcvd.layouts.recognise import recognise
+from simcvd.layouts.records import Source
+from simcvd.naming import inside
+from simcvd.preprocessing import Crop, Margin, Normalization, Preprocessing
 from simcvd.types import SimcvdError, Triple
 
 Info = dict[str, Any]
@@ -44,6 +46,8 @@ def prepare(
     *,
     labels: Path | str | None = None,
     resample_labels: bool = False,
+    names: str | None = None,
+    patient: str | None = None,
     spacing: tuple[float, ...] | None = None,
     normalization: str | None = None,
     window: tuple[float, float] | None = None,
@@ -56,6 +60,8 @@ def prepare(
 
     labels: folder of label maps when `source` is a plain folder of scans.
     resample_labels: read labels that lie on another grid on their scan's, instead of refusing.
+    names, patient: regular expressions that find a scan's name in the paths of its files, and
+    the patient in a scan's name; see `simcvd.layouts.recognise.recognise`.
     spacing: one or three mm values to resample to; None keeps each scan's own.
     normalization: "none", "zscore" or "ct"; None takes the source's default.
     window: (low, high) in Hounsfield units for "ct".
@@ -65,7 +71,7 @@ def prepare(
     """
     source, out = Path(source), Path(out)
     folder = Path(labels) if labels else None
-    found = recognise(source, folder, resample_labels=resample_labels)
+    found = recognise(source, folder, resample_labels=resample_labels, names=names, patient=patient)
     settings = _settings(found.preprocessing, spacing, normalization, window)
     settings = replace(settings, crop=cast(Crop, crop), margin=margin)
     found = replace(found, preprocessing=settings)
@@ -75,6 +81,7 @@ def prepare(
         manifest, notes = _prepare(source, found, out, jobs, quiet)
     for note in [*found.notes, *notes, *_remarks(manifest)]:
         say(f"note: {note}")
+    say(f"{summary(found.files)}; simcvd check names them")
     return Cache(out)
 
 
@@ -176,7 +183,7 @@ def _job(found: Source, name: str, classes: dict[int, str], out: Path) -> Job:
         preprocessing=found.preprocessing,
         channels=len(found.channel_names),
         label_values=tuple(sorted(classes)),
-        folder=out / "cases" / name,
+        folder=inside(out / "cases", name),
     )
 
 

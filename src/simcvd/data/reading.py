@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import affine_transform
 
-from simcvd.data.listing import SourceCase
 from simcvd.data.preprocess import canonical_grid
 from simcvd.formats import describe_affine, read_image, read_label, revalued, spacing_of
+from simcvd.layouts.records import SourceCase
 from simcvd.types import IntTriple, SimcvdError, Volume
 
 # Image and label may differ by rounding of their headers, not by more of a voxel than this.

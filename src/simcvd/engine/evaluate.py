@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from simcvd.data.listing import doubled, scans
 from simcvd.data.parallel import in_parallel
 from simcvd.data.preprocess import canonical
 from simcvd.data.reading import grid_difference
@@ -31,6 +30,7 @@ from simcvd.engine.scores import (
 )
 from simcvd.files import write_text
 from simcvd.formats import read_label, spacing_of, stem_of
+from simcvd.layouts.lists import doubled, scans
 from simcvd.types import SimcvdError, Volume
 from simcvd.wording import counted, few
 

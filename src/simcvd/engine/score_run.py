@@ -18,6 +18,7 @@ from simcvd.inference.model import Model, load_model
 from simcvd.inference.predict import Compute, pick_device, restore_values
 from simcvd.inference.sliding_window import Windows, predict_labels
 from simcvd.machine import keep_freed_memory
+from simcvd.naming import inside
 from simcvd.networks.build import Factory
 from simcvd.types import IntTriple, SimcvdError
 
@@ -97,6 +98,6 @@ def _score(model: Model, how: Windows, cache: Cache, name: str, out: Path) -> li
     labels = predict_labels(model.folded, image, how).numpy()
     affine = np.array(case.info["affine"])
     values = restore_values(labels, spec.label_values)
-    write_label(out / "predictions" / f"{name}.nii.gz", values, affine)
+    write_label(inside(out / "predictions", f"{name}.nii.gz"), values, affine)
     x, y, z = case.info["spacing"]
     return score_case(labels, np.asarray(case.label), spec.class_names, (x, y, z), name)

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from simcvd.data.preprocess import Preprocessing
 from simcvd.files import write_bytes, write_text
 from simcvd.inference.archive import read_archive
+from simcvd.naming import check_all
 from simcvd.networks.build import Factory, build_network
 from simcvd.networks.folding import folded
+from simcvd.preprocessing import Preprocessing
 from simcvd.types import IntTriple, SimcvdError
 
 FORMAT = 1
@@ -56,6 +57,8 @@ class ModelSpec:
                     f"model: {name} has the classes {sorted(getattr(self, name))}, but the network "
                     f"has {self.classes}; give every class from 0 to {self.classes - 1}"
                 )
+
+        check_all(self.class_names.values(), "model: a class")
 
     @property
     def channels(self) -> int:

@@ -24,7 +24,9 @@ from simcvd.inference.memory import fitted, needed
 from simcvd.inference.model import Model
 from simcvd.inference.sliding_window import Advance, Windows, finished_blocks, grid_of
 from simcvd.inference.table import Row, write_table
+from simcvd.layouts.accounts import summary
 from simcvd.machine import keep_freed_memory
+from simcvd.naming import inside
 from simcvd.networks.autocast import Precision, autocast_dtype
 from simcvd.types import IntTriple, SimcvdError, Volume
 
@@ -144,10 +146,14 @@ def predict_files(
         fast=fast,
     )
     model = load_models(paths, flip=flip, device=where)
-    made = jobs(inputs, out, channels=model.spec.channels, wanted=format)
+    todo = jobs(inputs, out, channels=model.spec.channels, wanted=format)
+    made = todo.jobs
     _make_folder(out)
+    console = console or Console(stderr=True)
+    if todo.files:
+        console.print(summary(todo.files), markup=False, highlight=False, soft_wrap=True)
     failed, rows = [], []
-    with _bars(console or Console(stderr=True)) as start:
+    with _bars(console) as start:
         for job in made:
             try:
                 rows.append(predict_job(model, job, compute, wanted or Wanted(), start))
@@ -207,7 +213,7 @@ def _maps(
     with ExitStack() as stack:
 
         def map_of(kind: str, size: tuple[int, ...], top: float) -> np.ndarray:
-            path = job.target.parent / kind / f"{job.name}.nii.gz"
+            path = inside(job.target.parent / kind, f"{job.name}.nii.gz")
             return stack.enter_context(map_file(path, size, top, affine, like=job.path))
 
         probabilities = entropy = None

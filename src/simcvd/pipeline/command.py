@@ -22,15 +22,16 @@ from pathlib import Path
 
 from rich.console import Console
 
+from simcvd.checking.check import examine_all, report_of
+from simcvd.checking.facts import CaseFacts
+from simcvd.checking.findings import CheckReport, show
 from simcvd.data.cache import Cache, read_json, write_json
-from simcvd.data.check import examine_all, report_of
-from simcvd.data.facts import CaseFacts
-from simcvd.data.findings import CheckReport, show
-from simcvd.data.listing import Source, visible
 from simcvd.data.prepare import prepare
-from simcvd.data.sources import recognise
 from simcvd.engine.loop import train
 from simcvd.engine.settings import differences
+from simcvd.layouts.lists import visible
+from simcvd.layouts.recognise import recognise
+from simcvd.layouts.records import Source
 from simcvd.pipeline.compare import CONTROL, SIMCVD, TITLES, answer, better, cross_validate
 from simcvd.pipeline.estimate import estimate
 from simcvd.pipeline.presets import PRESETS, Folds, Preset, PresetName, divide

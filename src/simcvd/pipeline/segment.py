@@ -10,13 +10,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from simcvd.data.listing import SourceCase
 from simcvd.files import write_text
 from simcvd.formats import answer_for
 from simcvd.inference.inputs import Job
 from simcvd.inference.model import WEIGHTS, load_model
 from simcvd.inference.predict import Compute, Wanted, pick_device, predict_job
 from simcvd.inference.sliding_window import Advance
+from simcvd.layouts.records import SourceCase
+from simcvd.naming import inside
 from simcvd.types import SimcvdError
 
 
@@ -49,7 +50,7 @@ def segment_all(
 
 def _job(case: SourceCase, out: Path) -> Job:
     kind = answer_for(case.images[0])
-    target = out / f"{case.name}{kind.ending}"
+    target = inside(out, f"{case.name}{kind.ending}")
     return Job(name=case.name, images=case.images, target=target, format=kind)
 
 

@@ -7,11 +7,11 @@ from typing import Literal
 
 import numpy as np
 
-from simcvd.data.facts import CaseFacts, ImageFacts
-from simcvd.data.listing import Source
-from simcvd.data.preprocess import Normalization
+from simcvd.checking.facts import CaseFacts, ImageFacts
 from simcvd.formats import format_of, read_header
 from simcvd.formats.dicom_series import DICOM
+from simcvd.layouts.records import Source
+from simcvd.preprocessing import Normalization
 from simcvd.wording import counted
 
 # Nothing but CT has its 1st percentile below fat (HU) and its 99th above soft tissue.

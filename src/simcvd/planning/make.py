@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from simcvd.data.check import examine_all
-from simcvd.data.facts import CaseFacts
-from simcvd.data.listing import Source
-from simcvd.data.sources import recognise
+from simcvd.checking.check import examine_all
+from simcvd.checking.facts import CaseFacts
+from simcvd.layouts.recognise import recognise
+from simcvd.layouts.records import Source
 from simcvd.planning.geometry import MAX_VOXELS, fitted_patch, sizes_at, target_spacing
 from simcvd.planning.intensity import crop_of, normalization_of
 from simcvd.planning.memory import SHARE, free_bytes
@@ -31,19 +31,23 @@ def make_plan(
     labels: Path | str | None = None,
     *,
     resample_labels: bool = False,
+    names: str | None = None,
+    patient: str | None = None,
     memory: int | None = None,
     jobs: int | None = None,
     quiet: bool = True,
 ) -> Plan:
     """Read every training scan of `source`, labelled or not, and plan from what they are.
 
-    labels: folder of label maps when `source` is a plain folder of scans. resample_labels: as
-    `simcvd.prepare` takes it. memory: bytes that training may take; None takes 70 % of what is
-    free now, on the GPU if there is one. jobs: processes. Test scans are not looked at. Raises
-    SimcvdError for scans that `simcvd.prepare` would refuse.
+    labels: folder of label maps when `source` is a plain folder of scans. resample_labels, names,
+    patient: as `simcvd.prepare` takes them. memory: bytes that training may take; None takes 70 %
+    of what is free now, on the GPU if there is one. jobs: processes. Test scans are not looked at.
+    Raises SimcvdError for scans that `simcvd.prepare` would refuse.
     """
     folder = Path(labels) if labels else None
-    found = recognise(Path(source), folder, resample_labels=resample_labels)
+    found = recognise(
+        Path(source), folder, resample_labels=resample_labels, names=names, patient=patient
+    )
     train = {name: case for name, case in found.cases.items() if name in set(found.train)}
     found = replace(found, cases=train)
     return plan_from(found, examine_all(found, jobs, "planning", quiet), memory)

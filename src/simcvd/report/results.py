@@ -14,6 +14,7 @@ from simcvd.benchmark import statistics
 from simcvd.benchmark.statistics import NOISE, Comparison, compare, correct
 from simcvd.engine.log import Row, read_log
 from simcvd.engine.score_run import Split
+from simcvd.naming import check_all
 from simcvd.types import SimcvdError
 
 METRICS = {
@@ -50,6 +51,7 @@ def load_result(run: Path, name: str, split: Split = "test") -> Result:
         raise SimcvdError(f"{run} was not scored; type: simcvd evaluate {run} --split {split}")
     content = json.loads(path.read_text(encoding="utf-8"))
     cases = tuple(dict.fromkeys(score["case"] for score in content["scores"]))
+    check_all(cases, f"{path}: a scan")
     labels = sorted({score["label"] for score in content["scores"]})
     dice = np.full((len(cases), len(labels)), np.nan)
     for score in content["scores"]:

@@ -10,13 +10,12 @@ import h5py
 import numpy as np
 import pytest
 import SimpleITK
+from tests.data.conftest import SHAPE, ball, noise, save
 
 from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
-from simcvd.data.sources import recognise
+from simcvd.layouts.recognise import recognise
 from simcvd.types import SimcvdError
-
-from .conftest import SHAPE, ball, noise, save
 
 
 def prepared(root: Path, out: Path, **settings: object) -> Cache:

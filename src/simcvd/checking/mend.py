@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from simcvd.data.findings import CheckReport
-from simcvd.data.listing import Source, SourceCase
+from simcvd.checking.findings import CheckReport
 from simcvd.data.reading import same_grid
 from simcvd.formats import format_of, read_voxels, stem_of, write_image, write_label
 from simcvd.formats.nifti import NIFTI
+from simcvd.layouts.records import Source, SourceCase
 from simcvd.types import SimcvdError
 
 

@@ -7,8 +7,8 @@ from itertools import combinations
 
 import numpy as np
 
-from simcvd.data.facts import CaseFacts, ImageFacts
-from simcvd.data.findings import Finding, Kind, Severity
+from simcvd.checking.facts import CaseFacts, ImageFacts
+from simcvd.checking.findings import Finding, Kind, Severity
 from simcvd.wording import few
 
 # Fewer scans than this say nothing about what is usual.

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from simcvd.data.audit import Ends, ends
+from simcvd.checking.audit import Ends, ends
+from simcvd.checking.findings import Finding, Notes
 from simcvd.data.crop import crop_box, grid_of_box
-from simcvd.data.findings import Finding, Notes
-from simcvd.data.listing import SourceCase
-from simcvd.data.preprocess import Preprocessing, canonical
+from simcvd.data.preprocess import canonical
 from simcvd.data.reading import (
     GEOMETRY_TOLERANCE,
     OTHER_FILE,
@@ -24,6 +23,8 @@ from simcvd.data.reading import (
 )
 from simcvd.formats import format_of, read_header, read_voxels, revalued, spacing_of
 from simcvd.formats.guard import axes_remarks
+from simcvd.layouts.records import SourceCase
+from simcvd.preprocessing import Preprocessing
 from simcvd.types import IntTriple, Triple, Volume
 
 # Label values this close to whole numbers are whole numbers that a scale factor has blurred.

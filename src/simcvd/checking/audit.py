@@ -10,20 +10,19 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy import stats
 
+from simcvd.checking.findings import Finding, Kind, Severity
 from simcvd.data.cache import Cache
+from simcvd.layouts.patients import by_names, shared_patients
 from simcvd.types import SimcvdError
 from simcvd.wording import few
 
-Kind = Literal["test scan in training", "same image twice", "patient in both", "cropped by label"]
 TEST_IN_TRAINING: Kind = "test scan in training"
 TWICE: Kind = "same image twice"
 PATIENT: Kind = "patient in both"
@@ -34,18 +33,10 @@ FOLLOWS, CHANCE = 0.8, 1e-3  # correlation of scan size with label size, and its
 CENTRED, SHARE, FILLS = 1, 0.9, 0.4  # voxels off the middle; of scans; of the scan's length
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One leak. text: a sentence that names it; cases: the scans concerned."""
-
-    kind: Kind
-    cases: tuple[str, ...]
-    text: str
-
-    @property
-    def fatal(self) -> bool:
-        """Whether no number measured on these data means anything."""
-        return self.kind == TEST_IN_TRAINING
+def leak(kind: Kind, message: str, cases: Sequence[str] = ()) -> Finding:
+    """A finding on several scans. No number means anything with a test scan in training."""
+    severity: Severity = "error" if kind in (TEST_IN_TRAINING, PATIENT) else "warning"
+    return Finding(severity=severity, kind=kind, message=message, cases=tuple(cases))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,40 +61,30 @@ Ends = tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
 
 
 def audit(cache: Cache, patient: str | None = None) -> list[Finding]:
-    """Every finding in a prepared data set, the fatal ones first.
+    """Every finding in a prepared data set, test scans in training first.
 
     patient: a regular expression over case names; its first group, or all it matches, is the
-    patient. Without it patients are not looked at. Opens all images and labels.
+    patient. Without it the patients are those that `prepare` knew. Opens all images and labels.
     Raises SimcvdError for a pattern that is none, or that matches no name.
     """
     findings = [
         *_shared_names(cache),
         *_same_images(cache),
-        *(shared_patients(cache.train, cache.test, patient) if patient else ()),
+        *_patients(cache, patient),
         *_cropped(cache),
     ]
-    return sorted(findings, key=lambda finding: not finding.fatal)
+    return sorted(findings, key=lambda finding: finding.kind != TEST_IN_TRAINING)
 
 
 def refuse_fatal(findings: Iterable[Finding]) -> None:
     """Raise SimcvdError if a test scan is among the training scans."""
-    fatal = [finding.text for finding in findings if finding.fatal]
+    fatal = [finding.message for finding in findings if finding.kind == TEST_IN_TRAINING]
     if fatal:
         raise SimcvdError(
             "test scans are among the training scans, so that no score would mean anything:\n  "
             + "\n  ".join(fatal)
             + "\nTake them out of one of the two lists and prepare again"
         )
-
-
-def describe(findings: Sequence[Finding], patient: str | None = None) -> str:
-    """The findings as lines of text, and what was not looked at."""
-    lines = [f"- {finding.kind}: {finding.text}" for finding in findings]
-    if not findings:
-        lines.append("- no scan under two names, none in both lists, no crop by the label.")
-    if patient is None:
-        lines.append("- patients in both splits: not looked at, no name pattern was given.")
-    return "\n".join(lines)
 
 
 def margins(cache: Cache) -> list[Margins]:
@@ -158,7 +139,7 @@ def _shared_names(cache: Cache) -> list[Finding]:
     if not both:
         return []
     text = f"{len(both)} names stand in both lists: {few(list(both))}"
-    return [Finding(kind=TEST_IN_TRAINING, cases=both, text=text)]
+    return [leak(TEST_IN_TRAINING, text, both)]
 
 
 def _same_images(cache: Cache) -> list[Finding]:
@@ -172,7 +153,7 @@ def _same_images(cache: Cache) -> list[Finding]:
             across = bool(train & set(names)) and bool(test & set(names))
             kind = TEST_IN_TRAINING if across else TWICE
             text = f"{', '.join(names)} hold the same voxels"
-            findings.append(Finding(kind=kind, cases=tuple(names), text=text))
+            findings.append(leak(kind, text, names))
     return findings
 
 
@@ -183,38 +164,18 @@ def _content(cache: Cache, name: str) -> str:
     return digest.hexdigest()
 
 
-def shared_patients(train: Sequence[str], test: Sequence[str], pattern: str) -> list[Finding]:
-    """Patients with scans in both lists; the pattern as in `audit`."""
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise SimcvdError(f"the name pattern {pattern!r} is no regular expression: {error}") from (
-            error
-        )
-    splits: dict[str, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
-    for side, names in enumerate((train, test)):
-        for name in names:
-            if match := compiled.search(name):
-                splits[match[1] if compiled.groups else match[0]][side].append(name)
-    if not splits:
-        raise SimcvdError(
-            f"the name pattern {pattern!r} matches no scan; they are called {few(list(train))}"
-        )
-    return [
-        Finding(
-            kind=PATIENT,
-            cases=(*learnt, *tested),
-            text=f"patient {who}: {few(learnt)} for training, {few(tested)} for testing",
-        )
-        for who, (learnt, tested) in splits.items()
-        if learnt and tested
-    ]
+def _patients(cache: Cache, pattern: str | None) -> list[Finding]:
+    names = list(dict.fromkeys((*cache.train, *cache.test)))
+    known = {name: str(cache.case(name).info.get("patient", "")) for name in names}
+    who = {n: patient for n, patient in known.items() if patient} | by_names(names, pattern)
+    shared = shared_patients(cache.train, cache.test, who)
+    return [leak(PATIENT, text, cases) for cases, text in shared.items()]
 
 
 def _cropped(cache: Cache) -> list[Finding]:
     if cache.manifest.preprocessing.crop == "label":
         text = "the scans were prepared with --crop label, cropped by their own ground truth"
-        return [Finding(kind=CROPPED, cases=(), text=text)]
+        return [leak(CROPPED, text)]
     return looks_cropped(margins(cache))
 
 
@@ -229,10 +190,4 @@ def looks_cropped(found: Sequence[Margins]) -> list[Finding]:
     )
     if not text:
         return []
-    return [
-        Finding(
-            kind=CROPPED,
-            cases=(),
-            text=f"the scans look cropped by their own ground truth: {text}",
-        )
-    ]
+    return [leak(CROPPED, f"the scans look cropped by their own ground truth: {text}")]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from simcvd.data.listing import Source
 from simcvd.formats import by_name, segments_of
+from simcvd.layouts.records import Source
 from simcvd.types import Segment, SimcvdError
 
 

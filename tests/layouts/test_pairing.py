@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK
+from tests.data.conftest import SHAPE, ball, noise, save
+from tests.data.dicom_series import LPS, write_series
 
 from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
-from simcvd.data.sources import recognise
+from simcvd.layouts.recognise import recognise
 from simcvd.types import SimcvdError
-
-from .conftest import SHAPE, ball, noise, save
-from .dicom_series import LPS, write_series
 
 STRAIGHT = np.diag([-1.0, -1.0, 2.0, 1.0])  # ITK's own axes, as RAS+
 

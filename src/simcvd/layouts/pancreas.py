@@ -11,11 +11,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from simcvd.data.decathlon import CT_WINDOW
-from simcvd.data.listing import Source, SourceCase, visible, with_lists
-from simcvd.data.pairing import find_scans
-from simcvd.data.preprocess import Preprocessing
 from simcvd.formats.nifti import is_nifti
+from simcvd.layouts.decathlon import CT_WINDOW
+from simcvd.layouts.lists import visible, with_lists
+from simcvd.layouts.records import Source, SourceCase
+from simcvd.layouts.scans import find_scans
+from simcvd.preprocessing import Preprocessing
 from simcvd.wording import few
 
 CASE = re.compile(r"PANCREAS_(\d{4})")
@@ -34,19 +35,29 @@ def pancreas(root: Path, folders: list[Path], labels: Path | None = None) -> Sou
     labels: where the label files lie; by default anywhere in `root`.
     """
     by_number, problems = _labels(labels or root)
-    cases, notes = {}, []
+    cases, notes, passed = {}, [], {}
     for folder in folders:
-        found, remarks, faults = find_scans(folder)
-        notes += remarks
-        problems += faults
-        if len(found) != 1:
-            problems.append(f"{folder}: holds {len(found)} scans, not one series. Keep the CT's.")
+        found = find_scans(folder)
+        notes += found.notes
+        problems += found.problems
+        passed |= found.passed
+        if len(found.found) != 1:
+            problems.append(
+                f"{folder}: holds {len(found.found)} scans, not one series. Keep the CT's."
+            )
             continue
-        label = by_number.pop(folder.name[-4:], None)
-        cases[folder.name] = SourceCase(name=folder.name, images=(found[0].path,), label=label)
+        (scan,), name = found.found, folder.name
+        cases[name] = SourceCase(
+            name=name,
+            images=(scan.path,),
+            label=by_number.pop(name[-4:], None),
+            patient=scan.patient,
+            files=scan.files,
+        )
     if by_number:
         names = few([path.name for path in by_number.values()])
         notes.append(f"{len(by_number)} labels have no scan and are left out: {names}")
+        passed |= dict.fromkeys(by_number.values(), "a label of no scan")
     source = Source(
         kind="pancreas-ct",
         description="NIH Pancreas-CT, PANCREAS_<number>/ as DICOM with label<number>.nii.gz",
@@ -56,6 +67,7 @@ def pancreas(root: Path, folders: list[Path], labels: Path | None = None) -> Sou
         preprocessing=Preprocessing(normalization="ct", window=CT_WINDOW),
         notes=tuple(notes),
         problems=tuple(problems),
+        passed=passed,
     )
     return with_lists(root, source)
 

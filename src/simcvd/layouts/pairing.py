@@ -1,0 +1,326 @@
+"""Scans of one folder with the labels of another, by name.
+
+Scans may lie in nested folders, in mixed formats, in one file, one a channel, or a DICOM
+series. Labels may be one file a scan, or one mask a class in a folder with the scan's name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from simcvd.formats import suffix_of
+from simcvd.formats.dicom_seg import is_segmentation
+from simcvd.layouts.records import SourceCase
+from simcvd.layouts.scans import (
+    Key,
+    Named,
+    ScanFile,
+    Scans,
+    by_channel,
+    by_pattern,
+    collected,
+    doubled_keys,
+    key_of,
+    namings_that_tell_apart,
+    scans_of,
+)
+from simcvd.layouts.tree import Tree, walk
+from simcvd.layouts.words import without_label_words, without_scan_words
+from simcvd.naming import normal
+from simcvd.types import SimcvdError
+from simcvd.wording import few
+
+NO_SCAN = "a label of no scan"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairing:
+    """Scans with their labels. classes: {value: name} where every class is a file, else None.
+
+    passed: the files that are left out, and why.
+    """
+
+    cases: dict[str, SourceCase]
+    channels: int = 1
+    classes: dict[int, str] | None = None
+    notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    passed: dict[Path, str] = field(default_factory=dict)
+
+
+def pair(images: Path, labels: Path, names: str | None = None) -> Pairing:
+    """The scans of one folder with the labels of another.
+
+    Of the ways to name a scan that one is taken which gives every scan a name of its own and
+    finds the most labels; names: a regular expression that finds the name in a path instead.
+    Raises SimcvdError if there is no scan, or if both folders are one.
+    """
+    if images.resolve() == labels.resolve():
+        raise SimcvdError(f"{images}: is both the scans' and the labels' folder. Give two.")
+    scans = scans_of(walk(images, apart_from=[labels]))
+    if not scans.found:
+        listed = "".join(f"\n  - {problem}" for problem in scans.problems)
+        raise SimcvdError(f"{images}: holds no scan of a known format.{listed}")
+    return paired(scans, Labels(labels, apart_from=images), names)
+
+
+class Labels:
+    """The label files below a folder, to be found by a scan's name or place."""
+
+    def __init__(self, root: Path, apart_from: Path | None = None) -> None:
+        tree = walk(root, apart_from=[apart_from] if apart_from else [], own=True)
+        drawn = [path for path in tree.files if not suffix_of(path) and is_segmentation(path)]
+        found = scans_of(replace(tree, files=tuple(f for f in tree.files if f not in drawn)))
+        self._index([*found.found, *(_segmentation(root, path, tree) for path in drawn)], found)
+
+    @classmethod
+    def of_files(cls, files: Sequence[ScanFile]) -> Labels:
+        """Labels that have been told from scans already."""
+        self = cls.__new__(cls)
+        self._index(files, Scans(found=[]))
+        return self
+
+    def _index(self, files: Sequence[ScanFile], scans: Scans) -> None:
+        # A series of slices is no label map; it is told when a scan of its name is unlabelled.
+        self.series = [file for file in files if file.files]
+        self.files = [file for file in files if not file.files]
+        self.passed, self.problems = dict(scans.passed), list(scans.problems)
+        self.by_key = {file.key: file for file in self.files}
+        self.by_folder: dict[Key, list[ScanFile]] = {}
+        for file in self.files:
+            self.by_folder.setdefault(file.key[:-1], []).append(file)
+        self.by_name = _alone(self.files, lambda file: file.name)
+        self.by_core = _alone(self.files, _core)
+        self.problems += doubled_keys(collected(self.files, "/".join))
+
+    def of(self, name: str, key: Key, core: str = "") -> list[ScanFile]:
+        """The label of a scan, or the masks of its classes, or nothing."""
+        whole = self.by_key.get(key) or self.by_key.get((name,)) or self.by_name.get(name)
+        whole = whole or self.by_core.get(name) or (self.by_core.get(core) if core else None)
+        if whole:
+            return [whole]
+        return self.by_folder.get(key) or self.by_folder.get((name,)) or []
+
+
+def _segmentation(root: Path, path: Path, tree: Tree) -> ScanFile:
+    """A DICOM segmentation, called like its folder if it is all that lies there."""
+    *folders, _ = key_of(root, path)
+    beside = [file for file in tree.files if file.parent == path.parent]
+    alone = bool(folders) and len(beside) == 1
+    return ScanFile(path, tuple(folders) if alone else (*folders, normal(path.stem)))
+
+
+def _alone(files: Sequence[ScanFile], called: Callable[[ScanFile], str]) -> dict[str, ScanFile]:
+    """The files by a name that no other of them has."""
+    names = [called(file) for file in files]
+    counts = Counter(names)
+    return {n: file for n, file in zip(names, files, strict=True) if n and counts[n] == 1}
+
+
+def _core(label: ScanFile) -> str:
+    """What a label's name leaves when the words that say so are gone, or its folder's name."""
+    core = without_label_words(label.name)
+    if not core:
+        return label.key[-2] if len(label.key) > 1 else ""
+    return without_scan_words(core)
+
+
+Find = Callable[[str, list[ScanFile]], list[ScanFile]]
+"""The label files of a scan, from its name and its files."""
+
+
+def paired(scans: Scans, labels: Labels, pattern: str | None = None) -> Pairing:
+    """Scans and labels that were found; see `pair`."""
+    passed, problems = {**labels.passed, **scans.passed}, [*scans.problems, *labels.problems]
+    if pattern:
+        named, strangers = by_pattern(scans.found, pattern)
+        passed |= dict.fromkeys(_paths(strangers), "its path does not match --names")
+        drawn, _ = by_pattern(labels.files, pattern)
+        channels, more = 1, _several(named)
+        find: Find = lambda name, _: drawn.get(name, [])  # noqa: E731
+    else:
+        named, channels, more = _best_naming(scans.found, labels)
+        find = _finder(named, labels)
+    problems += [*doubled_keys(named), *more]
+    made = _with_labels(named, {name: find(name, files) for name, files in named.items()})
+    notes, faults, rest = _without_scan(made.cases, named, labels)
+    return Pairing(
+        cases=made.cases,
+        channels=channels,
+        classes=made.classes,
+        notes=(*scans.notes, *notes, *made.notes),
+        problems=(*problems, *faults, *made.problems),
+        passed={**passed, **rest},
+    )
+
+
+def _several(named: Named) -> list[str]:
+    return [
+        f"{len(files)} scans are called '{name}' by --names, such as {files[0].path} and "
+        f"{files[1].path}. Give a pattern that tells them apart."
+        for name, files in named.items()
+        if len(files) > 1
+    ]
+
+
+def _best_naming(found: list[ScanFile], labels: Labels) -> tuple[Named, int, list[str]]:
+    """Names, channels a scan, and problems with the channels."""
+    split = []
+    for named in namings_that_tell_apart(found):
+        keys = {name: files[0].key for name, files in named.items()}
+        split.append(by_channel(named, lambda n, keys=keys: bool(labels.of(n, keys.get(n, (n,))))))
+    return max(split, key=lambda one: _labelled(one[0], labels))
+
+
+def _labelled(named: Named, labels: Labels) -> int:
+    find = _finder(named, labels)
+    return sum(bool(find(name, files)) for name, files in named.items())
+
+
+def _finder(named: Named, labels: Labels) -> Find:
+    """Finds labels by the scan's name, or by what is left of it without words such as "image"."""
+    cores = Counter(without_scan_words(name) for name in named)
+
+    def find(name: str, files: list[ScanFile]) -> list[ScanFile]:
+        core = without_scan_words(name)
+        return labels.of(name, files[0].key, core if cores[core] == 1 else "")
+
+    return find
+
+
+def _with_labels(named: Named, found: Named) -> Pairing:
+    """The cases, with label maps or one mask a class."""
+    found = {name: files for name, files in found.items() if files}
+    parts = {name: {_class(f, name): f for f in files} for name, files in found.items()}
+    masks = {n: own for n, own in parts.items() if _are_masks(n, found[n], own, named)}
+    if len({(*own,) for own in masks.values()}) == 1 and all(len(m) == 1 for m in masks.values()):
+        masks = {}  # one file a scan, all called alike: <case>/label.nii.gz
+    problems = [*_mixed(masks, found), *_unlike(masks), *_clashes(masks, found)]
+    classes = sorted({name for own in masks.values() for name in own})
+    value = {name: i for i, name in enumerate(classes, start=1)}
+    cases = {}
+    for name, files in named.items():
+        own = tuple(sorted((value[c], f.path) for c, f in masks.get(name, {}).items()))
+        plain = found[name][0].path if name in found else None
+        cases[name] = SourceCase(
+            name=name,
+            images=tuple(file.path for file in files),
+            label=own[0][1].parent if own else plain,
+            masks=own,
+            patient=files[0].patient,
+            files=tuple(part for file in files for part in file.files),
+        )
+    declared = {0: "background", **{i: name for name, i in value.items()}} if masks else None
+    notes = _absent(masks, classes)
+    return Pairing(cases=cases, classes=declared, notes=tuple(notes), problems=tuple(problems))
+
+
+def _class(file: ScanFile, scan: str) -> str:
+    """The class a mask is of: its name without the scan's and without words for label.
+
+    "" is a label map of all classes, ``p0/p0_seg``.
+    """
+    name = file.name
+    for place in (scan, *file.key[:-1]):
+        rest = name.removeprefix(place)
+        if rest != name and rest[:1] in ("", *"._- "):
+            name = rest.lstrip("._- ")
+    return without_label_words(name)
+
+
+def _are_masks(name: str, files: list[ScanFile], own: Mapping[str, ScanFile], named: Named) -> bool:
+    """Whether files were found by their folder, not by their own name."""
+    folder, scan = files[0].key[:-1], named[name][0].key
+    by_folder = bool(folder) and (folder in (scan, (name,)) or len(files) > 1)
+    return by_folder and files[0].key != scan and set(own) != {""}
+
+
+def _mixed(masks: Mapping[str, object], found: Named) -> list[str]:
+    if not masks or len(masks) == len(found):
+        return []
+    return [
+        f"{len(masks)} scans have one mask a class, but {len(found) - len(masks)} have one "
+        f"label map, such as '{min(set(found) - set(masks))}'. Store all labels one way."
+    ]
+
+
+def _unlike(masks: Mapping[str, Mapping[str, ScanFile]]) -> list[str]:
+    """Masks whose names no two scans share are not named by class."""
+    names = [name for own in masks.values() for name in own]
+    if len(masks) < 2 or len(set(names)) < len(names):
+        return []
+    shown = [str(file.path) for own in masks.values() for file in own.values()]
+    return [
+        f"no class has a mask in two scans, so the masks are not named by class: {few(shown, 3)}. "
+        "Call a label map like its scan, or the masks of a class alike in every scan's folder."
+    ]
+
+
+def _clashes(masks: Mapping[str, Mapping[str, ScanFile]], found: Named) -> list[str]:
+    return [
+        f"{found[name][0].path.parent}: several files are one class, or one is the whole label map "
+        f"beside others: {few([f.path.name for f in found[name]])}. Keep one of them a class."
+        for name, own in masks.items()
+        if "" in own or len(own) < len(found[name])
+    ]
+
+
+def _absent(masks: Mapping[str, Mapping[str, ScanFile]], classes: list[str]) -> list[str]:
+    without = {c: [case for case, own in masks.items() if c not in own] for c in classes}
+    return [
+        f"{len(cases)} labelled scans have no mask '{name}', which therefore counts as absent "
+        f"there: {few(cases)}"
+        for name, cases in without.items()
+        if cases
+    ]
+
+
+def _without_scan(
+    cases: Mapping[str, SourceCase], named: Named, labels: Labels
+) -> tuple[list[str], list[str], dict[Path, str]]:
+    """Notes, problems and files: what lies among the labels and is the label of no scan.
+
+    Labels without a scan are a note if they are some, a problem if they are all.
+    """
+    used = {path for case in cases.values() for path in label_files(case)}
+    rest = [file for file in labels.files if file.path not in used]
+    passed = {file.path: NO_SCAN for file in rest}
+    notes, problems = [], []
+    if rest and used:
+        shown = few(sorted({"/".join(file.key) for file in rest}))
+        notes.append(f"{len(rest)} labels have no scan and are left out: {shown}")
+    elif rest:
+        shown = few(sorted({"/".join(file.key) for file in rest}))
+        problems.append(
+            f"no label has the name of a scan: labels are called {shown}, scans "
+            f"{few(sorted(named))}. Give label and scan one name, or a pattern with --names."
+        )
+    for series in labels.series:
+        passed |= dict.fromkeys(series.files, "slices of images, no label map")
+    missing = _expected(cases, labels)
+    notes += [f"{name} counts as unlabelled, but there is {what}" for name, what in missing.items()]
+    return notes, problems, passed
+
+
+def label_files(case: SourceCase) -> list[Path]:
+    """The files of a scan's label: none, one, or one a class."""
+    return [path for _, path in case.masks] or ([case.label] if case.label else [])
+
+
+def _expected(cases: Mapping[str, SourceCase], labels: Labels) -> dict[str, str]:
+    """Unlabelled scans beside which something lies that may be meant as their label."""
+    meant = {
+        file.name: f"{file.path}, a DICOM series of images. Export the label as DICOM SEG or NIfTI"
+        for file in labels.series
+    }
+    for path, why in labels.passed.items():
+        name = path.name.partition(".")[0]
+        meant.setdefault(without_label_words(name) or name, f"{path}, {why}")
+    return {name: meant[name] for name, case in cases.items() if not case.label and name in meant}
+
+
+def _paths(files: Sequence[ScanFile]) -> list[Path]:
+    return [path for file in files for path in (file.files or (file.path,))]
