@@ -35,6 +35,32 @@ def compare(facts: Sequence[CaseFacts], train: Sequence[str], test: Sequence[str
         *_copies(facts, set(train), set(test)),
         *_rare_values(facts),
         *_sides(facts),
+        *_small_objects(facts),
+    ]
+
+
+def small_objects(facts: Sequence[CaseFacts], voxel: float) -> list[tuple[CaseFacts, int, float]]:
+    """Scans, values and mm3 of labelled objects that are smaller than a voxel of so many mm3."""
+    return [
+        (one, value, size)
+        for one in facts
+        for value, size in (one.label.smallest if one.label else {}).items()
+        if size < (1 - 1e-6) * voxel
+    ]
+
+
+def _small_objects(facts: Sequence[CaseFacts]) -> list[Finding]:
+    """Objects that may be lost when all scans are brought to the usual voxel size."""
+    spacings = [one.image.spacing for one in facts if one.image]
+    voxel = float(np.prod(np.median(spacings, axis=0))) if spacings else 0.0
+    return [
+        _finding(
+            one,
+            "small object",
+            f"{one.case.label}: an object of value {value} has {size:.3g} mm3, less than a voxel "
+            f"of the usual size ({voxel:.3g} mm3), and may be lost by resampling.",
+        )
+        for one, value, size in small_objects(facts, voxel)
     ]
 
 

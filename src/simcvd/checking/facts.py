@@ -11,6 +11,7 @@ import numpy as np
 from simcvd.checking.audit import Ends, ends
 from simcvd.checking.findings import Finding, Notes
 from simcvd.data.crop import crop_box, grid_of_box
+from simcvd.data.objects import smallest
 from simcvd.data.preprocess import canonical
 from simcvd.data.reading import (
     GEOMETRY_TOLERANCE,
@@ -64,13 +65,15 @@ class LabelFacts:
     """A label: voxels by value, hash of its voxels.
 
     sides: how far right of the grid's middle each value's centre lies, as a share of its width.
-    ends: where the box of everything labelled lies; None for an empty label.
+    ends: where the box of everything labelled lies; None for an empty label. smallest: mm3 of the
+    smallest object of each value, as the label is on its own grid.
     """
 
     counts: dict[int, int]
     digest: str
     sides: dict[int, float]
     ends: Ends | None
+    smallest: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,6 +237,7 @@ def _label_facts(
     case: SourceCase, label: Volume, declared: tuple[int, ...] | None, notes: Notes
 ) -> LabelFacts:
     array = canonical(label).array
+    voxel = float(np.prod(spacing_of(label.affine)))
     values, index = _values(array)
     # [X, values]: voxels of each value in each sagittal plane.
     planes = np.stack([np.bincount(p.ravel(), minlength=len(values)) for p in index])
@@ -247,6 +251,7 @@ def _label_facts(
         digest=_digest(array),
         sides={value: side for value, side in pairs if value != 0},
         ends=ends(array),
+        smallest={value: n * voxel for value, n in smallest(label).items()},
     )
 
 

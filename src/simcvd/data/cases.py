@@ -17,6 +17,7 @@ import numpy as np
 
 from simcvd.data.cache import FORMAT, read_json, write_json
 from simcvd.data.crop import crop_box, cropped, stored_like
+from simcvd.data.objects import lost
 from simcvd.data.preprocess import label_to_network, to_network
 from simcvd.data.reading import label_on_scan, read_case_label, read_channels
 from simcvd.distance import signed_distance
@@ -33,26 +34,31 @@ FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One case to be made. label_values: the value in the file of class 0, 1, ... K-1."""
+    """One case to be made. label_values, class_names: value and name of class 0, 1, ... K-1."""
 
     case: SourceCase
     preprocessing: Preprocessing
     channels: int
     label_values: tuple[int, ...]
     folder: Path
+    class_names: tuple[str, ...] = ()
 
     @property
     def recipe(self) -> dict[str, Any]:
         """All settings the result depends on. Labels play no part in an unlabelled scan's."""
         labels = list(self.label_values) if self.case.label else None
         # Named where it holds alone: what was prepared before there was a choice stays current.
-        resampled = {"resample_label": True} if labels and self.case.resample_label else {}
+        also: dict[str, Any] = {}
+        if labels and self.case.resample_label:
+            also["resample_label"] = True
+        if labels and (moved := [list(v) for v in self.case.values if v[0] != v[1]]):
+            also["values"] = moved
         return {
             "format": FORMAT,
             "preprocessing": self.preprocessing.to_json(),
             "channels": self.channels,
             "label_values": labels,
-            **resampled,
+            **also,
         }
 
 
@@ -208,9 +214,11 @@ def _write_case(job: Job, image: Volume, label: Volume | None) -> None:
     box = crop_box(image, job.preprocessing, _foreground(job, label))
     prepared = to_network(cropped(image, box), job.preprocessing)
     arrays = {"image.npy": _float16(job.case.images[0], prepared.array)}
+    losses: list[str] = []
     if label is not None:
         part = label_to_network(cropped(label, box), job.preprocessing)
         classes = _classes(part, job.label_values)
+        losses = _losses(job, cropped(label, box), part)
         arrays["label.npy"] = classes
         arrays["distance.npy"] = signed_distance(classes, len(job.label_values)).astype(np.float16)
     sources = source_records(job.case)
@@ -226,10 +234,21 @@ def _write_case(job: Job, image: Volume, label: Volume | None) -> None:
         "shape": prepared.array.shape[1:],
         "affine": prepared.affine.tolist(),
         "spacing": spacing_of(prepared.affine),
-        "notes": [*image.notes, *(label.notes if label else ())],
+        "notes": [*image.notes, *(label.notes if label else ()), *losses],
+        "patient": job.case.patient,
         "label_found": None if label is None else np.unique(label.array).tolist(),
     }
     _write_folder(job.folder, arrays, info)
+
+
+def _losses(job: Job, label: Volume, resampled: Volume) -> list[str]:
+    """What the label loses on the network's grid."""
+    names = dict(zip(job.label_values, job.class_names, strict=False))
+    spacing = " x ".join(f"{mm:g}" for mm in spacing_of(resampled.affine))
+    return [
+        f"{job.case.label}: on a grid of {spacing} mm, {loss}"
+        for loss in lost(label, resampled, names)
+    ]
 
 
 def _foreground(job: Job, label: Volume | None) -> Volume | None:

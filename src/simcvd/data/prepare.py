@@ -183,6 +183,7 @@ def _job(found: Source, name: str, classes: dict[int, str], out: Path) -> Job:
         preprocessing=found.preprocessing,
         channels=len(found.channel_names),
         label_values=tuple(sorted(classes)),
+        class_names=tuple(classes[value] for value in sorted(classes)),
         folder=inside(out / "cases", name),
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from simcvd.checking.check import examine_all
+from simcvd.checking.compare import small_objects
 from simcvd.checking.facts import CaseFacts
 from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import Source
@@ -19,6 +20,7 @@ from simcvd.planning.memory import SHARE, free_bytes
 from simcvd.planning.record import Plan
 from simcvd.planning.shift import compare_labeled
 from simcvd.types import IntTriple, SimcvdError
+from simcvd.wording import few
 
 # The benchmark's V-Net, as many of its stages as the patch has room for.
 WIDTHS = (16, 32, 64, 128, 256)
@@ -103,7 +105,21 @@ def plan_from(found: Source, facts: Sequence[CaseFacts], memory: int | None = No
         "iterations": "The paper's; the learning rate falls to a tenth after half of them.",
     }
     reasons = {name: why for name, why in reasons.items() if why}
-    return replace(candidate(patch, strides), reasons=reasons, warnings=compare_labeled(facts))
+    warnings = (*compare_labeled(facts), *_lost(found, facts, float(prod(spacing))))
+    return replace(candidate(patch, strides), reasons=reasons, warnings=warnings)
+
+
+def _lost(found: Source, facts: Sequence[CaseFacts], voxel: float) -> list[str]:
+    """That labelled objects are smaller than a voxel of the plan's grid."""
+    small = small_objects(facts, voxel)
+    names = found.labels or {}
+    each = [f"class '{names.get(v, v)}' in {f.case.name} ({mm3:.3g} mm3)" for f, v, mm3 in small]
+    if not each:
+        return []
+    return [
+        f"Objects smaller than a voxel of this spacing ({voxel:.3g} mm3) may be lost by "
+        f"resampling: {few(each)}. A smaller spacing keeps them."
+    ]
 
 
 def _refuse_errors(found: Source, facts: Sequence[CaseFacts]) -> None:
