@@ -236,9 +236,22 @@ def _write_case(job: Job, image: Volume, label: Volume | None) -> None:
         "spacing": spacing_of(prepared.affine),
         "notes": [*image.notes, *(label.notes if label else ()), *losses],
         "patient": job.case.patient,
+        "label": _label_record(job.case),
         "label_found": None if label is None else np.unique(label.array).tolist(),
     }
     _write_folder(job.folder, arrays, info)
+
+
+def _label_record(case: SourceCase) -> dict[str, Any] | None:
+    """Where the label lies and how it is read, for `simcvd.data.reference`."""
+    if case.label is None:
+        return None
+    return {
+        "path": str(case.label.absolute()),
+        "masks": [[value, str(path.absolute())] for value, path in case.masks],
+        "values": [list(pair) for pair in case.values],
+        "resample": case.resample_label,
+    }
 
 
 def _losses(job: Job, label: Volume, resampled: Volume) -> list[str]:

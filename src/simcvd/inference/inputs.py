@@ -124,7 +124,7 @@ def _given(inputs: Sequence[Path], out: Path) -> tuple[list[Named], list[FileUse
     scans: list[Named] = []
     files: list[FileUse] = []
     for path in inputs:
-        found = [(stem_of(path), (path,))]
+        found: list[Named] = [(stem_of(path), (path,))]
         if path.is_dir():
             source = every_scan(path, apart_from=out)
             files += source.files

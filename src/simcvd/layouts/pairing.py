@@ -140,12 +140,13 @@ def paired(scans: Scans, labels: Labels, pattern: str | None = None) -> Pairing:
         passed |= dict.fromkeys(_paths(strangers), "its path does not match --names")
         drawn, _ = by_pattern(labels.files, pattern)
         channels, more = 1, _several(named)
-        find: Find = lambda name, _: drawn.get(name, [])  # noqa: E731
+        found = {name: drawn.get(name, []) for name in named}
     else:
         named, channels, more = _best_naming(scans.found, labels)
         find = _finder(named, labels)
+        found = {name: find(name, files) for name, files in named.items()}
     problems += [*doubled_keys(named), *more]
-    made = _with_labels(named, {name: find(name, files) for name, files in named.items()})
+    made = _with_labels(named, found)
     notes, faults, rest = _without_scan(made.cases, named, labels)
     return Pairing(
         cases=made.cases,

@@ -35,7 +35,9 @@ def pancreas(root: Path, folders: list[Path], labels: Path | None = None) -> Sou
     labels: where the label files lie; by default anywhere in `root`.
     """
     by_number, problems = _labels(labels or root)
-    cases, notes, passed = {}, [], {}
+    cases: dict[str, SourceCase] = {}
+    notes: list[str] = []
+    passed: dict[Path, str] = {}
     for folder in folders:
         found = find_scans(folder)
         notes += found.notes
