@@ -169,11 +169,13 @@ def _several(named: Named) -> list[str]:
 
 def _best_naming(found: list[ScanFile], labels: Labels) -> tuple[Named, int, list[str]]:
     """Names, channels a scan, and problems with the channels."""
-    split = []
-    for named in namings_that_tell_apart(found):
-        keys = {name: files[0].key for name, files in named.items()}
-        split.append(by_channel(named, lambda n, keys=keys: bool(labels.of(n, keys.get(n, (n,))))))
+    split = [_by_channel(named, labels) for named in namings_that_tell_apart(found)]
     return max(split, key=lambda one: _labelled(one[0], labels))
+
+
+def _by_channel(named: Named, labels: Labels) -> tuple[Named, int, list[str]]:
+    keys = {name: files[0].key for name, files in named.items()}
+    return by_channel(named, lambda name: bool(labels.of(name, keys.get(name, (name,)))))
 
 
 def _labelled(named: Named, labels: Labels) -> int:
