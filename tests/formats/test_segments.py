@@ -12,13 +12,13 @@ from tests.data.conftest import ball, noise, save
 from tests.data.dicom_series import write_series
 from tests.formats.made import itk_image
 
-from simcvd.data.check import check
-from simcvd.data.listing import SourceCase
+from simcvd.checking.check import check
 from simcvd.data.prepare import prepare
 from simcvd.data.reading import label_on_scan
-from simcvd.data.sources import recognise
 from simcvd.formats import by_name, read_image, read_label, revalued, segments_of, write_label
 from simcvd.formats.dicom_seg_write import writer
+from simcvd.layouts.recognise import recognise
+from simcvd.layouts.records import SourceCase
 from simcvd.types import Segment, SimcvdError, Volume
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])

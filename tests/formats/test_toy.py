@@ -10,7 +10,7 @@ import pytest
 from tests.data.conftest import AFFINE, ball, noise
 from tests.inference.tools import small_vnet, spec
 
-from simcvd.data.check import check
+from simcvd.checking.check import check
 from simcvd.data.prepare import prepare
 from simcvd.formats import FORMATS, read_label
 from simcvd.formats.packed import Block

@@ -215,6 +215,7 @@ def _stored(path: Path, shape: Sequence[int], contents: Contents) -> np.ndarray:
 
 
 DICOM_SEG = Format(
+    names_classes=True,
     key="dicom-seg",
     header=read_header,
     voxels=read_voxels,

@@ -289,6 +289,7 @@ def _written(labels: np.ndarray, lps: np.ndarray, names: Mapping[int, str]) -> s
 
 
 NRRD = Format(
+    names_classes=True,
     key="nrrd",
     suffixes=(".nrrd", ".nhdr", ".seg.nrrd", ".seg.nhdr"),
     header=read_header,

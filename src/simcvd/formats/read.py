@@ -77,7 +77,8 @@ def read_label(path: Path | str) -> Volume:
 
 def segments_of(path: Path | str) -> tuple[Segment, ...]:
     """The names that a label file gives to its values; () where it names none. Reads no voxels."""
-    return read_header(path, "label").segments
+    kind = find_format(Path(path))
+    return read_header(path, "label").segments if kind and kind.names_classes else ()
 
 
 def read_header(path: Path | str, what: What = "image") -> Header:

@@ -82,6 +82,7 @@ class Format:
     writer: makes ready to write labels in it that overlay a scan (None: no scan in particular);
     raises SimcvdError where that scan does not allow it. needs_own: whether it answers only scans
     whose own answer it is. mendable: whether `simcvd check --fix` may write a copy of such a file.
+    names_classes: whether a label file of this format may name its values.
     """
 
     key: str
@@ -95,6 +96,7 @@ class Format:
     writer: Callable[[Path | None], Write] | None = None
     needs_own: bool = False
     mendable: bool = True
+    names_classes: bool = False
 
     @property
     def ending(self) -> str:

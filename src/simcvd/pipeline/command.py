@@ -198,6 +198,8 @@ def _begun(asked: Request, console: Console) -> tuple[Source, Folds]:
     try:
         folds = folds_of(found, asked.preset)
     except SimcvdError:
+        for note in found.notes:
+            console.print(f"note: {note}", markup=False)
         if found.problems:
             _look(asked, found, console)
         raise
