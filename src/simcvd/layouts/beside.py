@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from simcvd.layouts.folders import declared_over, source_of
-from simcvd.layouts.pairing import Labels, Pairing, paired
+from simcvd.layouts.labels import Labels
+from simcvd.layouts.pairing import Pairing, paired
 from simcvd.layouts.records import Source
 from simcvd.layouts.scans import Key, ScanFile, Scans, find_scans, whole_channels
 from simcvd.layouts.words import names_labels, without_label_words, without_scan_words
@@ -34,11 +35,11 @@ def beside(root: Path, names: str | None = None) -> Source | None:
         return None
     scans, channels = replace(every, found=images), _channels(images, labels)
     if names:
-        found = paired(scans, Labels.of_files(labels), names)
+        found = paired(scans, Labels(labels), names)
     elif channels:
         found = _several(scans, labels, channels)
     else:
-        found = paired(replace(scans, found=_by_folder(images)), Labels.of_files(_placed(labels)))
+        found = paired(replace(scans, found=_by_folder(images)), Labels(_placed(labels)))
     masks = ", one mask a class" if found.classes else ""
     each = "one file a channel" if found.channels > 1 else "one file each"
     source = source_of(found, f"scans, {each}, with their labels beside them{masks}")
@@ -130,7 +131,7 @@ def _several(scans: Scans, labels: Sequence[ScanFile], channels: Channels) -> Pa
     """Each folder as one scan of several channels."""
     whole, count, problems = whole_channels({"/".join(k): own for k, own in channels.items()})
     firsts = [replace(files[0], key=files[0].key[:-1]) for files in whole.values()]
-    found = paired(replace(scans, found=firsts), Labels.of_files(_placed(labels)))
+    found = paired(replace(scans, found=firsts), Labels(_placed(labels)))
     files = {own[0].path: tuple(file.path for file in own) for own in whole.values()}
     cases = {n: replace(case, images=files[case.images[0]]) for n, case in found.cases.items()}
     return replace(found, cases=cases, channels=count, problems=(*found.problems, *problems))

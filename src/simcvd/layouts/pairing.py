@@ -8,28 +8,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from simcvd.formats import suffix_of
-from simcvd.formats.dicom_seg import is_segmentation
+from simcvd.layouts.labels import Labels, labels_below
 from simcvd.layouts.records import SourceCase
 from simcvd.layouts.scans import (
-    Key,
     Named,
     ScanFile,
     Scans,
     by_channel,
     by_pattern,
-    collected,
     doubled_keys,
-    key_of,
     namings_that_tell_apart,
     scans_of,
 )
-from simcvd.layouts.tree import Tree, walk
+from simcvd.layouts.tree import walk
 from simcvd.layouts.words import without_label_words, without_scan_words
-from simcvd.naming import normal
 from simcvd.types import SimcvdError
 from simcvd.wording import few
 
@@ -64,68 +59,7 @@ def pair(images: Path, labels: Path, names: str | None = None) -> Pairing:
     if not scans.found:
         listed = "".join(f"\n  - {problem}" for problem in scans.problems)
         raise SimcvdError(f"{images}: holds no scan of a known format.{listed}")
-    return paired(scans, Labels(labels, apart_from=images), names)
-
-
-class Labels:
-    """The label files below a folder, to be found by a scan's name or place."""
-
-    def __init__(self, root: Path, apart_from: Path | None = None) -> None:
-        tree = walk(root, apart_from=[apart_from] if apart_from else [], own=True)
-        drawn = [path for path in tree.files if not suffix_of(path) and is_segmentation(path)]
-        found = scans_of(replace(tree, files=tuple(f for f in tree.files if f not in drawn)))
-        self._index([*found.found, *(_segmentation(root, path, tree) for path in drawn)], found)
-
-    @classmethod
-    def of_files(cls, files: Sequence[ScanFile]) -> Labels:
-        """Labels that have been told from scans already."""
-        self = cls.__new__(cls)
-        self._index(files, Scans(found=[]))
-        return self
-
-    def _index(self, files: Sequence[ScanFile], scans: Scans) -> None:
-        # A series of slices is no label map; it is told when a scan of its name is unlabelled.
-        self.series = [file for file in files if file.files]
-        self.files = [file for file in files if not file.files]
-        self.passed, self.problems = dict(scans.passed), list(scans.problems)
-        self.by_key = {file.key: file for file in self.files}
-        self.by_folder: dict[Key, list[ScanFile]] = {}
-        for file in self.files:
-            self.by_folder.setdefault(file.key[:-1], []).append(file)
-        self.by_name = _alone(self.files, lambda file: file.name)
-        self.by_core = _alone(self.files, _core)
-        self.problems += doubled_keys(collected(self.files, "/".join))
-
-    def of(self, name: str, key: Key, core: str = "") -> list[ScanFile]:
-        """The label of a scan, or the masks of its classes, or nothing."""
-        whole = self.by_key.get(key) or self.by_key.get((name,)) or self.by_name.get(name)
-        whole = whole or self.by_core.get(name) or (self.by_core.get(core) if core else None)
-        if whole:
-            return [whole]
-        return self.by_folder.get(key) or self.by_folder.get((name,)) or []
-
-
-def _segmentation(root: Path, path: Path, tree: Tree) -> ScanFile:
-    """A DICOM segmentation, called like its folder if it is all that lies there."""
-    *folders, _ = key_of(root, path)
-    beside = [file for file in tree.files if file.parent == path.parent]
-    alone = bool(folders) and len(beside) == 1
-    return ScanFile(path, tuple(folders) if alone else (*folders, normal(path.stem)))
-
-
-def _alone(files: Sequence[ScanFile], called: Callable[[ScanFile], str]) -> dict[str, ScanFile]:
-    """The files by a name that no other of them has."""
-    names = [called(file) for file in files]
-    counts = Counter(names)
-    return {n: file for n, file in zip(names, files, strict=True) if n and counts[n] == 1}
-
-
-def _core(label: ScanFile) -> str:
-    """What a label's name leaves when the words that say so are gone, or its folder's name."""
-    core = without_label_words(label.name)
-    if not core:
-        return label.key[-2] if len(label.key) > 1 else ""
-    return without_scan_words(core)
+    return paired(scans, labels_below(labels, apart_from=images), names)
 
 
 Find = Callable[[str, list[ScanFile]], list[ScanFile]]

@@ -18,8 +18,9 @@ from simcvd.layouts.decathlon import decathlon
 from simcvd.layouts.folders import DECLARED, images_folder, labels_folder, source_of, two_folders
 from simcvd.layouts.kits import kits
 from simcvd.layouts.la2018 import as_benchmark, la_h5, la_nrrd
+from simcvd.layouts.labels import Labels
 from simcvd.layouts.named import with_own_names
-from simcvd.layouts.pairing import Labels, paired
+from simcvd.layouts.pairing import paired
 from simcvd.layouts.pancreas import case_folders, pancreas
 from simcvd.layouts.patients import with_patients
 from simcvd.layouts.records import Source
@@ -71,7 +72,7 @@ def recognise_or_scans(
         scans = find_scans(source)
         if not scans.found:
             raise
-        found = source_of(paired(scans, Labels.of_files([]), names), NO_LAYOUT)
+        found = source_of(paired(scans, Labels([]), names), NO_LAYOUT)
     return _completed(found, source, labels, resample_labels, patient)
 
 
@@ -90,7 +91,7 @@ def every_scan(source: Path, *, apart_from: Path) -> Source:
         raise SimcvdError(
             f"{source}: no scan in this folder; give scans or a folder of scans{listed}"
         )
-    found = source_of(paired(scans, Labels.of_files([])), NO_LAYOUT)
+    found = source_of(paired(scans, Labels([])), NO_LAYOUT)
     tree = walk(source, apart_from=[apart_from])
     return replace(found, files=account(found, [tree]))
 
