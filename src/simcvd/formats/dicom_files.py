@@ -97,8 +97,14 @@ def is_dicom(path: Path) -> bool:
             start = file.read(132)
     except OSError:
         return False
-    first = start[:2] in FIRST_GROUPS and start[2:4] in (b"\0\0", b"\1\0", b"\5\0", b"\x08\0")
-    return start[128:] == b"DICM" or (first and len(start) == 132)
+    return start[128:] == b"DICM" or (len(start) == 132 and _begins_bare(start))
+
+
+def _begins_bare(start: bytes) -> bool:
+    """Whether a file without preamble begins with a short element of one of the first groups."""
+    explicit = start[4:6].isalpha() and start[4:6].isupper()
+    length = int.from_bytes(start[6:8] if explicit else start[4:8], "little")
+    return start[:2] in FIRST_GROUPS and start[3] == 0 and length % 2 == 0 and length < 1024
 
 
 def split_address(path: Path) -> tuple[Path, str | None]:
