@@ -20,7 +20,7 @@ Statement = ast.Import | ast.ImportFrom
 SOURCE = Path(simcvd.__file__).parent
 RANKS = (
     (
-        *("types", "schedules", "distance", "files", "machine", "wording"),
+        *("types", "schedules", "distance", "files", "locks", "escape", "machine", "wording"),
         *("naming", "preprocessing"),
     ),
     ("losses", "networks", "metrics", "transforms", "formats"),

@@ -18,7 +18,7 @@ RAS+ world coordinates, as NIfTI does.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,18 @@ Triple = tuple[float, float, float]
 
 
 class SimcvdError(Exception):
-    """A problem the user can mend: says what was found, where, and what to do."""
+    """A problem the user can mend: says what was found, where, and what to do.
+
+    exit_code: of a command that ends with it.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+
+class DoneInPart(SimcvdError):
+    """Some scans failed, which the message names; the others are done."""
+
+    exit_code = 3
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ from simcvd.data.cache import Cache, write_json
 from simcvd.engine.loop import Trainer
 from simcvd.engine.run import resolve
 from simcvd.experiments import Row
+from simcvd.files import contents, read_object
 from simcvd.types import SimcvdError
 
 RECORD = "protocol.json"
@@ -164,15 +165,9 @@ def _check_folder(results: Path, protocol: Protocol, cache: Cache) -> None:
                 + "\n  ".join(changed)
                 + "\nGive another folder for these results"
             )
-    elif results.exists() and any(results.iterdir()):
+    elif contents(results):
         raise SimcvdError(f"{results} is not empty and holds no benchmark; give another folder")
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SimcvdError(f"{path} is broken ({error}); move it away") from error
-    if not isinstance(record, dict):
-        raise SimcvdError(f"{path} holds a {type(record).__name__}, no record; move it away")
-    return record
+    return read_object(path, "Move it away")

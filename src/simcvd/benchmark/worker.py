@@ -6,21 +6,20 @@ is gone, by whatever signal. So a killed worker leaves no training behind that n
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pickle
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from simcvd.benchmark.units import Unit, state, steps_done, write_record
 from simcvd.data.cache import Cache
 from simcvd.engine.loop import Interrupted, train
 from simcvd.engine.score_run import score_run
+from simcvd.files import LOCK
+from simcvd.locks import locked
 from simcvd.types import SimcvdError
 
 LOCK_SECONDS = 120.0  # to wait for a process that is just being stopped
@@ -32,7 +31,11 @@ def work(unit: Unit, root: Path) -> None:
 
     Raises SimcvdError for what training and scoring refuse, or if the run is taken.
     """
-    with _locked(unit.beside(".lock")):
+    lock = unit.beside(LOCK)
+    busy = (
+        f"{lock}: another process works on this run; is the benchmark running twice? Let one end."
+    )
+    with locked(lock, busy, wait=LOCK_SECONDS):
         cache = Cache(root)
         if state(unit, cache) == "done":
             return
@@ -76,25 +79,6 @@ def _stop_with_parent() -> None:
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
-        until = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if time.monotonic() > until:
-                    raise SimcvdError(
-                        f"{path}: another process works on this run; is the benchmark running "
-                        "twice? Let one of them end"
-                    ) from error
-                time.sleep(0.2)
-        yield
 
 
 def _command(unit: Unit, root: Path) -> str:

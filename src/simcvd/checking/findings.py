@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from simcvd.data.cache import write_json
+from simcvd.escape import one_line
 from simcvd.layouts.accounts import summary as file_summary
 from simcvd.layouts.records import FileUse, Use
 from simcvd.types import SimcvdError
@@ -155,8 +156,10 @@ def _finding_table(report: CheckReport) -> Table:
     table = Table("", "kind", "scan", "finding", show_lines=False)
     for one in report.findings:
         colour = "red" if one.severity == "error" else "yellow"
-        message = Text(_short(report, one.message) + (" [--fix mends it]" if one.fixable else ""))
-        table.add_row(Text(one.severity, colour), one.kind, Text(one.scan), message)
+        message = Text(
+            one_line(_short(report, one.message)) + (" [--fix mends it]" if one.fixable else "")
+        )
+        table.add_row(Text(one.severity, colour), one.kind, Text(one_line(one.scan)), message)
     return table
 
 
@@ -174,7 +177,7 @@ def _file_table(report: CheckReport) -> Table:
     for (use, what, place), files in sorted(rows.items()):
         names = _names(files)
         shown = ", ".join(names) if USES[use] == "passed over" else few(names, SHOWN)
-        table.add_row(Text(what), str(len(files)), Text(place), Text(shown))
+        table.add_row(Text(what), str(len(files)), Text(one_line(place)), Text(one_line(shown)))
     return table
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from simcvd.checking.findings import CheckReport
 from simcvd.data.reading import same_grid
+from simcvd.files import contents
 from simcvd.formats import format_of, read_voxels, stem_of, write_image, write_label
 from simcvd.formats.nifti import NIFTI
 from simcvd.layouts.records import Source, SourceCase
@@ -42,7 +43,7 @@ def _check_place(out: Path, places: list[Path]) -> None:
     for place in map(Path.resolve, places):
         if whole == place or place in whole.parents:
             raise SimcvdError(f"{out}: lies within the data ({place}). Give a folder elsewhere.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or contents(out)):
         raise SimcvdError(f"{out}: is not empty. Give a new folder for the mended copies.")
 
 

@@ -108,6 +108,9 @@ def evaluate(
         Path | None, typer.Argument(help="Folder of reference label maps, for a folder.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where tables go; by default RUN.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="The prepared scans, if they were moved.")
+    ] = None,
     split: Annotated[
         Literal["test", "holdout"], typer.Option(help="test, or holdout to choose settings.")
     ] = "test",
@@ -118,7 +121,7 @@ def evaluate(
     if reference is None:
         from simcvd.engine.score_run import score_run
 
-        folder = score_run(run, split=split, stride=stride, fast=fast, out=out)
+        folder = score_run(run, split=split, stride=stride, fast=fast, cache=cache, out=out)
     else:
         from simcvd.engine.evaluate import evaluate_folders, write_report
 

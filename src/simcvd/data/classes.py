@@ -7,6 +7,8 @@ from pathlib import Path
 from simcvd.data.cache import read_json
 from simcvd.data.cases import label_values_of
 from simcvd.data.parallel import in_parallel
+from simcvd.files import stats_of
+from simcvd.formats import files_of
 from simcvd.layouts.records import Source
 from simcvd.naming import inside
 from simcvd.types import SimcvdError
@@ -46,13 +48,7 @@ def _known_values(label: Path, folder: Path) -> list[int] | None:
     """The values noted when this very label file was prepared last, else None."""
     try:
         info = read_json(folder / "case.json")
-        stat = label.stat()
-        record = info["sources"]["label"]
-        same = (record["path"], record["size"], record["mtime_ns"]) == (
-            str(label.resolve()),
-            stat.st_size,
-            stat.st_mtime_ns,
-        )
+        same = info["sources"]["label"]["stat"] == stats_of(files_of(label))
         return list(info["label_found"]) if same else None
     except (SimcvdError, OSError, KeyError, TypeError):
         return None

@@ -8,9 +8,6 @@ cases, and the next run goes on from what is there.
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,15 +21,16 @@ from simcvd.data.cases import (
     Job,
     cannot_write,
     current,
-    json_hash,
     prepare_case,
 )
 from simcvd.data.classes import find_classes
 from simcvd.data.parallel import in_parallel
+from simcvd.files import LOCK, contents, move, remove, sweep
 from simcvd.layouts.accounts import summary
 from simcvd.layouts.decathlon import CT_WINDOW
 from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import Source
+from simcvd.locks import locked
 from simcvd.naming import inside
 from simcvd.preprocessing import Crop, Margin, Normalization, Preprocessing
 from simcvd.types import SimcvdError, Triple
@@ -111,7 +109,8 @@ def _prepare(
     for job in outdated:
         infos[job.case.name] = read_json(job.folder / "case.json")
     manifest = _manifest(source, found, classes, infos)
-    _publish(out, manifest)
+    with _disk(out):
+        _publish(out, manifest)
     notes = [note for name in names for note in infos[name].get("notes", [])]
     return manifest, notes + ([] if found.labels else [_values(infos)])
 
@@ -220,8 +219,7 @@ def _manifest(
         cases=entries,
         data_hash="",
     )
-    content = {k: v for k, v in manifest.to_json().items() if k != "source"}
-    return replace(manifest, data_hash=json_hash(content))
+    return replace(manifest, data_hash=manifest.content_hash())
 
 
 def _publish(out: Path, manifest: Manifest) -> None:
@@ -232,40 +230,27 @@ def _publish(out: Path, manifest: Manifest) -> None:
     for name in manifest.cases:
         staged = _staged(cases / name)
         if staged.is_dir() and read_json(staged / "case.json")["hash"] == manifest.cases[name].hash:
-            if (cases / name).exists():
-                os.replace(cases / name, cases / f".old-{name}")
-            os.replace(staged, cases / name)
-    os.replace(draft, out / "manifest.json")
-    for folder in cases.iterdir():
+            move(staged, cases / name)
+    move(draft, out / "manifest.json")
+    for folder in contents(cases):
         if folder.name not in manifest.cases:
-            shutil.rmtree(folder)
+            remove(folder)
 
 
 @contextmanager
 def _opened(out: Path) -> Iterator[None]:
     """Hold the cache alone, without the leftovers of a run that was killed."""
     cases = out / "cases"
-    if out.is_dir() and any(out.iterdir()) and not cases.is_dir():
+    if contents(out) and not cases.is_dir():
         raise SimcvdError(f"{out}: holds other files and is no cache. Give an empty folder.")
     with _disk(out):
         cases.mkdir(parents=True, exist_ok=True)
-        lock = (out / ".lock").open("w")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise SimcvdError(f"{out}: another `simcvd prepare` is writing here.") from error
-        _clean(cases)
-        try:
-            yield
-        finally:
-            _clean(cases)
-
-
-def _clean(cases: Path) -> None:
-    for pattern in (".tmp-*", ".old-*"):
-        for folder in cases.glob(pattern):
-            shutil.rmtree(folder, ignore_errors=True)
+    with locked(out / LOCK, f"{out}: another `simcvd prepare` is writing here."):
+        with _disk(out):
+            for folder in (*cases.glob(".tmp-*"), *cases.glob(".old-*")):  # of earlier versions
+                remove(folder)
+            sweep(cases)
+        yield
 
 
 @contextmanager

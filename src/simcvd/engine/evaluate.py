@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -28,6 +26,7 @@ from simcvd.engine.scores import (
     score_case,
     summarise,
 )
+from simcvd.escape import csv_text, markdown
 from simcvd.files import write_text
 from simcvd.formats import read_label, spacing_of, stem_of
 from simcvd.layouts.lists import doubled, scans
@@ -127,8 +126,8 @@ def write_report(report: Report, out: Path | str) -> None:
     """
     out, summaries = Path(out), summarise(report.scores)
     write_text(out / "metrics.csv", _csv(report.scores))
-    write_text(out / "metrics.json", _json(report, summaries))
     write_text(out / "metrics.md", _markdown(report, summaries))
+    write_text(out / "metrics.json", _json(report, summaries))  # last: it stands for all three
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
@@ -172,14 +171,12 @@ def _unmatched(what: str, names: set[str]) -> tuple[str, ...]:
 
 def _csv(scores: Sequence[Score]) -> str:
     """A row per case and class; an undefined value is an empty cell, ``miss`` says why."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["case", "label", "class", "miss", *METRICS])
+    rows: list[list[object]] = [["case", "label", "class", "miss", *METRICS]]
     for score in scores:
         values = (score.values[metric] for metric in METRICS)
         cells = ("" if math.isnan(value) else f"{value:.6g}" for value in values)
-        table.writerow([score.case, score.label, score.name, score.miss, *cells])
-    return text.getvalue()
+        rows.append([score.case, score.label, score.name, score.miss, *cells])
+    return csv_text(rows)
 
 
 def _json(report: Report, summaries: Sequence[Summary]) -> str:
@@ -212,7 +209,7 @@ def _markdown(report: Report, summaries: Sequence[Summary]) -> str:
         f"percentile bootstrap interval over cases ({RESAMPLES} resamples); it does not contain "
         "the spread over training seeds. Over a miss no distance is defined: it counts as 0 in "
         "Dice and Jaccard, and stands beside the mean distance of the rest.",
-        *(f"\n**{note}**" for note in report.notes),
+        *(f"\n**{markdown(note)}**" for note in report.notes),
     ]
     for summary in summaries:
         lines += ["", *section(summary)]
@@ -222,7 +219,7 @@ def _markdown(report: Report, summaries: Sequence[Summary]) -> str:
 def section(summary: Summary) -> list[str]:
     """One class: how many were missed, then a row per metric."""
     return [
-        f"## {summary.name}",
+        f"## {markdown(summary.name)}",
         "",
         f"{summary.cases} looked at, {summary.missed} missed, {summary.absent} absent.",
         "",
@@ -249,5 +246,6 @@ def _number(value: float) -> str:
 
 def _misses(scores: Sequence[Score]) -> list[str]:
     """Every miss by name."""
-    rows = [f"| {s.case} | {s.name} | {s.miss} |" for s in scores if s.miss not in ("", ABSENT)]
+    missed = [score for score in scores if score.miss not in ("", ABSENT)]
+    rows = [f"| {markdown(s.case)} | {markdown(s.name)} | {s.miss} |" for s in missed]
     return ["", "## Misses", "", "| case | class | miss |", "|---|---|---|", *rows] if rows else []

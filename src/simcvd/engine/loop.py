@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,7 +25,9 @@ from simcvd.engine.optim import build_optimizers, set_learning_rates
 from simcvd.engine.progress import ProgressLine
 from simcvd.engine.run import Run, model_spec, network_arguments, open_folder, resolve
 from simcvd.engine.settings import NetworkConfig, TrainConfig
+from simcvd.files import LOCK
 from simcvd.inference.model import save_model
+from simcvd.locks import locked
 from simcvd.machine import keep_freed_memory
 from simcvd.methods.base import Method, find
 from simcvd.networks.autocast import Precision, autocast, autocast_dtype
@@ -39,6 +42,8 @@ CHECKPOINT_SECONDS = float(os.environ.get("SIMCVD_CHECKPOINT_SECONDS", "60"))
 
 class Interrupted(SimcvdError):
     """Training was asked to stop and can be resumed."""
+
+    exit_code = 130
 
 
 def train(
@@ -77,17 +82,19 @@ def train(
     fabric = launch()
     # First, because it may refuse: a folder of refused settings would refuse the corrected ones.
     trainer = Trainer(fabric, run, data, out)
-    if fabric.is_global_zero:
-        open_folder(out, run, data)
-        _say_padded(trainer.patches)
-    fabric.barrier()
-    trainer.restore()
-    trainer.fit()
-    if fabric.is_global_zero:
-        trained = trainer.method.network
-        spec = model_spec(run, data, distance=trainer.method.distance)
-        save_model(out, trained, spec)
-    fabric.barrier()
+    busy = f"{out}: another training works here; let it end, or give another --out."
+    with locked(out / LOCK, busy) if fabric.is_global_zero else nullcontext():
+        if fabric.is_global_zero:
+            open_folder(out, run, data)
+            _say_padded(trainer.patches)
+        fabric.barrier()
+        trainer.restore()
+        trainer.fit()
+        if fabric.is_global_zero:
+            trained = trainer.method.network
+            spec = model_spec(run, data, distance=trainer.method.distance)
+            save_model(out, trained, spec)
+        fabric.barrier()
     return out
 
 

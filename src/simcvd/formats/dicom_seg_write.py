@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,11 +95,18 @@ def _header(file: Path, step: float) -> Any:
             "Export the original series, or choose --format nifti"
         )
     for name in MAY_BE_EMPTY:
-        if name not in header:
+        if name not in header or _is_no_date(name, str(header[name].value or "")):
             setattr(header, name, "")
     header.SliceThickness = header.get("SliceThickness") or step
     header.SpacingBetweenSlices = step  # written wrongly often enough; highdicom would copy it
     return header
+
+
+def _is_no_date(name: str, value: str) -> bool:
+    """Whether a date or time is none, such as the 00/00/0000 that some de-identifiers write."""
+    if name.endswith("Date"):
+        return bool(value) and not re.fullmatch(r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", value)
+    return name.endswith("Time") and not re.fullmatch(r"|\d{2,6}(\.\d{1,6})?", value)
 
 
 def _write(

@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +28,15 @@ from simcvd.data.cache import Cache, read_json, write_json
 from simcvd.data.prepare import prepare
 from simcvd.engine.loop import train
 from simcvd.engine.settings import differences
+from simcvd.files import stats_of
 from simcvd.layouts.lists import visible
 from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import Source
 from simcvd.pipeline.compare import CONTROL, SIMCVD, TITLES, answer, better, cross_validate
 from simcvd.pipeline.estimate import estimate
 from simcvd.pipeline.presets import PRESETS, Folds, Preset, PresetName, divide
-from simcvd.pipeline.segment import segment_all
+from simcvd.pipeline.refuse import refuse_full_disk, refuse_other_scans
+from simcvd.pipeline.segment import jobs_of, segment_all
 from simcvd.planning import Plan, plan_from, read_plan, write_plan
 from simcvd.planning.memory import SHARE, free_bytes
 from simcvd.planning.text import as_toml
@@ -124,6 +125,8 @@ def run(
     console = console or Console(soft_wrap=True, highlight=False)
     found, folds = _begun(asked, console)
     plan = _planned(asked, found, folds, console)
+    for note in jobs_of(list(found.cases.values()), work / "predictions")[1]:
+        console.print(f"note: {note}", markup=False)
     console.print(folds.sentence())
     console.print("[bold]Preparing[/bold]")
     chosen = plan.prepare_arguments()
@@ -203,11 +206,11 @@ def _begun(asked: Request, console: Console) -> tuple[Source, Folds]:
         if found.problems:
             _look(asked, found, console)
         raise
-    _refuse_folder(asked)
+    _refuse_folder(asked, found)
     return found, folds
 
 
-def _refuse_folder(asked: Request) -> None:
+def _refuse_folder(asked: Request, found: Source) -> None:
     """Refuse a folder that was begun with something else, or holds something else."""
     for folder in asked.folders:
         if asked.work.resolve().is_relative_to(folder.resolve()):
@@ -224,6 +227,7 @@ def _refuse_folder(asked: Request) -> None:
                 + "\n  ".join(changed)
                 + "\nType the same command to go on with it, or give another --out"
             )
+        refuse_other_scans(asked.work, asked.images, found)
         return
     there = visible(asked.work.iterdir()) if asked.work.is_dir() else []
     if others := [path.name for path in there if path.name != "plan.toml"]:
@@ -239,6 +243,7 @@ def _planned(asked: Request, found: Source, folds: Folds, console: Console) -> P
     if path.exists() and checked.exists() and read_json(checked).get("files") == files:
         return read_plan(path)
     looked = _look(asked, found, console)
+    refuse_full_disk(asked.work, looked.facts)
     # Only now: a refused folder of scans leaves nothing that stands in the way of a mended one.
     write_json(asked.work / "run.json", asked.record())
     write_json(checked, {**looked.report.to_json(), "files": files})
@@ -289,10 +294,8 @@ def _say_cost(plan: Plan, folds: Folds, looked: Looked, console: Console) -> Non
 
 
 def _fingerprint(asked: Request) -> str:
-    """Changes with the name, size or date of any file in the folders."""
-    files = sorted(path for f in asked.folders for path in f.rglob("*") if path.is_file())
-    stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.sha256(repr(stats).encode()).hexdigest()
+    """Changes when any file in the folders is touched, swapped or renamed."""
+    return stats_of(sorted(p for f in asked.folders for p in f.rglob("*") if p.is_file()))
 
 
 def _compared(

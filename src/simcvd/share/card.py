@@ -10,6 +10,7 @@ from typing import Any
 from simcvd.benchmark.results import RunResult, read_result
 from simcvd.engine.evaluate import section
 from simcvd.engine.scores import LEVEL, Mean, Summary
+from simcvd.escape import markdown
 from simcvd.inference.model import Model, ModelSpec
 from simcvd.wording import counted
 
@@ -22,7 +23,7 @@ SPLITS = {
 def model_card(run: Path, model: Model, config: dict[str, Any]) -> str:
     """Markdown, the same for the same run. Raises SimcvdError for scores of another run."""
     spec = model.spec
-    foreground = [name for index, name in sorted(spec.class_names.items()) if index]
+    foreground = [markdown(name) for index, name in sorted(spec.class_names.items()) if index]
     lines = [
         f"# Model card: {spec.method} for {', '.join(foreground)}",
         "",
@@ -41,7 +42,7 @@ def model_card(run: Path, model: Model, config: dict[str, Any]) -> str:
 
 def _classes(spec: ModelSpec) -> list[str]:
     rows = [
-        f"| {index} | {name} | {spec.label_values[index]} |"
+        f"| {index} | {markdown(name)} | {spec.label_values[index]} |"
         for index, name in sorted(spec.class_names.items())
     ]
     return ["| class | name | value in files |", "|---|---|---|", *rows]
@@ -82,7 +83,7 @@ def _measured(run: Path) -> list[str]:
             result = read_result(run, split=split)  # type: ignore[arg-type]
             content = json.loads(path.read_text(encoding="utf-8"))
             lines += [f"### Split: {split}", "", meaning, "", *_protocol(result), ""]
-            lines += [f"**{note}**\n" for note in content["notes"]]
+            lines += [f"**{markdown(note)}**\n" for note in content["notes"]]
             for record in content["summary"]:
                 title, *table = section(_summary(record))
                 lines += [f"##{title}", *table, ""]
