@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from simcvd.data.cache import write_json
-from simcvd.escape import one_line
+from simcvd.escape import lines, one_line
 from simcvd.layouts.accounts import summary as file_summary
 from simcvd.layouts.records import FileUse, Use
 from simcvd.types import SimcvdError
@@ -145,8 +145,8 @@ def show(report: CheckReport, console: Console, *, files: bool = False) -> None:
         console.print(_file_table(report))
     if report.findings:
         console.print(_finding_table(report))
-    lines = [summary(report), file_summary(report.files), *report.notes]
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    said = [summary(report), file_summary(report.files), *report.notes]
+    console.print(lines("\n".join(said)), markup=False, highlight=False, soft_wrap=True)
 
 
 def _finding_table(report: CheckReport) -> Table:
