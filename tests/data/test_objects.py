@@ -67,19 +67,17 @@ def test_check_plan_and_prepare_tell(tmp_path: Path) -> None:
     fine = np.diag([0.5, 0.5, 1.0, 1])
     save(root / "images" / "fine.nii.gz", noise(9), fine)
     lesion = np.zeros_like(ball())
-    lesion[3:5, 3:5, 3] = 1  # 4 voxels of 0.25 mm3 beside a voxel of 2 mm3
+    lesion[3:5, 3, 3] = 1  # 2 voxels of 0.25 mm3; half a voxel of the others has 1 mm3
     save(root / "labels" / "fine.nii.gz", lesion, fine)
     save(root / "labels" / "a.nii.gz", ball())
     (said,) = (f for f in check(root, jobs=1, quiet=True).findings if f.kind == "small object")
     assert said.scan == "fine"
-    assert "an object of value 1 has 1 mm3, less than a voxel of the usual size (2 mm3)" in (
-        said.message
-    )
+    assert "value 1 has 0.5 mm3, less than half a voxel of the usual size (2 mm3)" in said.message
     plan = make_plan(root, jobs=1)
-    assert "class '1' in fine (1 mm3)" in " ".join(plan.warnings)
+    assert "class '1' in fine (0.5 mm3)" in " ".join(plan.warnings)
     cache = prepare(root, tmp_path / "cache", spacing=(3,), jobs=1, quiet=True)
     (note,) = cache.case("fine").info["notes"]
     assert note.endswith(
-        "on a grid of 3 x 3 x 3 mm, class 'class 1' loses 1 of 1 objects, the largest of 4 voxels "
-        "(1 mm3)"
+        "on a grid of 3 x 3 x 3 mm, class 'class 1' loses 1 of 1 objects, the largest of 2 voxels "
+        "(0.5 mm3)"
     )

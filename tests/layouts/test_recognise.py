@@ -239,3 +239,20 @@ def test_a_broken_dataset_json(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text('{"labels": ')
     with pytest.raises(SimcvdError, match="no readable JSON"):
         recognise(tmp_path)
+
+
+def test_only_the_benchmarks_own_scans_are_taken_for_normalised(
+    la_folder: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = la_folder(2)
+    for path in (root / "images").iterdir():
+        save(path, noise(0))  # its names, but whole numbers as a scanner gives them
+    found = recognise(root)
+    assert (found.kind, found.preprocessing.normalization) == ("folders", "zscore")
+    assert "are not its normalised ones" in " ".join(found.notes)
+    monkeypatch.undo()  # other pseudonyms of 20 letters and digits
+    for path in (root / "images").iterdir():
+        save(path, noise(0) / 64.0)
+    found = recognise(root)
+    assert (found.kind, found.preprocessing.normalization) == ("folders", "zscore")
+    assert "are not its normalised ones" in " ".join(found.notes)

@@ -40,12 +40,15 @@ def compare(facts: Sequence[CaseFacts], train: Sequence[str], test: Sequence[str
 
 
 def small_objects(facts: Sequence[CaseFacts], voxel: float) -> list[tuple[CaseFacts, int, float]]:
-    """Scans, values and mm3 of labelled objects that are smaller than a voxel of so many mm3."""
+    """Scans, values and mm3 of labelled objects smaller than half a voxel of so many mm3.
+
+    Such an object is the larger part of no voxel, and so is lost where labels are resampled.
+    """
     return [
         (one, value, size)
         for one in facts
         for value, size in (one.label.smallest if one.label else {}).items()
-        if size < (1 - 1e-6) * voxel
+        if size < 0.5 * voxel
     ]
 
 
@@ -57,8 +60,8 @@ def _small_objects(facts: Sequence[CaseFacts]) -> list[Finding]:
         _finding(
             one,
             "small object",
-            f"{one.case.label}: an object of value {value} has {size:.3g} mm3, less than a voxel "
-            f"of the usual size ({voxel:.3g} mm3), and may be lost by resampling.",
+            f"{one.case.label}: an object of value {value} has {size:.3g} mm3, less than half a "
+            f"voxel of the usual size ({voxel:.3g} mm3), and is lost if scans are brought to that.",
         )
         for one, value, size in small_objects(facts, voxel)
     ]

@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from simcvd.formats import suffix_of
 from simcvd.layouts.folders import declared_over, source_of
 from simcvd.layouts.labels import Labels
 from simcvd.layouts.pairing import Pairing, paired
 from simcvd.layouts.records import Source
-from simcvd.layouts.scans import Key, ScanFile, Scans, find_scans, whole_channels
+from simcvd.layouts.scans import Key, ScanFile, Scans, key_of, scans_of, whole_channels
+from simcvd.layouts.tree import walk
 from simcvd.layouts.words import names_labels, without_label_words, without_scan_words
 
 Folders = dict[Key, list[ScanFile]]
@@ -29,7 +31,11 @@ def beside(root: Path, names: str | None = None) -> Source | None:
 
     names: see `simcvd.layouts.pairing.pair`.
     """
-    every = find_scans(root)
+    tree = walk(root)
+    named = [ScanFile(path, key_of(root, path)) for path in tree.files if suffix_of(path)]
+    if not any(map(_like_a_label, named)):
+        return None  # before the tags of any DICOM file are read
+    every = scans_of(tree)
     images, labels = divided(every.found)
     if not images or not labels:
         return None

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from simcvd.formats import read_header
 from simcvd.formats.hdf5 import has_label
 from simcvd.layouts.la2018_names import DIGESTS
 from simcvd.layouts.lists import doubled, visible, with_lists
@@ -26,12 +27,13 @@ def digest_of(name: str) -> str:
 def as_benchmark(source: Source) -> Source:
     """Two folders that hold scans of the benchmark alone, with its lists, are the benchmark.
 
-    Its scans are known by name: each of the 100 pseudonyms, by a digest. Names that only look
-    like them say nothing of how a scan was normalised.
+    Its scans are known by name, each of the 100 pseudonyms by a digest, and normalised values are
+    no whole numbers. Names that only look like them say nothing of how a scan was normalised.
     """
     if not source.test or not source.cases:
         return source
-    if all(digest_of(name) in DIGESTS for name in source.cases):
+    known = all(digest_of(name) in DIGESTS for name in source.cases)
+    if known and _holds_floats(source.cases.get(source.test[0])):
         return replace(
             source,
             kind="la-nifti",
@@ -42,11 +44,18 @@ def as_benchmark(source: Source) -> Source:
         )
     if all(_like_a_pseudonym(name) for name in source.cases):
         note = (
-            "the scans are called like those of the left-atrium benchmark, but are others, and "
-            "so are normalised; prepare with --normalization none if they are already"
+            "the scans are called like those of the left-atrium benchmark, but are not its "
+            "normalised ones, and so are normalised; give --normalization none if they are already"
         )
         return replace(source, notes=(*source.notes, note))
     return source
+
+
+def _holds_floats(case: SourceCase | None) -> bool:
+    try:
+        return case is not None and read_header(case.images[0]).floats
+    except SimcvdError:
+        return True  # unreadable: reported with all other problems when the case is read
 
 
 def _like_a_pseudonym(name: str) -> bool:

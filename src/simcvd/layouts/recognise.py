@@ -107,9 +107,9 @@ def _completed(
     if resample_labels:
         cases = {name: replace(case, resample_label=True) for name, case in found.cases.items()}
         found = replace(found, cases=cases)
-    trees = [walk(source, apart_from=[labels] if labels else [])]
-    if labels:
-        trees.append(walk(labels, apart_from=[source], own=True))
+    apart = [labels] if labels and labels.resolve() != source.resolve() else []
+    trees = [walk(source, apart_from=apart)]
+    trees += [walk(folder, apart_from=[source], own=True) for folder in apart]
     return replace(found, files=account(found, trees))
 
 

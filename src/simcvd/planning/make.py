@@ -110,14 +110,14 @@ def plan_from(found: Source, facts: Sequence[CaseFacts], memory: int | None = No
 
 
 def _lost(found: Source, facts: Sequence[CaseFacts], voxel: float) -> list[str]:
-    """That labelled objects are smaller than a voxel of the plan's grid."""
+    """That labelled objects are too small for the plan's grid."""
     small = small_objects(facts, voxel)
     names = found.labels or {}
     each = [f"class '{names.get(v, v)}' in {f.case.name} ({mm3:.3g} mm3)" for f, v, mm3 in small]
     if not each:
         return []
     return [
-        f"Objects smaller than a voxel of this spacing ({voxel:.3g} mm3) may be lost by "
+        f"Objects smaller than half a voxel of this spacing ({voxel:.3g} mm3) are lost by "
         f"resampling: {few(each)}. A smaller spacing keeps them."
     ]
 
