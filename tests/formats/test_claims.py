@@ -103,13 +103,16 @@ def test_fields_that_are_damaged_are_not_lost(tmp_path: Path, name: str) -> None
 
 
 def test_a_header_of_very_many_lines_is_read_at_once(tmp_path: Path) -> None:
-    lines = b"".join(b"k%x=\n" % n for n in range(50_000))
+    """Copying what is left of the header for every line would take hours."""
+    lines = b"".join(b"k%x=\n" % n for n in range(100_000))
     (tmp_path / "a.mha").write_bytes(lines)
-    began = time.process_time()
-    refused(tmp_path / "a.mha", "is no MetaImage, or its header is damaged")
     (tmp_path / "a.nrrd").write_bytes(b"NRRD0004\n" + lines.replace(b"=", b":="))
-    refused(tmp_path / "a.nrrd", "has no field 'dimension'")
-    assert time.process_time() - began < 20
+    began = time.process_time()
+    with pytest.raises(SimcvdError, match="is no MetaImage, or its header is damaged"):
+        read_image(tmp_path / "a.mha")
+    with pytest.raises(SimcvdError, match="has no field 'dimension'"):
+        read_image(tmp_path / "a.nrrd")
+    assert time.process_time() - began < 10
 
 
 def test_a_field_that_is_given_twice_is_refused(tmp_path: Path) -> None:
