@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import socket
+import time
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -99,6 +100,27 @@ def test_fields_that_are_damaged_are_not_lost(tmp_path: Path, name: str) -> None
         if field in text:
             path.write_bytes(text.replace(field, field[:-1] + bytes([field[-1] ^ 1])))
             refused(path, "damaged")
+
+
+def test_a_header_of_very_many_lines_is_read_at_once(tmp_path: Path) -> None:
+    """Copying what is left of the header for every line would take hours."""
+    lines = b"".join(b"k%x=\n" % n for n in range(100_000))
+    (tmp_path / "a.mha").write_bytes(lines)
+    (tmp_path / "a.nrrd").write_bytes(b"NRRD0004\n" + lines.replace(b"=", b":="))
+    began = time.process_time()
+    with pytest.raises(SimcvdError, match="is no MetaImage, or its header is damaged"):
+        read_image(tmp_path / "a.mha")
+    with pytest.raises(SimcvdError, match="has no field 'dimension'"):
+        read_image(tmp_path / "a.nrrd")
+    assert time.process_time() - began < 10
+
+
+def test_a_field_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    for name, field in (("a.mha", b"Offset = 0 0 0\n"), ("a.nrrd", b"space origin: (0,0,0)\n")):
+        path = make(tmp_path, name)
+        head, newline, rest = path.read_bytes().partition(b"\n")
+        path.write_bytes(head + newline + field + rest)
+        refused(path, "twice")
 
 
 @pytest.mark.parametrize("size", [1e-6, 1e6, 0.0])

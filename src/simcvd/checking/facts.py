@@ -164,6 +164,8 @@ def _label(case: SourceCase, notes: Notes) -> Volume | None:
 
 def _whole(path: Path, array: np.ndarray, notes: Notes) -> np.ndarray | None:
     """The values as integers; values that are none make an error, floats a warning."""
+    if array.dtype.kind in "iu":
+        return array.astype(np.int32)
     if not np.isfinite(array).all():
         bad = int((~np.isfinite(array)).sum())
         message = f"{path}: {bad} voxels of the label are NaN or infinite. Draw them again."

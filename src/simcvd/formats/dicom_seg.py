@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from simcvd.formats.child import ask
-from simcvd.formats.dicom_files import dataset, is_dicom, storage_class
+from simcvd.formats.dicom_files import is_dicom
 from simcvd.formats.dicom_seg_write import writer
+from simcvd.formats.dicom_tags import dataset, storage_class
 from simcvd.formats.geometry import affine_of
 from simcvd.formats.record import Format, Header, Voxels, What
 from simcvd.types import Segment, SimcvdError

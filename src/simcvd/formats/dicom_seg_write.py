@@ -12,8 +12,8 @@ import numpy as np
 
 from simcvd import __version__
 from simcvd.files import replace_into
-from simcvd.formats.dicom_files import quiet
 from simcvd.formats.dicom_series import series_at
+from simcvd.formats.dicom_tags import quiet
 from simcvd.formats.geometry import LPS
 from simcvd.formats.record import Write
 from simcvd.types import SimcvdError

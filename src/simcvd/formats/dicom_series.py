@@ -16,14 +16,12 @@ import numpy as np
 from simcvd.formats.child import ask
 from simcvd.formats.dicom_files import (
     Series,
-    Slice,
-    dataset,
     files_below,
     find_series,
     is_dicom,
-    read_tags,
     split_address,
 )
+from simcvd.formats.dicom_tags import Slice, dataset, read_tags
 from simcvd.formats.geometry import affine_of
 from simcvd.formats.guard import check_memory
 from simcvd.formats.record import Format, Header, Voxels, What

@@ -13,7 +13,7 @@ from simcvd.formats.geometry import LPS, affine_of, spacing_of
 from simcvd.formats.packed import Block, Coding
 from simcvd.formats.plain import array_of
 from simcvd.formats.record import Format, Header, Voxels, What, Write
-from simcvd.formats.text import LONGEST, beside, check_known, integers, numbers
+from simcvd.formats.text import LONGEST, beside, check_known, check_single, integers, numbers
 from simcvd.types import SimcvdError
 
 TYPES = {
@@ -50,20 +50,21 @@ def _fields(path: Path) -> tuple[Fields, int]:
     fields: Fields = {}
     at = 0
     while "ElementDataFile" not in fields:
-        line, end, _ = start[at:].partition(b"\n")
+        end = start.find(b"\n", at)
+        line = start[at : end if end >= 0 else None]
         name, equals, value = line.decode("latin-1").partition("=")
         name = name.strip()
-        if (not end and not (name == "ElementDataFile" and equals)) or (
-            line.strip() and not equals
-        ):
+        last = bool(equals) and name == "ElementDataFile"
+        if (end < 0 and not last) or (line.strip() and not equals):
             raise SimcvdError(
                 f"{path}: is no MetaImage, or its header is damaged (near '{line[:40]!r}'). Copy "
                 "it again from its origin."
             )
         check_known(path, name, KNOWN)
         if equals:
+            check_single(path, name, fields)
             fields[name] = value.strip()
-        at += len(line) + len(end)
+        at = end + 1
     return fields, at
 
 

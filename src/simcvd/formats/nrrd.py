@@ -19,7 +19,7 @@ from simcvd.formats.packed import Block, Coding
 from simcvd.formats.plain import array_of
 from simcvd.formats.record import Format, Header, Voxels, What, Write
 from simcvd.formats.segments import Layered, merged, numbered
-from simcvd.formats.text import LONGEST, beside, integers, numbers
+from simcvd.formats.text import LONGEST, beside, check_single, integers, numbers
 from simcvd.types import Segment, SimcvdError
 
 TYPES = {
@@ -68,7 +68,9 @@ def _fields(path: Path) -> tuple[Fields, Fields, int]:
         start = file.read(LONGEST)
     if not re.match(rb"NRRD000[1-6]\r?\n", start):
         raise SimcvdError(f"{path}: is no NRRD file of versions 1 to 6; it may be damaged.")
-    fields, pairs, at, end = {}, {}, start.index(b"\n") + 1, -1
+    fields: Fields = {}
+    pairs: Fields = {}
+    at, end = start.index(b"\n") + 1, -1
     while at < len(start):
         stop = start.find(b"\n", at)
         line = start[at : stop if stop >= 0 else None].decode("utf-8", "replace").rstrip("\r")
@@ -83,6 +85,7 @@ def _fields(path: Path) -> tuple[Fields, Fields, int]:
         if equals and len(key) < len(field):
             pairs[key] = text
         elif colon and field.lower() in FIELDS:
+            check_single(path, field.lower(), fields)
             fields[field.lower()] = value.strip()
         else:
             raise SimcvdError(
@@ -138,7 +141,7 @@ def _geometry(
         if len(vectors) != count:
             raise SimcvdError(f"{path}: it has {count} axes, but {len(vectors)} space directions.")
         axes = [axis for axis, vector in enumerate(vectors) if vector is not None][:3]
-        (origin,) = _vectors(path, "space origin", fields.get("space origin", "")) or [None]
+        origin = (_vectors(path, "space origin", fields.get("space origin", "")) or [None])[0]
         matrix = np.array([np.pad(vectors[a], (0, 3))[:3] for a in axes]).T  # type: ignore[arg-type]
         start = np.zeros(3) if origin is None else np.pad(origin, (0, 3))[:3]
     else:

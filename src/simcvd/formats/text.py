@@ -6,7 +6,7 @@ names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,12 @@ def beside(header: Path, name: str) -> Path:
     if not found.is_file():
         raise SimcvdError(f"{header}: its data file {name:.80} is not there. Copy both files.")
     return header.parent / name
+
+
+def check_single(path: Path, field: str, before: Container[str]) -> None:
+    """Refuse a field that is given twice: programs differ in which of the two they read."""
+    if field in before:
+        raise SimcvdError(f"{path}: its header gives the field '{field:.40}' twice. Correct it.")
 
 
 def check_known(path: Path, field: str, known: Iterable[str]) -> None:
