@@ -107,6 +107,17 @@ def test_only_what_is_missing_or_was_made_otherwise_is_segmented(
     assert done.taken() == ["a", "b"]
 
 
+def test_a_scan_that_went_bad_after_it_was_segmented_stops_no_other(
+    run: Path, tmp_path: Path
+) -> None:
+    a, b = scan(tmp_path / "scans", "a"), scan(tmp_path / "scans", "b")
+    predict_files(run, [a], tmp_path / "out", device="cpu")
+    a.unlink()
+    with pytest.raises(DoneInPart, match=r"1 of 2 scans.*\n.*a\.nii\.gz: there is no such file"):
+        predict_files(run, [a, b], tmp_path / "out", device="cpu")
+    assert (tmp_path / "out" / "b.nii.gz").exists()
+
+
 def test_a_mask_corrected_by_hand_is_kept_and_named(run: Path, tmp_path: Path) -> None:
     a, out, said = scan(tmp_path / "scans", "a"), tmp_path / "out", io.StringIO()
     predict_files(run, [a], out, device="cpu")

@@ -59,7 +59,11 @@ class Results:
         if entry["checksum"] != checksum(job.target):
             return "corrected"
         there = all((self.out / kind / f"{job.name}.nii.gz").exists() for kind in self.maps)
-        return "done" if there and entry.get("made") == self._made(job) else "outdated"
+        try:
+            made = self._made(job)
+        except (OSError, SimcvdError):  # of a scan that cannot be read, as segmenting it will say
+            return "outdated"
+        return "done" if there and entry.get("made") == made else "outdated"
 
     @contextmanager
     def writing(self, job: Job) -> Iterator[None]:
