@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -62,9 +63,10 @@ def test_other_data_than_trained_on_is_refused(
 ) -> None:
     other = tmp_path / "other"
     shutil.copytree(small_cache.root, other)
-    manifest = json.loads((other / "manifest.json").read_text())
-    manifest["data_hash"] = "0" * 64
-    (other / "manifest.json").write_text(json.dumps(manifest))
+    found = small_cache.manifest
+    found = replace(found, train=found.train[::-1])
+    found = replace(found, data_hash=found.content_hash())
+    (other / "manifest.json").write_text(json.dumps(found.to_json()))
     with pytest.raises(SimcvdError, match="holds other data"):
         score_run(trained, cache=other, quiet=True)
 
