@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -86,10 +88,10 @@ def test_same_voxels_twice_in_training_are_a_warning(tmp_path: Path) -> None:
 
 def test_a_name_in_both_lists_is_refused(tmp_path: Path) -> None:
     cache = make_cache(tmp_path, make_scans(4), test=1)
-    text = (cache.root / "manifest.json").read_text()
     name = cache.test[0]
-    listed = text.replace('"train": [', f'"train": [\n  "{name}",')
-    (cache.root / "manifest.json").write_text(listed)
+    listed = replace(cache.manifest, train=(name, *cache.train))
+    listed = replace(listed, data_hash=listed.content_hash())
+    (cache.root / "manifest.json").write_text(json.dumps(listed.to_json()))
     findings = audit(Cache(cache.root))
     assert kinds(findings) == [TEST_IN_TRAINING]
     with pytest.raises(SimcvdError, match=name):
