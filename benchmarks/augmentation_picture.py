@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from simcvd.data.phantom import PhantomSettings, make_phantom
-from simcvd.data.preprocess import Preprocessing, canonical, to_network
+from simcvd.data.preprocess import canonical, to_network
 from simcvd.files import replace_into
+from simcvd.preprocessing import Preprocessing
 from simcvd.transforms.augment import STRONG, AugmentConfig
 from simcvd.transforms.intensity import apply_intensity, draw_intensity
 from simcvd.transforms.spatial import PLAIN, apply_geometry, draw_geometry

@@ -30,8 +30,8 @@ HELP += "except SystemExit: pass\n"
 
 def subset(source: Path, folder: Path, count: int) -> Path:
     """The first scans of ``source``, one of them its first for test, as links in two folders."""
-    from simcvd.data.io import suffix_of
-    from simcvd.data.sources import recognise
+    from simcvd.formats import suffix_of
+    from simcvd.layouts.recognise import recognise
 
     found = recognise(source, None)
     test = found.test[:1]

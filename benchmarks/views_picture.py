@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from simcvd.data.crop import cropped
-from simcvd.data.io import read_image
 from simcvd.data.phantom import PhantomSettings, make_phantom
-from simcvd.data.preprocess import Preprocessing, to_network
+from simcvd.data.preprocess import to_network
 from simcvd.files import replace_into
+from simcvd.formats import read_image
+from simcvd.preprocessing import Preprocessing
 from simcvd.transforms.painting import View, change_view
 from simcvd.types import Volume
 

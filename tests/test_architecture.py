@@ -19,9 +19,14 @@ import simcvd
 Statement = ast.Import | ast.ImportFrom
 SOURCE = Path(simcvd.__file__).parent
 RANKS = (
-    ("types", "ranges", "schedules", "distance", "files", "machine", "wording"),
-    ("losses", "networks", "metrics", "transforms"),
+    (
+        *("types", "ranges", "schedules", "distance", "files", "locks", "escape", "machine"),
+        *("wording", "naming", "preprocessing"),
+    ),
+    ("losses", "networks", "metrics", "transforms", "formats"),
+    ("layouts",),
     ("data", "methods"),
+    ("checking",),
     ("inference", "scoring"),
     ("engine",),
     ("experiments", "benchmark", "report", "demo", "planning", "pipeline", "share", "info"),
@@ -30,8 +35,10 @@ RANKS = (
 )
 RANK = {unit: rank for rank, units in enumerate(RANKS) for unit in units}
 # The records of types.py serve rank 0 too, and a demo shows its report; cycles stay forbidden.
-SIBLINGS_MAY_IMPORT = {0, 5}
-SLOW_TO_IMPORT = {"SimpleITK", "h5py", "matplotlib", "nibabel", "onnx", "onnxruntime"}
+SIBLINGS_MAY_IMPORT = {0, 7}
+SLOW_TO_IMPORT = {
+    *("SimpleITK", "h5py", "highdicom", "matplotlib", "nibabel", "onnx", "onnxruntime", "pydicom"),
+}
 
 
 class Import(NamedTuple):

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from simcvd.files import append_text, replace_into, write_bytes, write_text
+from simcvd import files
+from simcvd.files import (
+    HOST,
+    append_text,
+    checksum,
+    contents,
+    read_object,
+    remove,
+    replace_into,
+    seal_holds,
+    sealed,
+    stat_of,
+    stats_of,
+    sweep,
+    write_bytes,
+    write_text,
+)
 from simcvd.types import SimcvdError
 
 
@@ -116,5 +134,102 @@ def test_a_writer_killed_in_the_middle_leaves_the_old_file(tmp_path: Path) -> No
     ended = subprocess.run([sys.executable, "-c", program, str(path)], check=False)
     assert ended.returncode == -9
     assert path.read_text(encoding="utf-8") == "old"
-    write_text(path, "new")
-    assert path.read_text(encoding="utf-8") == "new"
+    assert len(list(tmp_path.iterdir())) == 2
+    assert contents(tmp_path) == [path]  # the leftover counts as nothing
+    write_text(tmp_path / "other.txt", "new")  # and goes with the next writing in this folder
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["a.txt", "other.txt"]
+
+
+def test_only_leftovers_of_the_dead_are_swept(tmp_path: Path) -> None:
+    dead, mine, here = 2**22 + 1, os.getpid(), HOST
+    kept = [f".{mine}@{here}-b", f".{dead}@00000000-c", ".lock", ".hidden", "4711-d", ".2020-mine"]
+    gone = [f".{dead}@{here}-e", f".{dead}-config.json"]  # the second as earlier versions did
+    for name in (*kept, *gone):
+        (tmp_path / name).write_text("half")
+    (tmp_path / f".{dead}@{here}-folder").mkdir()
+    sweep(tmp_path, "config.json")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(kept)
+    os.utime(tmp_path / kept[1], (1, 1))  # of another machine, and nobody's for years
+    sweep(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([kept[0], *kept[2:]])
+    assert [p.name for p in contents(tmp_path)] == [".hidden", "4711-d"]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    for text in ("old", "new"):
+        with replace_into(tmp_path / "case") as temporary:
+            temporary.mkdir()
+            (temporary / text).write_text(text)
+    assert [p.name for p in tmp_path.rglob("*")] == ["case", "new"]
+    remove(tmp_path / "case")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_change_is_announced_before_it_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(files, "watch", lambda operation, path: seen.append(operation))
+    write_text(tmp_path / "a", "1")
+    append_text(tmp_path / "a", "2")
+    remove(tmp_path / "a")
+    assert seen == ["write", "flush", "rename", "sync", "append", "remove"]
+
+
+def test_names_that_are_no_utf_8_are_written_readably(tmp_path: Path) -> None:
+    name = os.fsdecode(b"scan\xff")
+    write_text(tmp_path / "a", name)
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "scan\\udcff"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[1]", "holds a list"),
+        ("{" * 3, "Expecting"),
+        ("[" * 100_000, "without end"),
+        ('{"a":' * 60 + "1" + "}" * 60, "more than 50 brackets"),
+        ("\udcff", "utf-8"),
+    ],
+)
+def test_what_is_no_object_is_refused_in_a_sentence(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(SimcvdError, match=rf"a\.json is broken \(.*{problem}.*\)\. Mend it"):
+        read_object(path, "Mend it")
+    with pytest.raises(SimcvdError, match=r"b\.json cannot be read \(No such file"):
+        read_object(tmp_path / "b.json", "Mend it")
+
+
+def test_a_seal_tells_every_change() -> None:
+    content = {"a": [1, 2.5, None], "b": {"c": "d"}}
+    whole = json.loads(json.dumps(sealed(content)))
+    assert seal_holds(whole)
+    assert seal_holds(content)  # was never sealed
+    assert sealed(whole) == whole
+    assert not seal_holds({**whole, "a": [1, 2.25, None]})
+    assert not seal_holds({**whole, "e": 0})
+
+
+def test_a_file_that_was_swapped_or_replaced_has_another_stat(tmp_path: Path) -> None:
+    """Same path, size and date each time: only inode or change time tell."""
+    a, b = tmp_path / "a", tmp_path / "b"
+    for path, text in ((a, "1"), (b, "2")):
+        path.write_text(text)
+        os.utime(path, (1.7e9, 1.7e9))
+    before = stat_of(a)
+    assert stat_of(a) == before
+    a.rename(tmp_path / "c")
+    b.rename(a)
+    assert stat_of(a) != before
+    assert stats_of([a, tmp_path / "c"]) != stats_of([tmp_path / "c", a])
+    before = stat_of(a)
+    time.sleep(0.02)
+    a.write_text("3")
+    os.utime(a, (1.7e9, 1.7e9))
+    assert stat_of(a)[:4] == before[:4]
+    assert stat_of(a) != before
+    (tmp_path / "nine").write_bytes(b"123456789")
+    assert checksum(tmp_path / "nine") == "cbf43926"  # the check value of CRC-32/ISO-HDLC

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from simcvd.checking.check import check
 from simcvd.data.cache import Cache
-from simcvd.data.check import check
-from simcvd.data.io import suffix_of, write_image, write_label
 from simcvd.data.prepare import prepare
 from simcvd.data.reading import read_channels
 from simcvd.engine import loop
@@ -22,8 +21,10 @@ from simcvd.engine.recipes import STRONG, find_recipe
 from simcvd.engine.score_run import score_run
 from simcvd.engine.settings import NetworkConfig
 from simcvd.files import write_text
+from simcvd.formats import answers, write_image, write_label
 from simcvd.inference.model import Model, load_model
 from simcvd.inference.predict import Compute, pick_device, predict_scan
+from simcvd.naming import inside
 from simcvd.networks.build import Factory
 from simcvd.pipeline import run
 from simcvd.planning import Plan, read_plan, write_plan
@@ -214,7 +215,8 @@ def _write_scan(folder: Path, name: str, image: Volume, label: np.ndarray | None
     several = len(image.array) > 1
     for index, channel in enumerate(image.array):
         ending = f"_{index:04d}" if several else ""
-        write_image(folder / "images" / f"{name}{ending}.nii.gz", channel[None], image.affine)
+        target = inside(folder / "images", f"{name}{ending}.nii.gz")
+        write_image(target, channel[None], image.affine)
     if label is None:
         return
     label = _labels(label, f"the label of {name}")
@@ -223,13 +225,14 @@ def _write_scan(folder: Path, name: str, image: Volume, label: np.ndarray | None
             f"{name}: its label has shape {label.shape}, its image {image.array.shape[1:]}; "
             "give both on one grid"
         )
-    write_label(folder / "labels" / f"{name}.nii.gz", label, image.affine)
+    write_label(inside(folder / "labels", f"{name}.nii.gz"), label, image.affine)
 
 
 def _segmentation(out: Path | str) -> Path:
     path = Path(out)
-    if suffix_of(path) in ("", ".h5"):
-        raise SimcvdError(f"{path}: give a name that ends in .nii.gz, .nii, .nrrd, .mha or .mhd")
+    writable = [e for kind in answers().values() if kind.suffixes for e in kind.endings]
+    if not path.name.lower().endswith(tuple(writable)):
+        raise SimcvdError(f"{path}: give a name that ends in one of {', '.join(writable)}")
     return path
 
 

@@ -18,7 +18,7 @@ RAS+ world coordinates, as NIfTI does.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,30 @@ UNKNOWN = -1  # class of a voxel that has no label, or none that is trusted
 
 
 class SimcvdError(Exception):
-    """A problem the user can mend: says what was found, where, and what to do."""
+    """A problem the user can mend: says what was found, where, and what to do.
+
+    exit_code: of a command that ends with it.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+
+class DoneInPart(SimcvdError):
+    """Some scans failed, which the message names; the others are done."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """What a label file itself calls one of its values.
+
+    code: scheme and value of its meaning, such as "SCT 82471001", or "".
+    """
+
+    value: int
+    name: str
+    code: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +63,15 @@ class Volume:
     array: ``[C, X, Y, Z]`` for an image, ``[X, Y, Z]`` for a label map.
     affine: ``[4, 4]`` float64, voxel index -> millimetres, RAS+.
     notes: what had to be put right while reading, one sentence each.
+    segments: of a label map, the names that its file gives to values; () where it gives none.
+    partial: of a label map, whether it covers only the box that it needs, background around it.
     """
 
     array: np.ndarray
     affine: np.ndarray
     notes: tuple[str, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    partial: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,10 @@ import pytest
 from simcvd.benchmark.catalogue import PROTOCOLS, find_protocol
 from simcvd.benchmark.check import check
 from simcvd.benchmark.protocols import Protocol, changed, difference, hash_of
-from simcvd.data.audit import CROPPED, Finding
+from simcvd.checking.audit import CROPPED, leak
 from simcvd.data.cache import Cache
-from simcvd.data.sources import recognise
 from simcvd.engine.settings import NetworkConfig, TrainConfig, override
+from simcvd.layouts.recognise import recognise
 from simcvd.types import SimcvdError
 
 # Whoever changes a protocol must change its number here, and knows that results no longer match.
@@ -115,7 +115,7 @@ def test_data_must_follow_the_protocol(small_cache: Cache) -> None:
     )
     fitting = changed(fitting, normalization=small_cache.manifest.preprocessing.normalization)
     check(fitting, small_cache, [])
-    cropped = Finding(kind=CROPPED, cases=(), text="the scans look cropped")
+    cropped = leak(CROPPED, "the scans look cropped")
     check(fitting, small_cache, [cropped])
     with pytest.raises(SimcvdError, match="the scans look cropped"):
         check(changed(fitting, crop="none"), small_cache, [cropped])

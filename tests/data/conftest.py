@@ -9,6 +9,8 @@ import nibabel
 import numpy as np
 import pytest
 
+from simcvd.layouts import la2018
+
 SHAPE = (12, 10, 8)
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 
@@ -43,8 +45,10 @@ def folders(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def la_folder(tmp_path: Path) -> Callable[[int], Path]:
+def la_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Path]:
     """A folder like the LA benchmark's, with n training scans and one test scan."""
+    made_up = {la2018.digest_of(f"{i:0>19}A") for i in range(9)}
+    monkeypatch.setattr(la2018, "DIGESTS", made_up)
 
     def make(n: int) -> Path:
         root = tmp_path / "la"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from simcvd.data.check import check
+from simcvd.checking.check import check
 from simcvd.data.prepare import prepare
 from simcvd.types import SimcvdError
 
@@ -224,9 +224,9 @@ def test_nothing_to_learn(folders: Path) -> None:
 
 def test_labels_that_pair_with_nothing(folders: Path) -> None:
     for name in ("a", "c"):
-        (folders / "labels" / f"{name}.nii.gz").rename(folders / "labels" / f"{name}_seg.nii.gz")
+        (folders / "labels" / f"{name}.nii.gz").rename(folders / "labels" / f"x{name}.nii.gz")
     message = complaint(folders)
-    assert "labels are called a_seg, c_seg, scans a, b, c, d" in message
+    assert "labels are called xa, xc, scans a, b, c, d" in message
 
 
 def test_values_beyond_half_precision(folders: Path) -> None:

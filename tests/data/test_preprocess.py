@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from nibabel import orientations
 
-from simcvd.data.io import spacing_of
-from simcvd.data.preprocess import Preprocessing, label_to_network, to_network, to_source
+from simcvd.data.preprocess import label_to_network, to_network, to_source
+from simcvd.formats import spacing_of
+from simcvd.preprocessing import Preprocessing
 from simcvd.types import SimcvdError, Volume
 
 TILT = np.deg2rad(20)

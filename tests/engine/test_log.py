@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import pytest
+
 from simcvd.engine.log import RunLog, read_log
+from simcvd.types import SimcvdError
 
 
 def _table(folder: Path) -> list[list[str]]:
@@ -45,3 +48,13 @@ def test_resuming_drops_what_came_after_the_checkpoint(tmp_path: Path) -> None:
     log.close()
     assert [row["step"] for row in read_log(tmp_path)] == [10, 20, 30]
     assert _table(tmp_path)[-1] == ["30", "7.0"]
+
+
+def test_a_damaged_row_is_named_and_a_torn_one_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"step": 10, "loss": 0.5}\n{"step": 20, "lo')
+    assert read_log(tmp_path) == [{"step": 10, "loss": 0.5}]
+    for line in (b'{"step": 1\x000}\n', b'{"loss": 1}\n', b'{"step": [1]}\n'):
+        path.write_bytes(line)
+        with pytest.raises(SimcvdError, match=r"log\.jsonl: is damaged"):
+            read_log(tmp_path)

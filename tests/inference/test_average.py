@@ -10,10 +10,10 @@ import pytest
 import torch
 from tests.inference.tools import blob, small_vnet, spec
 
-from simcvd.data.preprocess import Preprocessing
 from simcvd.inference.average import Averaged, load_models
 from simcvd.inference.model import save_model
 from simcvd.inference.predict import Wanted, predict_files
+from simcvd.preprocessing import Preprocessing
 from simcvd.types import SimcvdError
 
 

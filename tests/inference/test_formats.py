@@ -19,8 +19,8 @@ import torch
 from tests.data.dicom_series import write_series
 from tests.inference.tools import OBLIQUE, SMALL, blob, small_vnet, spec
 
-from simcvd.data.io import read_label, write_label
-from simcvd.inference.dicom_seg import concepts, seg_source, write_seg
+from simcvd.formats import read_label, write_label
+from simcvd.formats.dicom_seg_write import concepts, writer
 from simcvd.inference.inputs import jobs
 from simcvd.inference.model import save_model
 from simcvd.inference.predict import predict_files
@@ -228,9 +228,9 @@ def test_channels_are_not_taken_for_scans_by_a_model_of_one(tmp_path: Path) -> N
     with pytest.raises(SimcvdError, match=r"all 2 scans have 2 files, _0000 to _0001.*needs 1"):
         jobs([tmp_path / "two"], tmp_path / "out")
     first = sorted((tmp_path / "two").glob("*_0000.nii.gz"))
-    assert [job.name for job in jobs(first, tmp_path / "out")] == ["a_0000", "b_0000"]
+    assert [job.name for job in jobs(first, tmp_path / "out").jobs] == ["a_0000", "b_0000"]
     counted = sorted((tmp_path / "two").glob("a_*"))  # one name: its numbers count scans
-    assert len(jobs(counted, tmp_path / "out")) == 2
+    assert len(jobs(counted, tmp_path / "out").jobs) == 2
 
 
 def test_an_empty_result_is_a_dicom_segmentation_too(tmp_path: Path) -> None:
@@ -263,11 +263,11 @@ def test_a_disk_that_fills_half_way_leaves_nothing_or_the_old_file(
 ) -> None:
     labels = np.random.default_rng(0).integers(0, 3, SHAPE).astype(np.uint8)
     write_series(tmp_path / "ct", voxels(), PLAIN, **TAGS)
-    source, target = seg_source(tmp_path / "ct"), tmp_path / "out" / name
+    segment, target = writer(tmp_path / "ct"), tmp_path / "out" / name
 
     def write() -> None:
         if name == "a.dcm":
-            write_seg(target, labels, PLAIN, source, spec())
+            segment(target, labels, PLAIN, {0: "background", 1: "wall", 2: "blood"})
         else:
             write_label(target, labels, PLAIN)
 

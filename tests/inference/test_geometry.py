@@ -17,10 +17,11 @@ from tests.inference.tools import (
     turned,
 )
 
-from simcvd.data.preprocess import Preprocessing, to_network, to_source
+from simcvd.data.preprocess import to_network, to_source
 from simcvd.inference.model import Model
 from simcvd.inference.predict import Compute, predict_scan
 from simcvd.inference.sliding_window import Windows, predict_probabilities
+from simcvd.preprocessing import Preprocessing
 from simcvd.types import Triple, Volume
 
 PLAIN = np.diag([1.0, 1.2, 2.5, 1.0])

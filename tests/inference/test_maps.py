@@ -14,14 +14,15 @@ import pytest
 import torch
 from tests.inference.tools import OBLIQUE, blob, small_vnet, spec
 
-from simcvd.data.io import read_image
-from simcvd.data.preprocess import Preprocessing, to_network
+from simcvd.data.preprocess import to_network
 from simcvd.data.resample import axis_maps, resampled
+from simcvd.formats import read_image
 from simcvd.inference import memory
 from simcvd.inference.maps import SourceMaps
 from simcvd.inference.model import Model, save_model
 from simcvd.inference.predict import Compute, Wanted, predict_files
 from simcvd.inference.sliding_window import Windows, predict_probabilities
+from simcvd.preprocessing import Preprocessing
 from simcvd.types import SimcvdError, Triple, Volume
 
 ALL = Wanted(probabilities=True, entropy=True)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pickle
+import time
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,63 @@ def test_damaged_weights_are_refused(folder: Path) -> None:
     (folder / WEIGHTS).write_bytes(weights)
     with pytest.raises(SimcvdError, match="not the file that"):
         load_model(folder)
+
+
+FEW = {"channels": 1, "classes": 3}
+PLAIN = {"spacing": None, "normalization": "none", "window": None}
+
+
+def test_every_flipped_bit_of_a_description_is_noticed(folder: Path) -> None:
+    path = folder / DESCRIPTION
+    whole = path.read_bytes()
+    harmless = 0
+    for place in range(0, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            assert load_model(folder).spec == spec()
+            harmless += 1  # white space between the values, as a rule
+        except SimcvdError:
+            pass
+    assert harmless < len(whole) / 7 / 4
+    content = json.loads(whole)
+    del content["digest"]
+    path.write_text(json.dumps(content))
+    assert load_model(folder).spec == spec()  # as before there was one
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"network": {**FEW, "widths": [4, 8], "blocks": [1, 10**8]}},
+            "layers",
+        ),
+        (
+            {"network": {**FEW, "widths": [4] * 99, "blocks": [1]}},
+            "99 stages",
+        ),
+        ({"network": {**FEW, "widths": "wide"}}, "whole numbers"),
+        ({"network": {**FEW, "channels": -1}}, "whole numbers"),
+        ({"network": [1]}, "does not describe a model"),
+        ({"label_values": {"0": 0, "1": 10**30, "2": 2}}, "whole number of 32 bits"),
+        (
+            {"preprocessing": {**PLAIN, "spacing": [1e-9, 1, 1]}},
+            "are sensible",
+        ),
+        ({"class_names": {"0": "a", "1": {"deep": []}, "x": "c"}}, "does not describe|class_names"),
+        ({"patch": [10**6, 1000, 8]}, "patch"),
+    ],
+)
+def test_a_stranger_s_description_costs_nothing(
+    folder: Path, changes: dict[str, object], message: str
+) -> None:
+    started = time.monotonic()
+    edit(folder, **changes, digest=None)
+    with pytest.raises(SimcvdError, match=message):
+        load_model(folder)
+    assert time.monotonic() - started < 5
 
 
 class Bomb:

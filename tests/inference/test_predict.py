@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from tests.inference.tools import OBLIQUE, blob, small_vnet, spec
 
-from simcvd.data.io import read_image
+from simcvd.formats import read_image
 from simcvd.inference.inputs import jobs
 from simcvd.inference.model import load_model, save_model
 from simcvd.inference.predict import (
@@ -116,6 +116,7 @@ def test_bad_scans_are_all_named_and_the_good_ones_are_done(run: Path, tmp_path:
     for name in "bcd":
         assert str(scans / f"{name}.nii.gz") in message
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        ".predictions.json",
         "a.nii.gz",
         "predictions.csv",
         "z.nii.gz",

@@ -13,7 +13,6 @@ from tests.inference.tools import SMALL, spec
 from torch import Tensor, nn
 
 from simcvd.data.cache import Cache
-from simcvd.data.preprocess import Preprocessing
 from simcvd.inference.average import Averaged
 from simcvd.inference.model import save_model
 from simcvd.inference.predict import Compute
@@ -25,6 +24,7 @@ from simcvd.inference.pseudo_labels import (
 )
 from simcvd.inference.sliding_window import Windows, predict_probabilities
 from simcvd.networks.vnet import VNet
+from simcvd.preprocessing import Preprocessing
 from simcvd.types import SimcvdError
 
 EXACT = Compute(precision="float32")

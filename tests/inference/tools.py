@@ -9,9 +9,9 @@ import torch
 from nibabel import orientations
 from torch import Tensor, nn
 
-from simcvd.data.preprocess import Preprocessing
 from simcvd.inference.model import Model, ModelSpec
 from simcvd.networks.vnet import VNet
+from simcvd.preprocessing import Preprocessing
 from simcvd.types import Prediction, Volume
 
 SMALL = {"channels": 1, "classes": 3, "widths": (4, 8), "blocks": (1, 1), "strides": ((2, 2, 2),)}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from simcvd.benchmark.protocols import Protocol, hash_of
-from simcvd.data.audit import CROPPED, Finding
+from simcvd.checking.audit import CROPPED
+from simcvd.checking.findings import Finding
 from simcvd.data.cache import Cache
 from simcvd.types import SimcvdError
 
@@ -13,7 +14,7 @@ from simcvd.types import SimcvdError
 def check(protocol: Protocol, cache: Cache, findings: Sequence[Finding]) -> None:
     """Refuse data that are not the protocol's.
 
-    findings: of :func:`simcvd.data.audit.audit`. Raises SimcvdError with everything that differs.
+    findings: of `simcvd.checking.audit.audit`. Raises SimcvdError with everything that differs.
     """
     manifest, done = cache.manifest, cache.manifest.preprocessing
     wrong = [
@@ -31,7 +32,7 @@ def check(protocol: Protocol, cache: Cache, findings: Sequence[Finding]) -> None
     if any(abs(a / b - 1) > 0.01 for a, b in zip(manifest.spacing, protocol.spacing, strict=True)):
         wrong.append(f"spacing: {manifest.spacing} mm in {cache.root}, not {protocol.spacing}")
     if protocol.crop == "none":
-        wrong += [f.text for f in findings if f.kind == CROPPED]
+        wrong += [f.message for f in findings if f.kind == CROPPED]
     wrong += _other_lists(protocol, cache)
     if wrong:
         raise SimcvdError(

@@ -20,12 +20,14 @@ from simcvd.benchmark.check import check
 from simcvd.benchmark.execute import Ended, execute_all
 from simcvd.benchmark.protocols import Protocol, difference
 from simcvd.benchmark.units import State, Unit, make_units, seconds_of, state, steps_done
-from simcvd.data.audit import Finding, audit, refuse_fatal
+from simcvd.checking.audit import audit, refuse_fatal
+from simcvd.checking.findings import Finding
 from simcvd.data.cache import Cache, write_json
 from simcvd.engine.loop import Trainer
 from simcvd.engine.recipes import find_recipe
 from simcvd.engine.run import resolve
 from simcvd.experiments import Row
+from simcvd.files import contents, read_object
 from simcvd.types import SimcvdError
 
 RECORD = "protocol.json"
@@ -115,7 +117,7 @@ def read_findings(results: Path) -> list[str]:
 
 def _sentences(findings: Sequence[Finding], patient: str | None) -> tuple[str, ...]:
     """What stands above the tables: every finding, and what was not looked at."""
-    texts = [finding.text for finding in findings]
+    texts = [finding.message for finding in findings]
     if not texts:
         patients = "no patient in both lists, " if patient else ""
         texts.append(f"no scan twice, {patients}none cropped by its label")
@@ -165,15 +167,9 @@ def _check_folder(results: Path, protocol: Protocol, cache: Cache) -> None:
                 + "\n  ".join(changed)
                 + "\nGive another folder for these results"
             )
-    elif results.exists() and any(results.iterdir()):
+    elif contents(results):
         raise SimcvdError(f"{results} is not empty and holds no benchmark; give another folder")
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SimcvdError(f"{path} is broken ({error}); move it away") from error
-    if not isinstance(record, dict):
-        raise SimcvdError(f"{path} holds a {type(record).__name__}, no record; move it away")
-    return record
+    return read_object(path, "Move it away")

@@ -6,15 +6,12 @@ is gone, by whatever signal. So a killed worker leaves no training behind that n
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pickle
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from simcvd.benchmark.units import Unit, state, steps_done, write_record
@@ -23,6 +20,8 @@ from simcvd.engine.loop import Interrupted, train
 from simcvd.engine.recipes import find_recipe
 from simcvd.engine.score_run import score_run
 from simcvd.engine.start import average_runs
+from simcvd.files import LOCK
+from simcvd.locks import locked
 from simcvd.types import SimcvdError
 
 LOCK_SECONDS = 24 * 3600.0  # to wait for a process that trains what this one needs
@@ -36,7 +35,11 @@ def work(unit: Unit, root: Path) -> None:
     """
     for needed in unit.needed:
         work(needed, root)
-    with _locked(unit.beside(".lock")):
+    lock = unit.beside(LOCK)
+    busy = (
+        f"{lock}: another process works on this run; is the benchmark running twice? Let one end."
+    )
+    with locked(lock, busy, wait=LOCK_SECONDS):
         cache = Cache(root)
         if state(unit, cache) == "done":
             return
@@ -85,25 +88,6 @@ def _stop_with_parent() -> None:
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
-        until = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if time.monotonic() > until:
-                    raise SimcvdError(
-                        f"{path}: another process works on this run; is the benchmark running "
-                        "twice? Let one of them end"
-                    ) from error
-                time.sleep(0.2)
-        yield
 
 
 def _command(unit: Unit, root: Path) -> str:

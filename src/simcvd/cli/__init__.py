@@ -13,12 +13,17 @@ __all__ = ["app", "data", "joined", "learning", "main", "sharing"]
 
 
 def main() -> None:
-    """Entry point: a problem the user can mend is one message, not a traceback."""
+    """Entry point: a problem the user can mend is one message, not a traceback.
+
+    Exit codes: 0 done, 1 refused or failed, 2 used wrongly, 3 done in part, 130 interrupted.
+    """
+    from simcvd.escape import lines, prepare_streams
     from simcvd.types import SimcvdError
 
+    prepare_streams()
     sys.argv[1:] = joined(sys.argv[1:])
     try:
         app()
     except SimcvdError as error:
-        print(f"simcvd: {error}", file=sys.stderr)
-        sys.exit(130 if type(error).__name__ == "Interrupted" else 1)
+        print(f"simcvd: {lines(error)}", file=sys.stderr)
+        sys.exit(error.exit_code)

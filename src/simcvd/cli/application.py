@@ -33,3 +33,11 @@ ResampleLabels = Annotated[
 PlanFile = Annotated[
     Path | None, typer.Option("--plan", help="What `simcvd plan` wrote, edited or not.")
 ]
+Names = Annotated[
+    str | None,
+    typer.Option(metavar="REGEX", help="What in a file's path is the name of its scan."),
+]
+PatientPattern = Annotated[
+    str | None,
+    typer.Option(metavar="REGEX", help="Which part of a scan's name is the patient."),
+]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from simcvd.cli.application import PlanFile, ResampleLabels, app
+from simcvd.cli.application import Names, PatientPattern, PlanFile, ResampleLabels, app
 from simcvd.cli.arguments import margin_of, numbers
 
 
@@ -21,32 +21,28 @@ def check(
     splits: Annotated[
         bool, typer.Option("--splits", help="Look for what makes test scores too good, too.")
     ] = False,
-    patient_pattern: Annotated[
-        str | None,
-        typer.Option(metavar="REGEX", help="Which part of a scan's name is the patient."),
-    ] = None,
+    names: Names = None,
+    patient_pattern: PatientPattern = None,
     jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
 ) -> None:
     """Read every scan and label once and report all problems; exit code 1 if there are errors."""
     from rich.console import Console
 
-    from simcvd.data.check import check_source
-    from simcvd.data.findings import save, show
-    from simcvd.data.mend import mend
-    from simcvd.types import SimcvdError
+    from simcvd.checking.check import check_source
+    from simcvd.checking.findings import save, show
+    from simcvd.checking.mend import mend
 
-    if patient_pattern and not splits:
-        raise SimcvdError("--patient-pattern goes with --splits; give both")
     report, found = check_source(
         source,
         labels,
         jobs,
         quiet=False,
         resample_labels=resample_labels,
+        names=names,
         splits=splits,
         patient=patient_pattern,
     )
-    show(report, Console())
+    show(report, Console(), files=True)
     if json:
         save(report, json)
     if fix:
@@ -60,6 +56,8 @@ def plan(
     out: Annotated[Path, typer.Option(help="File of the plan, such as plan.toml.")],
     labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
     resample_labels: ResampleLabels = False,
+    names: Names = None,
+    patient_pattern: PatientPattern = None,
     memory: Annotated[
         float | None, typer.Option(metavar="GB", help="For training; by default 70 % of the free.")
     ] = None,
@@ -73,7 +71,14 @@ def plan(
 
     limit = int(memory * 2**30) if memory is not None else None
     made = make_plan(
-        source, labels, resample_labels=resample_labels, memory=limit, jobs=jobs, quiet=False
+        source,
+        labels,
+        resample_labels=resample_labels,
+        names=names,
+        patient=patient_pattern,
+        memory=limit,
+        jobs=jobs,
+        quiet=False,
     )
     write_plan(made.quick() if quick else made, out)
     print(out.read_text(encoding="utf-8"))
@@ -86,6 +91,8 @@ def prepare(
     out: Annotated[Path, typer.Option(help="Folder of the prepared cache.")],
     labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
     resample_labels: ResampleLabels = False,
+    names: Names = None,
+    patient_pattern: PatientPattern = None,
     spacing: Annotated[
         str | None, typer.Option(metavar="MM [MM MM]", help="Voxel size: one number or three.")
     ] = None,
@@ -124,6 +131,8 @@ def prepare(
         out,
         labels=labels,
         resample_labels=resample_labels,
+        names=names,
+        patient=patient_pattern,
         margin=margin_of(margin),
         jobs=jobs,
         **chosen,

@@ -91,8 +91,8 @@ def predict(
         typer.Option("--with", metavar="MODEL", help="Average with this one; may be repeated."),
     ] = None,
     format: Annotated[
-        Literal["nifti", "nrrd", "mha", "dicom-seg"] | None,
-        typer.Option(help="By default each scan's own."),
+        str | None,
+        typer.Option(help="nifti, nrrd, mha or dicom-seg; by default each scan's own."),
     ] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Every class's probability, as NIfTI.")
@@ -129,6 +129,9 @@ def evaluate(
         Path | None, typer.Argument(help="Folder of reference label maps, for a folder.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where tables go; by default RUN.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="The prepared scans, if they were moved.")
+    ] = None,
     split: Annotated[
         Literal["test", "holdout"], typer.Option(help="test, or holdout to choose settings.")
     ] = "test",
@@ -139,7 +142,7 @@ def evaluate(
     if reference is None:
         from simcvd.engine.score_run import score_run
 
-        folder = score_run(run, split=split, stride=stride, fast=fast, out=out)
+        folder = score_run(run, split=split, stride=stride, fast=fast, cache=cache, out=out)
     else:
         from simcvd.scoring.evaluate import evaluate_folders
         from simcvd.scoring.record import write_report

@@ -6,23 +6,30 @@
     CACHE/cases/<name>/image.npy      [C, X, Y, Z] float16
     CACHE/cases/<name>/label.npy      [X, Y, Z] uint8, only of labelled scans
     CACHE/cases/<name>/distance.npy   [F, X, Y, Z] float16, only of labelled scans
-    CACHE/cases/<name>/case.json      sources and their hashes, geometry, recipe
+    CACHE/cases/<name>/case.json      sources and their hashes, geometry, recipe, checksums
+
+Whatever changes on the disk afterwards is noticed when it is read: case.json is sealed, each array
+has a checksum in it, and the manifest is held against its ``data_hash``. A cache of before there
+were checksums is read without them.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from simcvd.data.preprocess import Preprocessing
-from simcvd.files import write_text
+from simcvd.files import checksum, json_hash, parse_object, seal_holds, stat_of
+from simcvd.files import write_json as write_json
+from simcvd.naming import check_all, inside
+from simcvd.preprocessing import Preprocessing
 from simcvd.types import IntTriple, SimcvdError, Triple
 
 FORMAT = 1
+_VERIFIED: dict[tuple[str, int, int, int, int], str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +69,11 @@ class Manifest:
         """A dictionary that `from_json` reads back."""
         return {**asdict(self), "preprocessing": self.preprocessing.to_json()}
 
+    def content_hash(self) -> str:
+        """What ``data_hash`` must be."""
+        content = {name: value for name, value in self.to_json().items() if name != "source"}
+        return json_hash({**content, "data_hash": ""})
+
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Manifest:
         """The inverse of `to_json`, strictly: a name too many or too few raises TypeError."""
@@ -73,6 +85,8 @@ class Manifest:
         changed["label_values"] = {int(k): v for k, v in values["label_values"].items()}
         changed["preprocessing"] = Preprocessing.from_json(values["preprocessing"])
         changed["cases"] = {name: _entry(e) for name, e in values["cases"].items()}
+        check_all(changed["class_names"].values(), "manifest.json: a class")
+        check_all((*changed["cases"], *changed["train"], *changed["test"]), "manifest.json: a scan")
         return cls(**{**values, **changed})
 
 
@@ -94,28 +108,38 @@ class Case:
     folder: Path
     has_label: bool
     shape: IntTriple
+    checksums: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def image(self) -> np.memmap[Any, Any]:
-        """``[C, X, Y, Z]`` float16, memory-mapped."""
-        return _mapped(self.folder / "image.npy")
+        """``[C, X, Y, Z]`` float16, memory-mapped. Raises SimcvdError if it is not as prepared."""
+        return self._opened("image.npy")
 
     @property
     def label(self) -> np.memmap[Any, Any]:
         """``[X, Y, Z]`` uint8, memory-mapped. Raises SimcvdError for an unlabelled scan."""
         self._need_label()
-        return _mapped(self.folder / "label.npy")
+        return self._opened("label.npy")
 
     @property
     def distance(self) -> np.memmap[Any, Any]:
         """``[F, X, Y, Z]`` float16 signed distance maps. Raises SimcvdError without a label."""
         self._need_label()
-        return _mapped(self.folder / "distance.npy")
+        return self._opened("distance.npy")
 
     @property
     def info(self) -> dict[str, Any]:
         """Sources with their hashes, source_shape, source_affine, box, shape, affine, ..."""
         return read_json(self.folder / "case.json")
+
+    def _opened(self, name: str) -> np.memmap[Any, Any]:
+        array = _mapped(self.folder / name, self.checksums.get(name))
+        if array.shape[-3:] != self.shape:
+            raise SimcvdError(
+                f"{self.folder / name}: has {array.shape[-3:]} voxels, and {self.shape} when it "
+                "was prepared. Run `simcvd prepare` again."
+            )
+        return array
 
     def _need_label(self) -> None:
         if not self.has_label:
@@ -174,18 +198,21 @@ class Cache:
         entry = self.manifest.cases.get(name)
         if entry is None:
             raise SimcvdError(f"{self.root}: there is no scan '{name}' in the manifest.")
-        folder = self.root / "cases" / name
-        if read_json(folder / "case.json").get("hash") != entry.hash:
+        folder = inside(self.root / "cases", name)
+        info = read_json(folder / "case.json")
+        if info.get("hash") != entry.hash:
             raise SimcvdError(
                 f"{folder}: changed since the manifest was written. Run `simcvd prepare` again."
             )
-        return Case(name, folder, entry.has_label, entry.shape)
+        return Case(name, folder, entry.has_label, entry.shape, _checksums(info))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises SimcvdError if the file is missing or broken."""
+    """A JSON object. Raises SimcvdError if the file is missing, broken or not as it was sealed."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_object(path.read_bytes())
+        if not seal_holds(content):
+            raise ValueError("its content is not what was written")
     except (OSError, ValueError) as error:
         raise SimcvdError(
             f"{path}: missing or broken ({error}). Run `simcvd prepare` again."
@@ -193,14 +220,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON object, whole or not at all. Raises CannotWrite."""
-    write_text(path, json.dumps(content, indent=1) + "\n")
-
-
 def _entry(values: dict[str, Any]) -> CaseEntry:
-    lists = {name: tuple(values[name]) for name in ("shape", "spacing")}
-    return CaseEntry(**{**values, **lists})
+    shape, spacing = tuple(values["shape"]), tuple(values["spacing"])
+    if len(shape) != 3 or not all(type(n) is int and n > 0 for n in shape):
+        raise ValueError(f"a shape is {shape}")
+    if len(spacing) != 3 or not all(type(s) in (int, float) and s > 0 for s in spacing):
+        raise ValueError(f"a spacing is {spacing}")
+    return CaseEntry(**{**values, "shape": shape, "spacing": spacing})
+
+
+def _checksums(info: dict[str, Any]) -> dict[str, str]:
+    found = info.get("checksums", {})
+    return found if isinstance(found, dict) else {}
 
 
 def _read_manifest(root: Path) -> Manifest:
@@ -217,13 +248,25 @@ def _read_manifest(root: Path) -> Manifest:
             "Run `simcvd prepare` again into a new folder."
         )
     try:
-        return Manifest.from_json(content)
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        manifest = Manifest.from_json(content)
+    except (TypeError, KeyError, AttributeError, ValueError, SimcvdError) as error:
         raise SimcvdError(f"{path}: is not a manifest ({error}). Prepare again.") from error
+    if manifest.content_hash() != manifest.data_hash:
+        raise SimcvdError(
+            f"{path}: its content is not what `simcvd prepare` wrote (damaged or edited). "
+            "Prepare again."
+        )
+    return manifest
 
 
-def _mapped(path: Path) -> np.memmap[Any, Any]:
+def _mapped(path: Path, wanted: str | None) -> np.memmap[Any, Any]:
+    """The array of a file, its bytes held against their checksum once while nobody touches it."""
     try:
+        key = stat_of(path)
+        if wanted is not None and _VERIFIED.get(key) != wanted:
+            if checksum(path) != wanted:
+                raise ValueError("its bytes are not those that were written")
+            _VERIFIED[key] = wanted
         array: np.memmap[Any, Any] = np.load(path, mmap_mode="c")
     except (OSError, ValueError) as error:
         raise SimcvdError(

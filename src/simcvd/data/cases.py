@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
-import os
-import re
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +14,14 @@ import numpy as np
 
 from simcvd.data.cache import FORMAT, read_json, write_json
 from simcvd.data.crop import crop_box, cropped, stored_like
-from simcvd.data.dicom import is_series, series_at
-from simcvd.data.dicom_files import files_below, is_dicom
-from simcvd.data.io import read_label, spacing_of, suffix_of
-from simcvd.data.listing import SourceCase
-from simcvd.data.preprocess import Preprocessing, label_to_network, to_network
+from simcvd.data.objects import lost
+from simcvd.data.preprocess import label_to_network, to_network
 from simcvd.data.reading import label_on_scan, read_case_label, read_channels
 from simcvd.distance import signed_distance
-from simcvd.files import CannotWrite
+from simcvd.files import CannotWrite, checksum, json_hash, replace_into, sealed, stats_of
+from simcvd.formats import files_of, format_of, read_label, spacing_of
+from simcvd.layouts.records import SourceCase
+from simcvd.preprocessing import Preprocessing
 from simcvd.types import SimcvdError, Volume
 
 # EFBIG is what a quota on file size gives.
@@ -35,59 +31,96 @@ FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One case to be made. label_values: the value in the file of class 0, 1, ... K-1."""
+    """One case to be made. label_values, class_names: value and name of class 0, 1, ... K-1."""
 
     case: SourceCase
     preprocessing: Preprocessing
     channels: int
     label_values: tuple[int, ...]
     folder: Path
+    class_names: tuple[str, ...] = ()
 
     @property
     def recipe(self) -> dict[str, Any]:
         """All settings the result depends on. Labels play no part in an unlabelled scan's."""
         labels = list(self.label_values) if self.case.label else None
         # Named where it holds alone: what was prepared before there was a choice stays current.
-        resampled = {"resample_label": True} if labels and self.case.resample_label else {}
+        also: dict[str, Any] = {}
+        if labels and self.case.resample_label:
+            also["resample_label"] = True
+        if labels and (moved := [list(v) for v in self.case.values if v[0] != v[1]]):
+            also["values"] = moved
         return {
             "format": FORMAT,
             "preprocessing": self.preprocessing.to_json(),
             "channels": self.channels,
             "label_values": labels,
-            **resampled,
+            **also,
         }
 
 
 def current(folder: Path, job: Job) -> dict[str, Any] | None:
     """The case.json of `folder` if it was made by this recipe from these files, else None.
 
-    Files of known path, size and time are taken for unchanged; others are hashed.
+    Files that nobody touched since (`stat_of`) are taken for unchanged; others are hashed. Arrays
+    that are not as they were written are made again.
     """
     try:
         info = read_json(folder / "case.json")
         sizes = {name: (folder / name).stat().st_size for name in info["files"]}
+        if sizes != info["files"] or not _as_written(folder, info):
+            return None
         known = info["sources"]
         sources = source_records(job.case, known)
-        if sizes != info["files"] or info["hash"] != case_hash(job.recipe, sources):
+        if info["hash"] != case_hash(job.recipe, sources):
             return None
         if sources != known:
-            info["sources"] = sources
-            write_json(folder / "case.json", info)
+            info = {**info, "sources": sources}
+            write_json(folder / "case.json", sealed(info))
     except (SimcvdError, OSError, KeyError, TypeError):
         return None
     return info
 
 
+def _as_written(folder: Path, info: dict[str, Any]) -> bool:
+    """Whether the arrays have their checksums; true where none were noted (older caches)."""
+    return all(checksum(folder / name) == one for name, one in info.get("checksums", {}).items())
+
+
 def source_records(case: SourceCase, known: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Path, size, time and SHA-256 of every file of a case, reusing the hashes in `known`."""
+    """Path, size, time and SHA-256 of every file of a case, reusing the hashes in `known`.
+
+    stat: of all files behind a path, every slice of a series among them; see `stats_of`.
+    """
     old = [*(known or {}).get("images", []), (known or {}).get("label") or {}]
-    hashes = {(r["path"], r["size"], r["mtime_ns"]): r["sha256"] for r in old if r}
-    images = [path for image in case.images for path in (image, *_detached(image))]
-    masks = [path for _, path in case.masks]
+    hashes = {record["stat"]: record["sha256"] for record in old if "stat" in record}
+    label = _label_files(case)
     return {
-        "images": [_record(path, _files(path), hashes) for path in images],
-        "label": _record(case.label, masks or [case.label], hashes) if case.label else None,
+        "images": [_record(path, files, hashes) for path, files in _image_files(case)],
+        "label": _record(case.label, label, hashes) if case.label else None,
     }
+
+
+def touched(case: SourceCase) -> list[str]:
+    """`stats_of` the files behind each scan and label of a case; raises OSError for a lost one."""
+    files = [*(files for _, files in _image_files(case)), _label_files(case)]
+    return [stats_of(each) for each in files if each]
+
+
+def _image_files(case: SourceCase) -> list[tuple[Path, list[Path]]]:
+    """All files of a series together; else each by itself, a header's detached voxels too."""
+    found = []
+    for image in case.images:
+        files = files_of(image)
+        each = [(file, [file]) for file in files]
+        found += each if format_of(image).suffixes else [(image, files)]
+    return found
+
+
+def _label_files(case: SourceCase) -> list[Path]:
+    if case.label is None:
+        return []
+    return [path for _, path in case.masks] or files_of(case.label)
 
 
 def case_hash(recipe: dict[str, Any], sources: dict[str, Any]) -> str:
@@ -96,44 +129,24 @@ def case_hash(recipe: dict[str, Any], sources: dict[str, Any]) -> str:
     return json_hash([recipe, [record["sha256"] for record in sources["images"]], label])
 
 
-def json_hash(content: Any) -> str:
-    """SHA-256 of a value's JSON, keys sorted."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _files(image: Path) -> list[Path]:
-    """The files behind a path: itself, or those of a DICOM series."""
-    if (image.is_file() and suffix_of(image)) or not is_series(image):
-        return [image]
-    if image.is_dir():
-        return [path for path in files_below(image) if is_dicom(path)]
-    return [one.path for one in series_at(image).slices]
-
-
-def _record(
-    path: Path, files: list[Path], hashes: dict[tuple[str, int, int], str]
-) -> dict[str, Any]:
-    stats = [file.stat() for file in files]
-    size, newest = sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)
-    key = (str(path.resolve()), size, newest)
-    if key not in hashes:
+def _record(path: Path, files: list[Path], hashes: dict[str, str]) -> dict[str, Any]:
+    stat = stats_of(files)  # before the bytes: what is touched meanwhile is hashed again next time
+    sizes = [file.stat() for file in files]
+    if stat not in hashes:
         each = [_hashed(file) for file in files]
-        hashes[key] = each[0] if len(each) == 1 else json_hash(each)
-    return {"path": key[0], "size": size, "mtime_ns": newest, "sha256": hashes[key]}
+        hashes[stat] = each[0] if len(each) == 1 else json_hash(each)
+    return {
+        "path": str(path.resolve()),
+        "size": sum(s.st_size for s in sizes),
+        "mtime_ns": max(s.st_mtime_ns for s in sizes),
+        "stat": stat,
+        "sha256": hashes[stat],
+    }
 
 
 def _hashed(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _detached(header: Path) -> list[Path]:
-    """The voxel file that a ``.mhd`` or ``.nhdr`` header names."""
-    if header.suffix.lower() not in (".mhd", ".nhdr"):
-        return []
-    text = header.read_text(encoding="utf-8", errors="replace")
-    names = re.findall(r"(?im)^(?:ElementDataFile\s*=|data ?file:)\s*(.+?)\s*$", text)
-    return [p for p in (header.parent / name for name in names) if p.is_file()]
 
 
 def label_values_of(path: Path) -> list[int] | str:
@@ -150,7 +163,9 @@ def prepare_case(job: Job) -> list[str]:
     Raises SimcvdError if the disk is full.
     """
     problems: list[str] = []
-    image, label = None, None
+    image, label, before = None, None, None
+    with suppress(OSError, SimcvdError):  # which reading will tell better
+        before = touched(job.case)
     with _collected(problems):
         image = read_channels(job.case.images, job.channels)
     if job.case.label:
@@ -165,7 +180,10 @@ def prepare_case(job: Job) -> list[str]:
     if image is None or problems:
         return problems
     with _collected(problems):
-        _write_case(job, image, label)
+        sources = source_records(job.case)
+        if touched(job.case) != before:
+            raise SimcvdError(f"{job.case.images[0]}: changed while it was read. Prepare again.")
+        _write_case(job, image, label, sources)
     return problems
 
 
@@ -177,6 +195,8 @@ def _collected(problems: list[str]) -> Iterator[None]:
         raise
     except SimcvdError as error:
         problems.append(str(error))
+    except OSError as error:  # a file that went away meanwhile
+        problems.append(f"{error.filename}: cannot be read ({error.strerror}).")
 
 
 def cannot_write(place: Path, error: OSError) -> CannotWrite:
@@ -215,17 +235,18 @@ def _value_problems(path: Path, label: Volume, values: tuple[int, ...]) -> list[
     ]
 
 
-def _write_case(job: Job, image: Volume, label: Volume | None) -> None:
+def _write_case(job: Job, image: Volume, label: Volume | None, sources: dict[str, Any]) -> None:
     label = None if label is None else stored_like(label, image)
     box = crop_box(image, job.preprocessing, _foreground(job, label))
     prepared = to_network(cropped(image, box), job.preprocessing)
     arrays = {"image.npy": _float16(job.case.images[0], prepared.array)}
+    losses: list[str] = []
     if label is not None:
         part = label_to_network(cropped(label, box), job.preprocessing)
         classes = _classes(part, job.label_values)
+        losses = _losses(job, cropped(label, box), part)
         arrays["label.npy"] = classes
         arrays["distance.npy"] = signed_distance(classes, len(job.label_values)).astype(np.float16)
-    sources = source_records(job.case)
     info = {
         "format": FORMAT,
         "name": job.case.name,
@@ -238,10 +259,34 @@ def _write_case(job: Job, image: Volume, label: Volume | None) -> None:
         "shape": prepared.array.shape[1:],
         "affine": prepared.affine.tolist(),
         "spacing": spacing_of(prepared.affine),
-        "notes": [*image.notes, *(label.notes if label else ())],
+        "notes": [*image.notes, *(label.notes if label else ()), *losses],
+        "patient": job.case.patient,
+        "label": _label_record(job.case),
         "label_found": None if label is None else np.unique(label.array).tolist(),
     }
     _write_folder(job.folder, arrays, info)
+
+
+def _label_record(case: SourceCase) -> dict[str, Any] | None:
+    """Where the label lies and how it is read, for `simcvd.data.reference`."""
+    if case.label is None:
+        return None
+    return {
+        "path": str(case.label.absolute()),
+        "masks": [[value, str(path.absolute())] for value, path in case.masks],
+        "values": [list(pair) for pair in case.values],
+        "resample": case.resample_label,
+    }
+
+
+def _losses(job: Job, label: Volume, resampled: Volume) -> list[str]:
+    """What the label loses on the network's grid."""
+    names = dict(zip(job.label_values, job.class_names, strict=False))
+    spacing = " x ".join(f"{mm:g}" for mm in spacing_of(resampled.affine))
+    return [
+        f"{job.case.label}: on a grid of {spacing} mm, {loss}"
+        for loss in lost(label, resampled, names)
+    ]
 
 
 def _foreground(job: Job, label: Volume | None) -> Volume | None:
@@ -266,21 +311,24 @@ def _classes(label: Volume, values: tuple[int, ...]) -> np.ndarray:
 
 
 def _write_folder(folder: Path, arrays: dict[str, np.ndarray], info: dict[str, Any]) -> None:
-    """Write into a temporary folder, then rename: the folder exists only when it is whole."""
-    temporary = folder.with_name(f".tmp-{folder.name}")
+    """The folder exists only when it is whole; one that waited, of other settings, makes way."""
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        for name, array in arrays.items():
-            _save(temporary / name, array)
-        sizes = {name: (temporary / name).stat().st_size for name in arrays}
-        write_json(temporary / "case.json", {**info, "files": sizes})
-        shutil.rmtree(folder, ignore_errors=True)  # one that waited, made by other settings
-        os.replace(temporary, folder)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with replace_into(folder) as temporary:
+            temporary.mkdir()
+            for name, array in arrays.items():
+                _save(temporary / name, array)
+            paths = {name: temporary / name for name in arrays}
+            record = {
+                **info,
+                "files": {name: path.stat().st_size for name, path in paths.items()},
+                "checksums": {name: checksum(path) for name, path in paths.items()},
+            }
+            write_json(temporary / "case.json", sealed(record))
+    except CannotWrite as error:
+        cause: BaseException | None = error
+        while isinstance(cause, CannotWrite):  # of the folder, because of case.json in it
+            cause = cause.__cause__
+        raise cannot_write(folder, cause if isinstance(cause, OSError) else OSError()) from error
 
 
 def _save(path: Path, array: np.ndarray) -> None:

@@ -6,8 +6,11 @@ from pathlib import Path
 
 from simcvd.data.cache import read_json
 from simcvd.data.cases import label_values_of
-from simcvd.data.listing import Source
 from simcvd.data.parallel import in_parallel
+from simcvd.files import stats_of
+from simcvd.formats import files_of
+from simcvd.layouts.records import Source
+from simcvd.naming import inside
 from simcvd.types import SimcvdError
 
 MAX_CLASSES = 255
@@ -18,7 +21,7 @@ def find_classes(found: Source, out: Path, jobs: int | None) -> dict[int, str]:
     if found.labels is not None:
         return found.labels
     labels = {name: case.label for name, case in found.cases.items() if case.label}
-    known = {n: _known_values(label, out / "cases" / n) for n, label in labels.items()}
+    known = {n: _known_values(label, inside(out / "cases", n)) for n, label in labels.items()}
     unknown = [labels[name] for name, values in known.items() if values is None]
     results: list[list[int] | str]
     results = [values for values in known.values() if values is not None]
@@ -45,13 +48,7 @@ def _known_values(label: Path, folder: Path) -> list[int] | None:
     """The values noted when this very label file was prepared last, else None."""
     try:
         info = read_json(folder / "case.json")
-        stat = label.stat()
-        record = info["sources"]["label"]
-        same = (record["path"], record["size"], record["mtime_ns"]) == (
-            str(label.resolve()),
-            stat.st_size,
-            stat.st_mtime_ns,
-        )
+        same = info["sources"]["label"]["stat"] == stats_of(files_of(label))
         return list(info["label_found"]) if same else None
     except (SimcvdError, OSError, KeyError, TypeError):
         return None

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from simcvd.data.io import spacing_of
-from simcvd.data.preprocess import Preprocessing
+from simcvd.formats import spacing_of
+from simcvd.preprocessing import Preprocessing
 from simcvd.types import IntTriple, Volume
 
 Box = tuple[slice, slice, slice]

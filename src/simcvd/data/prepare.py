@@ -8,9 +8,6 @@ cases, and the next run goes on from what is there.
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,15 +21,18 @@ from simcvd.data.cases import (
     Job,
     cannot_write,
     current,
-    json_hash,
     prepare_case,
 )
 from simcvd.data.classes import find_classes
-from simcvd.data.decathlon import CT_WINDOW
-from simcvd.data.listing import Source
 from simcvd.data.parallel import in_parallel
-from simcvd.data.preprocess import Crop, Margin, Normalization, Preprocessing
-from simcvd.data.sources import recognise
+from simcvd.files import LOCK, contents, move, remove, sweep
+from simcvd.layouts.accounts import summary
+from simcvd.layouts.decathlon import CT_WINDOW
+from simcvd.layouts.recognise import recognise
+from simcvd.layouts.records import Source
+from simcvd.locks import locked
+from simcvd.naming import inside
+from simcvd.preprocessing import Crop, Margin, Normalization, Preprocessing
 from simcvd.types import SimcvdError, Triple
 
 Info = dict[str, Any]
@@ -44,6 +44,8 @@ def prepare(
     *,
     labels: Path | str | None = None,
     resample_labels: bool = False,
+    names: str | None = None,
+    patient: str | None = None,
     spacing: tuple[float, ...] | None = None,
     normalization: str | None = None,
     window: tuple[float, float] | None = None,
@@ -56,6 +58,8 @@ def prepare(
 
     labels: folder of label maps when `source` is a plain folder of scans.
     resample_labels: read labels that lie on another grid on their scan's, instead of refusing.
+    names, patient: regular expressions that find a scan's name in the paths of its files, and
+    the patient in a scan's name; see `simcvd.layouts.recognise.recognise`.
     spacing: one or three mm values to resample to; None keeps each scan's own.
     normalization: "none", "zscore" or "ct"; None takes the source's default.
     window: (low, high) in Hounsfield units for "ct".
@@ -65,7 +69,7 @@ def prepare(
     """
     source, out = Path(source), Path(out)
     folder = Path(labels) if labels else None
-    found = recognise(source, folder, resample_labels=resample_labels)
+    found = recognise(source, folder, resample_labels=resample_labels, names=names, patient=patient)
     settings = _settings(found.preprocessing, spacing, normalization, window)
     settings = replace(settings, crop=cast(Crop, crop), margin=margin)
     found = replace(found, preprocessing=settings)
@@ -75,6 +79,7 @@ def prepare(
         manifest, notes = _prepare(source, found, out, jobs, quiet)
     for note in [*found.notes, *notes, *_remarks(manifest)]:
         say(f"note: {note}")
+    say(f"{summary(found.files)}; simcvd check names them")
     return Cache(out)
 
 
@@ -104,7 +109,8 @@ def _prepare(
     for job in outdated:
         infos[job.case.name] = read_json(job.folder / "case.json")
     manifest = _manifest(source, found, classes, infos)
-    _publish(out, manifest)
+    with _disk(out):
+        _publish(out, manifest)
     notes = [note for name in names for note in infos[name].get("notes", [])]
     return manifest, notes + ([] if found.labels else [_values(infos)])
 
@@ -176,7 +182,8 @@ def _job(found: Source, name: str, classes: dict[int, str], out: Path) -> Job:
         preprocessing=found.preprocessing,
         channels=len(found.channel_names),
         label_values=tuple(sorted(classes)),
-        folder=out / "cases" / name,
+        class_names=tuple(classes[value] for value in sorted(classes)),
+        folder=inside(out / "cases", name),
     )
 
 
@@ -212,8 +219,7 @@ def _manifest(
         cases=entries,
         data_hash="",
     )
-    content = {k: v for k, v in manifest.to_json().items() if k != "source"}
-    return replace(manifest, data_hash=json_hash(content))
+    return replace(manifest, data_hash=manifest.content_hash())
 
 
 def _publish(out: Path, manifest: Manifest) -> None:
@@ -224,40 +230,27 @@ def _publish(out: Path, manifest: Manifest) -> None:
     for name in manifest.cases:
         staged = _staged(cases / name)
         if staged.is_dir() and read_json(staged / "case.json")["hash"] == manifest.cases[name].hash:
-            if (cases / name).exists():
-                os.replace(cases / name, cases / f".old-{name}")
-            os.replace(staged, cases / name)
-    os.replace(draft, out / "manifest.json")
-    for folder in cases.iterdir():
+            move(staged, cases / name)
+    move(draft, out / "manifest.json")
+    for folder in contents(cases):
         if folder.name not in manifest.cases:
-            shutil.rmtree(folder)
+            remove(folder)
 
 
 @contextmanager
 def _opened(out: Path) -> Iterator[None]:
     """Hold the cache alone, without the leftovers of a run that was killed."""
     cases = out / "cases"
-    if out.is_dir() and any(out.iterdir()) and not cases.is_dir():
+    if contents(out) and not cases.is_dir():
         raise SimcvdError(f"{out}: holds other files and is no cache. Give an empty folder.")
     with _disk(out):
         cases.mkdir(parents=True, exist_ok=True)
-        lock = (out / ".lock").open("w")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise SimcvdError(f"{out}: another `simcvd prepare` is writing here.") from error
-        _clean(cases)
-        try:
-            yield
-        finally:
-            _clean(cases)
-
-
-def _clean(cases: Path) -> None:
-    for pattern in (".tmp-*", ".old-*"):
-        for folder in cases.glob(pattern):
-            shutil.rmtree(folder, ignore_errors=True)
+    with locked(out / LOCK, f"{out}: another `simcvd prepare` is writing here."):
+        with _disk(out):
+            for folder in (*cases.glob(".tmp-*"), *cases.glob(".old-*")):  # of earlier versions
+                remove(folder)
+            sweep(cases)
+        yield
 
 
 @contextmanager

@@ -8,78 +8,18 @@ a signed permutation, a scale and a shift, and every resampling is separable.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from simcvd.data.io import spacing_of
 from simcvd.data.resample import axis_maps, resampled
-from simcvd.types import IntTriple, SimcvdError, Triple, Volume
+from simcvd.formats import spacing_of
+from simcvd.preprocessing import Preprocessing
+from simcvd.types import IntTriple, Triple, Volume
 
-Normalization = Literal["none", "zscore", "ct"]
-Crop = Literal["none", "nonzero", "label"]
-Margin = tuple[int | None, int | None, int | None]
 # A scan whose spacing is this close (relative) to the wanted one is not resampled.
 SPACING_TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preprocessing:
-    """What is done to every scan before the network sees it.
-
-    spacing: mm along the three RAS+ axes, or None to keep each scan's own.
-    normalization: "none"; "zscore" over the whole scan, channel by channel; "ct" clips
-    to `window` (Hounsfield units) first.
-    crop: "nonzero" keeps the box of what is not background, "label" the ground truth's (see
-    `simcvd.data.crop`); it comes before everything else, statistics included.
-    margin: voxels left around that box along the RAS+ axes, of `spacing` where that is given,
-    else of the scan's own; None leaves an axis whole.
-    """
-
-    spacing: Triple | None = None
-    normalization: Normalization = "zscore"
-    window: tuple[float, float] | None = None
-    crop: Crop = "none"
-    margin: Margin = (0, 0, 0)
-
-    def __post_init__(self) -> None:
-        if self.spacing is not None and not all(0 < s < np.inf for s in self.spacing):
-            raise SimcvdError(f"spacing must be three positive numbers in mm, not {self.spacing}.")
-        if self.normalization not in get_args(Normalization):
-            choices = ", ".join(get_args(Normalization))
-            raise SimcvdError(f"normalization '{self.normalization}' is none of: {choices}.")
-        if (self.normalization == "ct") != (self.window is not None):
-            raise SimcvdError("a window (low, high) goes with normalization 'ct', and only there.")
-        if self.window is not None and not self.window[0] < self.window[1]:
-            raise SimcvdError(f"window {self.window}: the low value must be below the high one.")
-        self._check_crop()
-
-    def _check_crop(self) -> None:
-        if self.crop not in get_args(Crop):
-            raise SimcvdError(f"crop '{self.crop}' is none of: {', '.join(get_args(Crop))}.")
-        if any(voxels is not None and voxels < 0 for voxels in self.margin):
-            raise SimcvdError(f"margin {self.margin}: needs three numbers of voxels, 0 or more.")
-        if self.crop == "none" and self.margin != (0, 0, 0):
-            raise SimcvdError("a margin goes with a crop, 'nonzero' or 'label'; give one of them.")
-
-    def to_json(self) -> dict[str, Any]:
-        """A dictionary that `from_json` reads back; without a crop it does not name one.
-
-        So the hash of data that are not cropped is what it was before there were crops.
-        """
-        values = asdict(self)
-        if self.crop == "none":
-            del values["crop"], values["margin"]
-        return values
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Preprocessing:
-        """The inverse of `to_json`; lists become tuples, unknown names raise TypeError."""
-        fixed: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        return cls(**fixed)
 
 
 def to_network(volume: Volume, p: Preprocessing) -> Volume:

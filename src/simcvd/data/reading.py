@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import affine_transform
 
-from simcvd.data.io import describe_affine, read_image, read_label, spacing_of
-from simcvd.data.listing import SourceCase
 from simcvd.data.preprocess import canonical_grid
+from simcvd.formats import describe_affine, read_image, read_label, revalued, spacing_of
+from simcvd.layouts.records import SourceCase
 from simcvd.types import IntTriple, SimcvdError, Volume
 
 # Image and label may differ by rounding of their headers, not by more of a voxel than this.
@@ -41,7 +41,8 @@ def read_case_label(case: SourceCase) -> Volume:
     if not case.masks:
         if case.label is None:
             raise SimcvdError(f"scan '{case.name}' has no label.")
-        return read_label(case.label)
+        whole = read_label(case.label)
+        return revalued(case.label, whole, case.values) if case.values else whole
     masks = [(value, path, _mask(path)) for value, path in case.masks]
     first = masks[0][2]
     label = np.zeros(first.array.shape, np.int32)
@@ -70,6 +71,8 @@ def label_on_scan(case: SourceCase, image: Volume, label: Volume) -> Volume:
     difference = grid_difference(image, label)
     if difference is None:
         return label
+    if label.partial and (whole := _placed(image, label)):
+        return whole
     found = f"{case.label}: the label's grid is not that of its scan {case.images[0]}. {difference}"
     if not case.resample_label:
         raise SimcvdError(
@@ -86,6 +89,29 @@ def label_on_scan(case: SourceCase, image: Volume, label: Volume) -> Volume:
     share = f", which holds {100 * has / had:.0f}% of the labelled volume" if had else ""
     note = f"{case.label}: resampled to the grid of its scan{share}"
     return replace(read, notes=(*label.notes, note))
+
+
+def _placed(image: Volume, label: Volume) -> Volume | None:
+    """A label that covers a box of whole voxels of the scan, on the scan's grid; else None.
+
+    Segmentation formats store only the part that holds something; the rest is background.
+    """
+    link = np.linalg.inv(image.affine) @ label.affine
+    turn = np.rint(link[:3, :3])
+    last = np.array(label.array.shape) - 1
+    off = np.abs(link[:3, :3] - turn) @ last + np.abs(link[:3, 3] - np.rint(link[:3, 3]))
+    if not np.array_equal(turn @ turn.T, np.eye(3)) or off.max() > GEOMETRY_TOLERANCE:
+        return None
+    first = np.rint(link[:3, 3])
+    low = np.minimum(first, first + turn @ last).astype(int)
+    axes = np.abs(turn).argmax(axis=1)
+    part = np.flip(label.array.transpose(axes), tuple(np.flatnonzero(turn.sum(axis=1) < 0)))
+    high = low + part.shape
+    if low.min() < 0 or (high > _shape(image)).any():
+        return None
+    array = np.zeros(_shape(image), label.array.dtype)
+    array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = part
+    return replace(label, array=array, affine=image.affine, partial=False)
 
 
 def _read_on(image: Volume, label: Volume) -> np.ndarray:

@@ -1,51 +1,61 @@
-"""Checkpoints: whole or absent, the last two kept, none of them runs code when read."""
+"""Checkpoints: whole or absent, the last two kept, none of them runs code when read.
+
+A file is what torch writes, then `MARK` and the CRC-32 of that in hexadecimal: torch reads a zip
+without looking at the checksums in it, and a flipped bit would be trained on.
+"""
 
 from __future__ import annotations
 
+import io
 import sys
+import zipfile
+import zlib
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
-from simcvd.files import CannotWrite, replace_into
+from simcvd.files import CannotWrite, remove, replace_into, sweep
 from simcvd.types import SimcvdError
 
 KEEP = 2
+MARK = b"simcvd crc32 "
+DIGITS = 8
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """Write ``step_<n>.pt`` atomically, then drop all but the last two."""
     path = folder / f"step_{step:08d}.pt"
+    content = io.BytesIO()
+    torch.save({"step": step, **state}, content)
     try:
         with replace_into(path) as temporary, temporary.open("wb") as file:
-            torch.save({"step": step, **state}, file)
-    except (CannotWrite, RuntimeError) as error:  # torch.save wraps a full disk in a RuntimeError
-        reason = error.__cause__ or error.__context__ or error
+            file.write(content.getbuffer())
+            file.write(MARK + b"%08x" % zlib.crc32(content.getbuffer()))
+    except CannotWrite as error:
         raise SimcvdError(
-            f"could not write {path}: {reason}. Earlier checkpoints are untouched; make room "
-            "and type the same command again to go on"
+            f"could not write {path}: {error.__cause__ or error}. Earlier checkpoints are "
+            "untouched; make room and type the same command again to go on"
         ) from error
     left_by_a_kill = folder.glob(".*-step_*.pt")
     for old in (*_checkpoints(folder)[:-KEEP], *left_by_a_kill):
-        old.unlink()
+        remove(old)
     return path
 
 
 def load_latest(folder: Path, device: torch.device) -> dict[str, Any] | None:
-    """The newest checkpoint that can be read, or None where there is none.
+    """The newest checkpoint that is as it was written, or None where there is none.
 
     One that is passed over is named on the standard error. Raises SimcvdError where there are some
     and none can be read: a start from the beginning would overwrite them.
     """
+    if folder.is_dir():
+        sweep(folder)
     paths = _checkpoints(folder)
     for path in reversed(paths):
         try:
-            state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-            return state
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, UnpicklingError):
-            # Damaged from outside: the one before it is as good a start.
+            return _read(path, device)
+        except (OSError, ValueError):  # damaged from outside: the one before it is as good a start
             print(f"{path}: cannot be read and is passed over", file=sys.stderr)
     if paths:
         raise SimcvdError(
@@ -61,5 +71,34 @@ def latest_step(folder: Path) -> int | None:
     return int(names[-1].removeprefix("step_")) if names else None
 
 
+def _read(path: Path, device: torch.device) -> dict[str, Any]:
+    """The state in a file. Raises OSError or ValueError, whatever is wrong with it."""
+    data = path.read_bytes()
+    end = len(data) - len(MARK) - DIGITS
+    body = memoryview(data)[:end] if data[end:].startswith(MARK) else memoryview(data)
+    if len(body) < len(data):
+        if data[-DIGITS:] != b"%08x" % zlib.crc32(body):
+            raise ValueError("its checksum is another")
+    else:  # written before there was one: the zip's own have to do
+        _check_zip(data)
+    try:
+        state = torch.load(io.BytesIO(body), map_location=device, weights_only=True)
+    except Exception as error:  # what is no state can fail in any way
+        raise ValueError(f"{type(error).__name__}: {error}".splitlines()[0]) from error
+    if not isinstance(state, dict) or type(state.get("step")) is not int:
+        raise ValueError("it holds no state of a training")
+    return state
+
+
+def _check_zip(data: bytes) -> None:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            bad = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(str(error)) from error
+    if bad is not None:
+        raise ValueError(f"{bad} in it is damaged")
+
+
 def _checkpoints(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step_*.pt"))
+    return sorted(p for p in folder.glob("step_*.pt") if p.stem.removeprefix("step_").isdigit())

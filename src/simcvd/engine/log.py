@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from simcvd.files import append_text, write_text
+from simcvd.files import append_text, parse_object, write_text
+from simcvd.types import SimcvdError
 
 Row = dict[str, float]
 
@@ -58,10 +59,17 @@ def _csv(rows: Sequence[Mapping[str, Any]], columns: list[str]) -> str:
 
 
 def read_log(folder: Path) -> list[Row]:
-    """The rows of a run so far; a last line cut short by a crash is left out."""
+    """The rows of a run so far; a last line cut short by a crash is left out.
+
+    Raises SimcvdError for a line that is no row.
+    """
     path = folder / "log.jsonl"
-    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    try:
+        rows = [parse_object(line) for line in lines if line.endswith(b"}")]
+        return [{**row, "step": int(row["step"])} for row in rows]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SimcvdError(f"{path}: is damaged ({error}); restore it, or remove it") from error
 
 
 def _tensorboard(folder: Path, step: int) -> Any:

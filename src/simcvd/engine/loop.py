@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,9 +28,11 @@ from simcvd.engine.recipes import PAPER, Recipe
 from simcvd.engine.run import Run, model_spec, network_arguments, open_folder, resolve
 from simcvd.engine.settings import NetworkConfig, TrainConfig
 from simcvd.engine.start import Start, load_start, read_start
+from simcvd.files import LOCK
 from simcvd.inference.model import DESCRIPTION, save_model
 from simcvd.inference.predict import Compute
 from simcvd.inference.pseudo_labels import Labelling, label_unlabelled, pseudo_label
+from simcvd.locks import locked
 from simcvd.machine import keep_freed_memory
 from simcvd.methods.base import Average, Method, default_config, find, frozen_copy
 from simcvd.networks.autocast import Precision, autocast, autocast_dtype
@@ -46,6 +49,8 @@ CHECKPOINT_SECONDS = float(os.environ.get("SIMCVD_CHECKPOINT_SECONDS", "60"))
 
 class Interrupted(SimcvdError):
     """Training was asked to stop and can be resumed."""
+
+    exit_code = 130
 
 
 def train(
@@ -105,18 +110,20 @@ def train(
     trainer = Trainer(fabric, run, data, out)
     taught = trainer.method.pseudo_labels
     fresh = trainer.start_from(start) if start and not taught else ""
-    if fabric.is_global_zero:
-        open_folder(out, run, data)
-        _say_padded(trainer.patches)
-        print(fresh, end="\n" if fresh else "", flush=True)
-    fabric.barrier()
-    if run.train.base and not start:
-        start = _base(fabric, run, data, out)
-        if not taught:
-            trainer.start_from(start)
-    if taught:
-        trainer.learn_from([*([start.path] if start else []), *teachers], data)
-    _finish(trainer, data)
+    busy = f"{out}: another training works here; let it end, or give another --out."
+    with locked(out / LOCK, busy) if fabric.is_global_zero else nullcontext():
+        if fabric.is_global_zero:
+            open_folder(out, run, data)
+            _say_padded(trainer.patches)
+            print(fresh, end="\n" if fresh else "", flush=True)
+        fabric.barrier()
+        if run.train.base and not start:
+            start = _base(fabric, run, data, out)
+            if not taught:
+                trainer.start_from(start)
+        if taught:
+            trainer.learn_from([*([start.path] if start else []), *teachers], data)
+        _finish(trainer, data)
     return out
 
 

@@ -52,11 +52,11 @@ class ProgressLine:
             for name, value in row.items()
             if name.startswith("term/")
         )
-        text = f"{terms} · {pace:.2f} s/step"
+        text = f"{terms}, {pace:.2f} s/step"
         self._bar.update(self._task, completed=step, text=text)
         last = step == self._total
         if not self._console.is_terminal and (last or now - self._printed > _PLAIN_SECONDS):
             left = pace * (self._total - step)
             when = f"{left:.0f} s" if left < 60 else f"{left / 60:.0f} min"
-            self._console.print(f"step {step}/{self._total} · {text} · {when} left", soft_wrap=True)
+            self._console.print(f"step {step}/{self._total}: {text}, {when} left", soft_wrap=True)
             self._printed = now

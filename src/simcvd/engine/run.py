@@ -17,7 +17,7 @@ from simcvd import __version__
 from simcvd.data.cache import Cache
 from simcvd.engine.recipes import PAPER, Recipe
 from simcvd.engine.settings import NetworkConfig, TrainConfig, differences, override
-from simcvd.files import write_text
+from simcvd.files import contents, read_object, write_text
 from simcvd.inference.model import ModelSpec
 from simcvd.methods.base import default_config, find
 from simcvd.networks.build import CustomNetwork, name_of
@@ -233,7 +233,7 @@ def open_folder(out: Path, run: Run, cache: Cache) -> None:
         if (begun := old["run"].get("simcvd")) != __version__:
             print(f"{out} was begun with simcvd {begun} and goes on with {__version__}", flush=True)
         return
-    if out.exists() and any(out.iterdir()):
+    if contents(out):
         raise SimcvdError(f"{out} is not empty and holds no run; give another --out")
     text = json.dumps({**record, "cache": str(cache.root), "made_with": _versions()}, indent=1)
     write_text(path, text)
@@ -244,13 +244,9 @@ def read_config(out: Path) -> dict[str, Any]:
     path = out / "config.json"
     if not path.exists():
         raise SimcvdError(f"{out} is no run: it has no config.json; give the --out of a training")
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SimcvdError(
-            f"{path} is broken ({error}); restore it, or give another --out"
-        ) from error
-    if not isinstance(record, dict) or "train" not in record.get("run", ()):
+    record = read_object(path, "Restore it, or give another --out")
+    run = record.get("run")
+    if not isinstance(run, dict) or not isinstance(run.get("train"), dict):
         raise SimcvdError(f"{path} is no record of a run of simcvd; give another --out")
     return record
 

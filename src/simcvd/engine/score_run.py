@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from rich.progress import track
+from torch import Tensor
 
 from simcvd.data.cache import Cache
-from simcvd.data.io import write_label
+from simcvd.data.crop import grid_of_box
+from simcvd.data.reference import label_of_file, own_grid, was_resampled
 from simcvd.engine.run import read_config
+from simcvd.formats import spacing_of, write_label
+from simcvd.inference.geometry import parts_in_source
+from simcvd.inference.maps import SourceMaps
 from simcvd.inference.model import Model, load_model
 from simcvd.inference.predict import Compute, pick_device, restore_values
-from simcvd.inference.sliding_window import Windows, predict_labels
+from simcvd.inference.sliding_window import (
+    Slices,
+    Windows,
+    finished_blocks,
+    grid_of,
+    most_probable,
+    predict_labels,
+)
 from simcvd.machine import keep_freed_memory
+from simcvd.naming import inside
 from simcvd.networks.build import Factory
 from simcvd.scoring.record import Report, Split, scores_folder, write_report
 from simcvd.scoring.scores import Score, score_case
-from simcvd.types import IntTriple, SimcvdError
+from simcvd.types import IntTriple, SimcvdError, Volume
+from simcvd.wording import few
 
 
 def score_run(
@@ -32,7 +49,9 @@ def score_run(
     quiet: bool = False,
     network: Factory | None = None,
 ) -> Path:
-    """Predict and score every labelled scan of ``split`` on the prepared grid.
+    """Predict and score every labelled scan of ``split``.
+
+    Scans that were resampled are scored on their own grid, against the label in its file.
 
     Args:
         run: the folder of a finished training.
@@ -63,17 +82,35 @@ def score_run(
         )
     out = out or scores_folder(run, split)
     shown = track(names, f"scoring {split}", disable=quiet, transient=True)
-    scores = [score for name in shown for score in _score(model, windows, data, name, out)]
+    scored = {name: _score(model, windows, data, name, out) for name in shown}
     info = {
         "split": split,
-        "grid": "prepared",
+        "grid": "own" if any(one.own_grid for one in scored.values()) else "prepared",
         "spacing_mm": data.manifest.spacing,
         "stride": windows.stride,
         "tapered": windows.tapered,
         "config": config,
     }
-    write_report(Report(scores=scores, info=info), out)
+    scores = [score for one in scored.values() for score in one.scores]
+    write_report(Report(scores=scores, notes=_notes(scored), info=info), out)
     return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """One scan's scores; own_grid: on the grid of its file, or why not though it was resampled."""
+
+    scores: list[Score]
+    own_grid: bool
+    why: str = ""
+
+
+def _notes(scored: Mapping[str, Scored]) -> tuple[str, ...]:
+    """That scans were scored against resampled labels, because their files are not as they were."""
+    coarse = [f"{name} ({one.why})" for name, one in scored.items() if one.why]
+    if not coarse:
+        return ()
+    return (f"Scored against the label on the prepared grid, not in its file: {few(coarse)}.",)
 
 
 def _open(root: Path, data_hash: str) -> Cache:
@@ -87,13 +124,47 @@ def _open(root: Path, data_hash: str) -> Cache:
     return cache
 
 
-def _score(model: Model, how: Windows, cache: Cache, name: str, out: Path) -> list[Score]:
-    """Predict one prepared scan, write the label map, score it."""
+def _score(model: Model, how: Windows, cache: Cache, name: str, out: Path) -> Scored:
+    """Predict one prepared scan, write the label map, score it against the label of its file.
+
+    A label that was resampled has lost what the grid is too coarse for; the scan is scored on its
+    own grid then, where the label's file is still as it was.
+    """
     case, spec = cache.case(name), model.spec
-    image = torch.from_numpy(case.image.astype(np.float32))
-    labels = predict_labels(model.folded, image, how).numpy()
-    affine = np.array(case.info["affine"])
+    info = case.info
+    scan = Volume(array=case.image.astype(np.float32), affine=np.array(info["affine"]))
+    own = label_of_file(info) if was_resampled(info) else "was not resampled"
+    labels, on_own = _predicted(model, how, scan, info if isinstance(own, Volume) else None)
     values = restore_values(labels, spec.label_values)
-    write_label(out / "predictions" / f"{name}.nii.gz", values, affine)
-    x, y, z = case.info["spacing"]
-    return score_case(labels, np.asarray(case.label), spec.class_names, (x, y, z), name)
+    write_label(inside(out / "predictions", f"{name}.nii.gz"), values, scan.affine)
+    names = spec.class_names
+    if on_own is None or isinstance(own, str):
+        x, y, z = info["spacing"]
+        why = own if isinstance(own, str) and was_resampled(info) else ""
+        scores = score_case(labels, np.asarray(case.label), names, (x, y, z), name)
+        return Scored(scores=scores, own_grid=False, why=why)
+    wanted = np.searchsorted(list(spec.label_values.values()), own.array)
+    scores = score_case(on_own, wanted, names, spacing_of(own.affine), name)
+    return Scored(scores=scores, own_grid=True)
+
+
+def _predicted(
+    model: Model, how: Windows, scan: Volume, info: dict[str, Any] | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Classes ``[X, Y, Z]`` on the prepared grid and, given a case.json, on the scan's own."""
+    image = torch.from_numpy(scan.array)
+    x, y, z = image.shape[1:]
+    if info is None:
+        return predict_labels(model.folded, image, how).numpy(), None
+    labels = torch.empty((x, y, z), dtype=torch.uint8)
+
+    def noted() -> Iterator[tuple[Slices, Tensor]]:
+        for place, block in finished_blocks(model.folded, image, how):
+            labels[place] = most_probable(block).cpu()
+            yield place, block
+
+    shape, affine, box = own_grid(info)
+    maps = SourceMaps(shape, box)
+    axis = grid_of((x, y, z), how).order[0]
+    maps.fill(parts_in_source(noted(), axis, scan, *grid_of_box(box, affine)))
+    return labels.numpy(), maps.labels

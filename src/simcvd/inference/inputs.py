@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
-from simcvd.data.io import HDF5, NIFTI, stem_of, suffix_of
-from simcvd.data.pairing import CHANNEL, find_scans
+from simcvd.formats import answer_for, answers, stem_of
+from simcvd.formats.record import Format
+from simcvd.layouts.recognise import every_scan
+from simcvd.layouts.records import FileUse
+from simcvd.layouts.scans import CHANNEL
+from simcvd.naming import inside
 from simcvd.types import SimcvdError
 
-Format = Literal["nifti", "nrrd", "mha", "dicom-seg"]
-ENDINGS: dict[Format, str] = {
-    "nifti": ".nii.gz",
-    "nrrd": ".nrrd",
-    "mha": ".mha",
-    "dicom-seg": ".dcm",
-}
+Named = tuple[str, tuple[Path, ...]]
+"""Name and files of a scan."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,35 +33,35 @@ class Job:
         return self.images[0]
 
 
-def format_of(path: Path) -> Format:
-    """The format to answer in: a file's own, NIfTI for h5, a segmentation for a DICOM series."""
-    suffix = "" if path.is_dir() else suffix_of(path)
-    if suffix in (*NIFTI, *HDF5):
-        return "nifti"
-    if suffix in (".nrrd", ".nhdr"):
-        return "nrrd"
-    return "mha" if suffix in (".mha", ".mhd") else "dicom-seg"
+@dataclass(frozen=True, kw_only=True)
+class Todo:
+    """jobs: the scans to segment. files: what became of every file of the folders given."""
+
+    jobs: tuple[Job, ...]
+    files: tuple[FileUse, ...] = ()
 
 
 def jobs(
     inputs: Sequence[Path], out: Path, *, channels: int = 1, wanted: str | None = None
-) -> list[Job]:
+) -> Todo:
     """The scans that files and folders name, DICOM series among them, each with its target.
 
-    channels: of the model; files ``<name>_0000`` to ``<name>_000C`` are then one scan.
-    wanted: a `Format` for all, or None for each scan's own. Raises SimcvdError if there is no
-    scan, a folder has a file that cannot be read, two results would have one name or one would
-    replace its scan, and for a DICOM segmentation of a scan that is no DICOM.
+    A folder in a known layout gives its scans, not its labels, by the names that `prepare` gives
+    them. channels: of the model; files ``<name>_0000`` to ``<name>_000C`` are then one scan.
+    wanted: the key of one of `answers` for all, or None for each scan's own. Raises SimcvdError
+    if there is no scan, two results would have one name or one would replace its scan, and for a
+    DICOM segmentation of a scan that is no DICOM.
     """
-    if wanted is not None and wanted not in ENDINGS:
-        raise SimcvdError(f"format '{wanted}' is none of: {', '.join(get_args(Format))}")
+    if wanted is not None and wanted not in answers():
+        raise SimcvdError(f"format '{wanted}' is none of: {', '.join(answers())}")
+    named, files = _given([Path(path) for path in inputs], out)
     made = []
-    for name, images in _by_channel(_scans(inputs, out), channels):
-        kind = next((f for f in ENDINGS if f == wanted), format_of(images[0]))
-        target = out / f"{name}{ENDINGS[kind]}"
+    for name, images in _by_channel(named, channels):
+        kind = answers()[wanted] if wanted else answer_for(images[0])
+        target = inside(out, f"{name}{kind.ending}")
         made.append(Job(name=name, images=images, target=target, format=kind))
     _check(made)
-    return made
+    return Todo(jobs=tuple(made), files=tuple(files))
 
 
 def _check(made: Sequence[Job]) -> None:
@@ -79,34 +77,37 @@ def _check(made: Sequence[Job]) -> None:
             raise SimcvdError(
                 f"{job.path}: its segmentation would overwrite it; give another --out"
             )
-        if job.format == "dicom-seg" and format_of(job.path) != "dicom-seg":
+        if job.format.needs_own and answer_for(job.path) is not job.format:
             raise SimcvdError(
                 f"{job.path}: is no DICOM series, so a DICOM segmentation has nothing to refer to; "
                 "choose another --format"
             )
 
 
-def _by_channel(scans: Sequence[Path], channels: int) -> list[tuple[str, tuple[Path, ...]]]:
-    """Name and files of every scan, files of one scan's channels put together."""
-    found: dict[tuple[Path, str], list[Path]] = {}
-    for path in scans:
-        match = CHANNEL.fullmatch(stem_of(path))
-        found.setdefault((path.parent, match[1] if match else stem_of(path)), []).append(path)
+def _by_channel(scans: Sequence[Named], channels: int) -> list[Named]:
+    """The scans, those of one file each put together where the files are one scan's channels."""
+    found: dict[tuple[Path, str], list[Named]] = {}
+    for name, files in scans:
+        match = CHANNEL.fullmatch(name) if len(files) == 1 else None
+        found.setdefault((files[0].parent, match[1] if match else name), []).append((name, files))
     if channels == 1:
-        _refuse_channels(found)
-        return [(stem_of(path), (path,)) for path in scans]
-    for (folder, name), files in found.items():
-        if len(files) not in (1, channels):
+        _refuse_channels({key: [name for name, _ in own] for key, own in found.items()})
+        return list(scans)
+    for (folder, name), own in found.items():
+        if len(own) not in (1, channels):
             raise SimcvdError(
-                f"{folder}: scan '{name}' has {len(files)} channel files, but the model needs "
+                f"{folder}: scan '{name}' has {len(own)} channel files, but the model needs "
                 f"{channels}; add what is missing, or take away what is too much"
             )
-    return [(name, tuple(sorted(files))) for (_, name), files in found.items()]
+    return [
+        (name, tuple(file for _, files in sorted(own) for file in files))
+        for (_, name), own in found.items()
+    ]
 
 
-def _refuse_channels(found: Mapping[tuple[Path, str], Sequence[Path]]) -> None:
+def _refuse_channels(found: Mapping[tuple[Path, str], Sequence[str]]) -> None:
     """Several scans with the same numbers, from ``_0000`` on, are channels: one name may count."""
-    numbers = {tuple(sorted(stem_of(f)[-5:] for f in files)) for files in found.values()}
+    numbers = {tuple(sorted(name[-5:] for name in names)) for names in found.values()}
     (each, *others) = numbers
     if len(found) > 1 and not others and len(each) > 1 and each[0] == "_0000":
         raise SimcvdError(
@@ -115,25 +116,21 @@ def _refuse_channels(found: Mapping[tuple[Path, str], Sequence[Path]]) -> None:
         )
 
 
-def _scans(inputs: Sequence[Path], out: Path) -> list[Path]:
-    """The inputs, each folder replaced by the scans below it, DICOM series among them.
+def _given(inputs: Sequence[Path], out: Path) -> tuple[list[Named], list[FileUse]]:
+    """The scans that files and folders name, each once, and what became of the folders' files.
 
     What lies in ``out`` is an earlier result and no scan.
     """
-    scans: list[Path] = []
-    for path in map(Path, inputs):
-        scans += [f for f in _scans_below(path, out) if f not in scans]
+    scans: list[Named] = []
+    files: list[FileUse] = []
+    for path in inputs:
+        found: list[Named] = [(stem_of(path), (path,))]
+        if path.is_dir():
+            source = every_scan(path, apart_from=out)
+            files += source.files
+            found = [(name, case.images) for name, case in source.cases.items()]
+        taken = {files for _, files in scans}
+        scans += [one for one in found if one[1] not in taken]
     if not scans:
         raise SimcvdError("no scan was given; name at least one file or folder")
-    return scans
-
-
-def _scans_below(path: Path, out: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    found, _, problems = find_scans(path, apart_from=out)
-    if problems:
-        raise SimcvdError("\n  ".join([f"{path}: not every file can be read", *problems]))
-    if not found:
-        raise SimcvdError(f"{path}: no scan in this folder; give scans or a folder of scans")
-    return [scan.path for scan in found]
+    return scans, files

@@ -15,8 +15,8 @@ from tempfile import TemporaryFile
 import numpy as np
 
 from simcvd.data.crop import Box
-from simcvd.data.io import NIFTI, suffix_of
 from simcvd.files import replace_into
+from simcvd.formats.nifti import image_like
 from simcvd.inference.geometry import Part
 from simcvd.types import IntTriple
 
@@ -97,8 +97,7 @@ def map_file(
 
     with replace_into(path) as temporary, _reserved(path, shape) as array:
         yield array
-        image = nibabel.Nifti1Image(array, affine, _header_of(like))
-        image.header.set_data_dtype(np.uint8)
+        image = image_like(array, affine, like)
         image.header.set_slope_inter(top / STEPS, 0)
         image.header["cal_min"], image.header["cal_max"] = 0, top
         nibabel.save(image, temporary)
@@ -110,11 +109,3 @@ def _reserved(path: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     with TemporaryFile(dir=path.parent) as file:
         os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)))
         yield np.memmap(file, np.uint8, "r+", shape=shape, order="F")
-
-
-def _header_of(like: Path | None) -> object:
-    import nibabel
-
-    if like is None or suffix_of(like) not in NIFTI:
-        return None
-    return nibabel.Nifti1Image.from_filename(str(like)).header.copy()

@@ -7,6 +7,7 @@ from math import prod
 
 import torch
 
+from simcvd.formats import spacing_of
 from simcvd.inference.model import Model
 from simcvd.inference.sliding_window import Windows, memory_needed
 from simcvd.machine import free_memory
@@ -14,6 +15,25 @@ from simcvd.types import IntTriple, SimcvdError, Volume
 
 # Full-resolution maps a V-Net holds at once, measured: its skip and what its first stage works on.
 NETWORK_MAPS = 5
+
+
+def refuse_grid(model: Model, volume: Volume) -> None:
+    """Refuse a scan that would not fit into the memory on the grid of the model's spacing.
+
+    Raises SimcvdError.
+    """
+    wanted = model.spec.preprocessing.spacing
+    if wanted is None:
+        return
+    x, y, z = spacing_of(volume.affine)
+    finer = prod(have / want for have, want in zip((x, y, z), wanted, strict=True))
+    need, free = 4 * volume.array.size * finer, free_memory()
+    if need > free:
+        raise SimcvdError(
+            f"a voxel of {x:.3g} x {y:.3g} x {z:.3g} mm becomes {finer:.3g} voxels at the model's "
+            f"{' x '.join(f'{want:g}' for want in wanted)} mm. That takes {need / 1e9:.3g} GB, and "
+            f"{free / 1e9:.1f} GB are free; look at the scan's voxel size"
+        )
 
 
 def needed(model: Model, scan: Volume, shape: IntTriple, how: Windows) -> int:

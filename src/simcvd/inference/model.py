@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -13,18 +14,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from simcvd.data.preprocess import Preprocessing
-from simcvd.files import write_bytes, write_text
+from simcvd.files import SEAL, parse_object, seal_holds, sealed, write_bytes, write_text
 from simcvd.inference.archive import read_archive
-from simcvd.networks.build import Factory, build_network
+from simcvd.naming import check_all
+from simcvd.networks.build import Factory, build_network, check_sizes
 from simcvd.networks.folding import folded
+from simcvd.preprocessing import Preprocessing
 from simcvd.types import IntTriple, SimcvdError
 
 FORMAT = 1
+SPACINGS = (1e-3, 1e3)  # mm
+MOST_VOXELS = 1 << 28  # of a window: 645 along each side
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
 CARD = "MODEL_CARD.md"
 SETTINGS = "config.json"
+# What a description of wrong types or sizes comes to, here, in torch and in safetensors.
+MALFORMED = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 # What a model's zip may hold, and how many bytes of it.
 MEMBERS = {DESCRIPTION: 1 << 24, SETTINGS: 1 << 24, CARD: 1 << 24, WEIGHTS: 1 << 32}
 
@@ -57,6 +63,8 @@ class ModelSpec:
                     f"has {self.classes}; give every class from 0 to {self.classes - 1}"
                 )
 
+        check_all(self.class_names.values(), "model: a class")
+
     @property
     def channels(self) -> int:
         """C, image channels."""
@@ -85,7 +93,7 @@ class ModelSpec:
             network={name: _as_tuple(value) for name, value in values["network"].items()},
             class_names={int(index): str(n) for index, n in values["class_names"].items()},
             label_values={int(index): _whole(v) for index, v in values["label_values"].items()},
-            preprocessing=Preprocessing.from_json(given),
+            preprocessing=_sensible(Preprocessing.from_json(given)),
             patch=_triple("patch", values["patch"]),
             stride=_triple("stride", values["stride"]),
             method=str(values["method"]),
@@ -109,8 +117,9 @@ class Model:
 def save_model(folder: Path, network: nn.Module, spec: ModelSpec) -> None:
     """Write ``model.safetensors`` and then ``model.json``, each whole or not at all.
 
-    ``model.json`` comes last and holds the hash of the weights: a folder without it, or with
-    one that belongs to other weights, is never taken for a finished model.
+    ``model.json`` comes last and holds the hash of the weights and of itself: a folder without it,
+    with one that belongs to other weights, or with one that was damaged, is never taken for a
+    finished model.
     """
     from safetensors.torch import save
 
@@ -120,7 +129,7 @@ def save_model(folder: Path, network: nn.Module, spec: ModelSpec) -> None:
     weights = save(state)
     content = {"format": FORMAT, "weights_sha256": hashlib.sha256(weights).hexdigest()}
     write_bytes(folder / WEIGHTS, weights)
-    write_text(folder / DESCRIPTION, json.dumps({**content, **spec.to_json()}, indent=1))
+    write_text(folder / DESCRIPTION, json.dumps(sealed({**content, **spec.to_json()}), indent=1))
 
 
 def load_model(
@@ -134,19 +143,29 @@ def load_model(
     """
     place = Path(path)
     files = model_files(place)
-    content = _description(place / DESCRIPTION, files[DESCRIPTION])
+    whole = _description(place / DESCRIPTION, files[DESCRIPTION])
+    content = {name: v for name, v in whole.items() if name not in ("format", SEAL)}
     digest = content.pop("weights_sha256", None)
     try:
         spec = ModelSpec.from_json(content)
         weights = _weights(files[WEIGHTS], digest)
         if network is None:  # sizes only: a description that lies must not fill the memory
+            check_sizes(spec.network)
             with torch.device("meta"):
                 build_network(spec.network).load_state_dict(weights, assign=True)
+        _check_seal(whole)
         trained = build_network(spec.network, network)
         trained.load_state_dict(weights)
     except SimcvdError as error:
         raise SimcvdError(f"{place}: {error}") from error
-    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise SimcvdError(
             f"{place / DESCRIPTION}: does not describe a model this version can build ({error}); "
             "copy the model again, or use the version of simcvd it was made with"
@@ -174,18 +193,30 @@ def weights_digest(path: Path | str) -> str:
     return hashlib.sha256(model_files(Path(path))[WEIGHTS]).hexdigest()
 
 
+def digest_of(path: Path | str) -> str:
+    """A hash of all that a model is: its description holds that of its weights."""
+    return hashlib.sha256(model_files(Path(path))[DESCRIPTION]).hexdigest()
+
+
 def _description(path: Path, data: bytes) -> dict[str, Any]:
     try:
-        content = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # the latter: brackets within brackets within
+        content = parse_object(data)
+    except ValueError as error:
         raise SimcvdError(f"{path}: cannot be read ({error}); copy the model again") from error
-    found = content.pop("format", None) if isinstance(content, dict) else None
-    if found != FORMAT:
+    if content.get("format") != FORMAT:
         raise SimcvdError(
-            f"{path}: has format {found!r}, this version reads {FORMAT}; use the version of simcvd "
-            "the model was made with"
+            f"{path}: has format {content.get('format')!r}, this version reads {FORMAT}; use the "
+            "version of simcvd the model was made with"
         )
-    return dict(content)
+    return content
+
+
+def _check_seal(content: dict[str, Any]) -> None:
+    if not seal_holds(content):
+        raise SimcvdError(
+            f"{DESCRIPTION} is not as it was written (damaged, or edited); copy it again from its "
+            "origin"
+        )
 
 
 def _nothing_finished(folder: Path) -> str:
@@ -232,13 +263,25 @@ def _as_tuple(value: Any) -> Any:
 
 
 def _whole(value: Any) -> int:
-    if type(value) is not int:
-        raise SimcvdError(f"model: {value!r} among the label_values is not a whole number")
+    if type(value) is not int or abs(value) >= 2**31:
+        raise SimcvdError(
+            f"model: {value!r} among the label_values is not a whole number of 32 bits"
+        )
     return value
+
+
+def _sensible(done: Preprocessing) -> Preprocessing:
+    """What a scan is to undergo, unless it would fill the memory or leave nothing of it."""
+    low, high = SPACINGS
+    if done.spacing is not None and not all(low <= s <= high for s in done.spacing):
+        raise SimcvdError(f"model: spacing is {done.spacing}; {low:g} to {high:g} mm are sensible")
+    if done.window is not None and not all(map(math.isfinite, done.window)):
+        raise SimcvdError(f"model: window is {done.window}; two finite numbers are needed")
+    return done
 
 
 def _triple(what: str, value: Any) -> IntTriple:
     numbers = isinstance(value, list) and all(type(n) is int and n > 0 for n in value)
-    if not (numbers and len(value) == 3):
-        raise SimcvdError(f"model: {what} is {value!r}, but three numbers of voxels are needed")
+    if not (numbers and len(value) == 3 and math.prod(value) <= MOST_VOXELS):
+        raise SimcvdError(f"model: {what} is {value!r}, but three sizes in voxels are needed")
     return (value[0], value[1], value[2])

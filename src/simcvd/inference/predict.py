@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import Progress
 
 from simcvd.data.crop import Box, crop_box, cropped, grid_of_box
-from simcvd.data.io import write_label
 from simcvd.data.preprocess import to_network
 from simcvd.data.reading import read_channels
+from simcvd.escape import one_line
+from simcvd.formats.table import writer_of
 from simcvd.inference.average import load_models
-from simcvd.inference.dicom_seg import seg_source, write_seg
+from simcvd.inference.bars import Start, bars
 from simcvd.inference.geometry import Part, parts_in_source
-from simcvd.inference.inputs import Job, format_of, jobs
+from simcvd.inference.inputs import Job, jobs
 from simcvd.inference.maps import SourceMaps, map_file
-from simcvd.inference.memory import fitted, needed
-from simcvd.inference.model import Model
+from simcvd.inference.memory import fitted, needed, refuse_grid
+from simcvd.inference.model import Model, digest_of
+from simcvd.inference.results import Results, Standing
 from simcvd.inference.sliding_window import Advance, Windows, finished_blocks, grid_of
-from simcvd.inference.table import Row, write_table
+from simcvd.inference.table import Row
+from simcvd.layouts.accounts import summary
 from simcvd.machine import keep_freed_memory
+from simcvd.naming import inside
 from simcvd.networks.autocast import Precision, autocast_dtype
-from simcvd.types import IntTriple, SimcvdError, Volume
+from simcvd.types import DoneInPart, IntTriple, SimcvdError, Volume
 
-Start = Callable[[str, int], Advance]
 # A scan that needs fewer bytes may as well peak some 40 % higher, and takes a quarter less time.
 KEPT_BELOW = 10**9
 
@@ -107,6 +109,10 @@ class Wanted:
     probabilities: bool = False
     entropy: bool = False
 
+    def names(self) -> tuple[str, ...]:
+        """The folders of what is wanted."""
+        return ("probabilities",) * self.probabilities + ("entropy",) * self.entropy
+
 
 def predict_files(
     model_path: Path | str | Sequence[Path | str],
@@ -131,9 +137,11 @@ def predict_files(
     and z, along which windows are flipped too, the results averaged. stride, fast: how
     windows stand; see `Compute`.
 
-    ``out/predictions.csv`` gives each scan's confidence and volumes in ml. Every file is written
-    whole or not at all. A scan that cannot be segmented does not stop the others; when they are
-    done, SimcvdError names all that failed and why.
+    ``out/predictions.csv`` gives each scan's confidence and volumes in ml, those of earlier calls
+    too. Every file is written whole or not at all. The same call again goes on where it stopped; a
+    segmentation that was corrected by hand is kept. A scan that cannot be segmented does not stop
+    the others; when they are done, SimcvdError (DoneInPart, where any was segmented) names all that
+    failed and why.
     """
     where, out = pick_device(device), Path(out)
     paths = [model_path] if isinstance(model_path, str | Path) else model_path
@@ -145,24 +153,76 @@ def predict_files(
         fast=fast,
     )
     model = load_models(paths, flip=flip, device=where)
-    made = jobs(inputs, out, channels=model.spec.channels, wanted=format)
+    todo = jobs(inputs, out, channels=model.spec.channels, wanted=format)
+    made = todo.jobs
     _make_folder(out)
-    failed, rows = [], []
-    with _bars(console or Console(stderr=True)) as start:
-        for job in made:
-            try:
-                rows.append(predict_job(model, job, compute, wanted or Wanted(), start))
-                write_table(out / "predictions.csv", model.spec, rows)
-            except SimcvdError as error:
-                failed.append(_one_failure(job.path, str(error)))
-            except (MemoryError, torch.OutOfMemoryError) as error:
-                failed.append(_one_failure(job.path, f"{error}; try fewer windows a batch"))
-    if failed:
-        raise SimcvdError(
-            f"{len(failed)} of {len(made)} scans could not be segmented; the others are in "
-            f"{out}\n  " + "\n  ".join(failed)
+    wanted, console = wanted or Wanted(), console or Console(stderr=True)
+    if todo.files:
+        console.print(one_line(summary(todo.files)), markup=False, highlight=False, soft_wrap=True)
+    recipe = [[digest_of(path) for path in paths], flip, stride, fast, precision]
+    results = Results(out=out, spec=model.spec, recipe=recipe, maps=wanted.names())
+    results.check()
+    with bars(console) as start:
+        refuse_failed(
+            list(segment_each(model, made, results, compute, wanted, start, console)), out
         )
     return [job.target for job in made]
+
+
+def segment_each(
+    model: Model,
+    made: Sequence[Job],
+    results: Results,
+    compute: Compute,
+    wanted: Wanted,
+    start: Start,
+    console: Console,
+    *,
+    keep: Container[Standing] = ("done", "corrected"),
+) -> Iterator[str]:
+    """Segment the scans one by one; yields after each what was wrong with it, or "".
+
+    keep: which of the files that are there are left as they are. Those that are not of this very
+    call are named.
+    """
+    for job in made:
+        standing = results.standing(job)
+        if standing not in keep:
+            yield _problem_of(model, job, results, compute, wanted, start)
+            continue
+        if standing != "done":
+            why = "was changed since it was written" if standing == "corrected" else "was there"
+            text = f"{job.target}: {why} and is kept; move it away to have it segmented again"
+            console.print(one_line(text), markup=False, highlight=False, soft_wrap=True)
+        yield ""
+
+
+def refuse_failed(problems: Sequence[str], out: Path) -> None:
+    """Raise SimcvdError if scans failed; DoneInPart if not all of them did."""
+    failed = [problem for problem in problems if problem]
+    if failed:
+        some = len(failed) < len(problems)
+        raise (DoneInPart if some else SimcvdError)(
+            f"{len(failed)} of {len(problems)} scans could not be segmented"
+            f"{f'; the others are in {out}' if some else ''}\n  " + "\n  ".join(failed)
+        )
+
+
+def _problem_of(
+    model: Model, job: Job, results: Results, compute: Compute, wanted: Wanted, start: Start
+) -> str:
+    """Segment one scan; what was wrong with it, or ""."""
+    try:
+        with results.writing(job):
+            row = predict_job(model, job, compute, wanted, start)
+        results.add(row)
+    except SimcvdError as error:
+        return _one_failure(job.path, str(error))
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        return _one_failure(job.path, f"{error}; try fewer windows a batch")
+    except Exception as error:  # nothing in one scan, foreseen or not, may stop the others
+        return _one_failure(job.path, f"{type(error).__name__}: {error}")
+    return ""
 
 
 def _make_folder(out: Path) -> None:
@@ -175,10 +235,11 @@ def _make_folder(out: Path) -> None:
 
 def predict_job(model: Model, job: Job, compute: Compute, wanted: Wanted, start: Start) -> Row:
     """Read, segment and write one scan; the source's voxels are dropped before the windows run."""
-    source = seg_source(job.path) if job.format == "dicom-seg" else None
+    write = writer_of(job.format, job.path)
     volume = read_channels(job.images, model.spec.channels)
     shape, affine = _grid(volume)
     box = _box(model, volume)
+    refuse_grid(model, volume)
     scan = to_network(cropped(volume, box), model.spec.preprocessing)
     del volume
     how = fitted(model, scan, shape, compute.windows(model))
@@ -192,12 +253,9 @@ def predict_job(model: Model, job: Job, compute: Compute, wanted: Wanted, start:
     with _maps(job, shape, affine, model.spec.classes, wanted) as (probabilities, entropy):
         maps = SourceMaps(shape, box, probabilities, entropy)
         maps.fill(_parts(model, scan, box, affine, how, advance))
-        if source is not None:
-            write_seg(job.target, maps.labels, affine, source, model.spec)
-        else:
-            labels = restore_values(maps.labels, model.spec.label_values)
-            like = job.path if format_of(job.path) == job.format else None
-            write_label(job.target, labels, affine, like=like)
+        labels = restore_values(maps.labels, model.spec.label_values)
+        names = {v: model.spec.class_names[k] for k, v in model.spec.label_values.items()}
+        write(job.target, labels, affine, names)
     counts = np.bincount(maps.labels.ravel(), minlength=model.spec.classes)
     millilitres = counts * abs(np.linalg.det(affine[:3, :3])) / 1000
     return Row(job=job, confidence=maps.confidence, volumes=tuple(millilitres.tolist()))
@@ -211,7 +269,7 @@ def _maps(
     with ExitStack() as stack:
 
         def map_of(kind: str, size: tuple[int, ...], top: float) -> np.ndarray:
-            path = job.target.parent / kind / f"{job.name}.nii.gz"
+            path = inside(job.target.parent / kind, f"{job.name}.nii.gz")
             return stack.enter_context(map_file(path, size, top, affine, like=job.path))
 
         probabilities = entropy = None
@@ -276,23 +334,3 @@ def _gb(size: int) -> str:
 
 def _one_failure(path: Path, message: str) -> str:
     return message if str(path) in message else f"{path}: {message}"
-
-
-@contextmanager
-def _bars(console: Console) -> Iterator[Start]:
-    """Gives a function that begins a scan's bar: ``start(text, windows) -> advance``.
-
-    Where there is no terminal, one line a scan says what the bar is called.
-    """
-    bars = Progress(
-        *Progress.get_default_columns(), console=console, disable=not console.is_terminal
-    )
-    with bars as progress:
-
-        def start(text: str, windows: int) -> Advance:
-            if not console.is_terminal:
-                console.print(text, markup=False, highlight=False, soft_wrap=True)
-            task = progress.add_task(text, total=windows)
-            return lambda done: progress.update(task, advance=done)
-
-        yield start

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -13,6 +12,7 @@ from typing import Any
 from simcvd.benchmark.catalogue import PROTOCOLS
 from simcvd.benchmark.results import PROTOCOL
 from simcvd.data.cache import Cache, read_json
+from simcvd.files import parse_object
 from simcvd.inference.model import DESCRIPTION, SETTINGS, load_model, model_files
 from simcvd.info.record import Info
 from simcvd.info.training import describe_run
@@ -112,7 +112,7 @@ def describe_model(path: Path) -> Info:
     """A model in a folder or a zip, its weights held against their hash."""
     model, files = load_model(path), model_files(path)
     spec = model.spec
-    settings = json.loads(files[SETTINGS])["run"] if SETTINGS in files else {}
+    settings = parse_object(files[SETTINGS])["run"] if SETTINGS in files else {}
     trained = {name: settings[name] for name in ("labeled", "unlabeled") if name in settings}
     facts = {
         "method": spec.method,

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from simcvd.escape import one_line
+
 
 @dataclass(frozen=True, kw_only=True)
 class Info:
@@ -30,13 +32,13 @@ class Info:
         return json.dumps({**dataclasses.asdict(self), "path": str(self.path)}, indent=1)
 
     def to_text(self) -> str:
-        """For a screen."""
+        """For a screen; no name in it, a stranger's among them, begins a line of its own."""
         width = max(map(len, self.facts), default=0)
         lines = [f"{self.path}: {KINDS[self.kind]}"]
         lines += [f"  {name:<{width}}  {_plain(value)}" for name, value in self.facts.items()]
         lines += [f"warning: {warning}" for warning in self.warnings]
-        lines += [f"state: {self.state}"]
-        return "\n".join([*lines, f"next: {self.next}"] if self.next else lines)
+        lines += [f"state: {self.state}", *([f"next: {self.next}"] if self.next else [])]
+        return "\n".join(map(one_line, lines))
 
 
 KINDS = {

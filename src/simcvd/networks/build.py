@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from simcvd.networks.vnet import VNet
 from simcvd.types import Prediction, SimcvdError
 
+DEEPEST, MOST_LAYERS, MOST_CLASSES = 12, 200, 256  # the paper's V-Net: 5, 12 and 2
+
 
 class Factory(Protocol):
     """A function or class that makes any network of image channels C and classes K.
@@ -53,6 +55,22 @@ def build_network(arguments: Mapping[str, Any], factory: Factory | None = None) 
         raise SimcvdError(f"its network was made by {named}, and not by {given}; give the former")
     sizes = {name: value for name, value in arguments.items() if name != "factory"}
     return factory(**sizes)
+
+
+def check_sizes(arguments: Mapping[str, Any]) -> None:
+    """Refuse a stranger's V-Net that would take for ever to build, whatever its weights are.
+
+    How wide it may be its weights decide, which are in memory already.
+    """
+    widths, blocks = arguments.get("widths", ()), arguments.get("blocks", ())
+    counts = [arguments["channels"], arguments["classes"], *widths, *blocks]
+    if not all(type(n) is int and n > 0 for n in counts):
+        raise SimcvdError(f"channels, classes, widths and blocks are {counts}; give whole numbers")
+    if len(widths) > DEEPEST or sum(blocks) > MOST_LAYERS or arguments["classes"] > MOST_CLASSES:
+        raise SimcvdError(
+            f"a network of {len(widths)} stages, {sum(blocks)} layers and {arguments['classes']} "
+            f"classes; up to {DEEPEST}, {MOST_LAYERS} and {MOST_CLASSES} are read"
+        )
 
 
 def name_of(factory: Factory) -> str:

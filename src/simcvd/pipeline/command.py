@@ -18,27 +18,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
+from simcvd.checking.check import examine_all, report_of
+from simcvd.checking.facts import CaseFacts
+from simcvd.checking.findings import CheckReport, show
 from simcvd.data.cache import read_json, write_json
-from simcvd.data.check import examine_all, report_of
-from simcvd.data.facts import CaseFacts
-from simcvd.data.findings import CheckReport, show
-from simcvd.data.listing import Source, visible
 from simcvd.data.prepare import prepare
-from simcvd.data.sources import recognise
 from simcvd.engine.loop import BASE
 from simcvd.engine.settings import differences as changes
+from simcvd.files import stats_of
+from simcvd.layouts.lists import visible
+from simcvd.layouts.recognise import recognise
+from simcvd.layouts.records import Source
 from simcvd.methods.base import find
 from simcvd.pipeline.compare import Arms, answer, best, cross_validate, differences
 from simcvd.pipeline.estimate import estimate, with_equal_time
 from simcvd.pipeline.presets import PRESETS, Folds, Preset, PresetName, divide
-from simcvd.pipeline.segment import segment_all
+from simcvd.pipeline.refuse import refuse_full_disk, refuse_other_scans
+from simcvd.pipeline.segment import jobs_of, segment_all
 from simcvd.planning import Plan, plan_from, read_plan, write_plan
 from simcvd.planning.memory import SHARE, free_bytes
 from simcvd.planning.text import as_toml
@@ -144,6 +146,8 @@ def run(
     console = console or Console(soft_wrap=True, highlight=False)
     found, folds = _begun(asked, console)
     plan = _planned(asked, found, folds, console)
+    for note in jobs_of(list(found.cases.values()), work / "predictions")[1]:
+        console.print(f"note: {note}", markup=False)
     console.print(folds.sentence())
     console.print("[bold]Preparing[/bold]")
     chosen = plan.prepare_arguments()
@@ -221,14 +225,16 @@ def _begun(asked: Request, console: Console) -> tuple[Source, Folds]:
     try:
         folds = folds_of(found, asked.preset)
     except SimcvdError:
+        for note in found.notes:
+            console.print(f"note: {note}", markup=False)
         if found.problems:
             _look(asked, found, console)
         raise
-    _refuse_folder(asked)
+    _refuse_folder(asked, found)
     return found, folds
 
 
-def _refuse_folder(asked: Request) -> None:
+def _refuse_folder(asked: Request, found: Source) -> None:
     """Refuse a folder that was begun with something else, or holds something else."""
     for folder in asked.folders:
         if asked.work.resolve().is_relative_to(folder.resolve()):
@@ -246,6 +252,7 @@ def _refuse_folder(asked: Request) -> None:
                 + "\n  ".join(changed)
                 + "\nType the same command to go on with it, or give another --out"
             )
+        refuse_other_scans(asked.work, asked.images, found)
         return
     there = visible(asked.work.iterdir()) if asked.work.is_dir() else []
     if others := [path.name for path in there if path.name != "plan.toml"]:
@@ -261,6 +268,7 @@ def _planned(asked: Request, found: Source, folds: Folds, console: Console) -> P
     if path.exists() and checked.exists() and read_json(checked).get("files") == files:
         return read_plan(path)
     looked = _look(asked, found, console)
+    refuse_full_disk(asked.work, looked.facts)
     # Only now: a refused folder of scans leaves nothing that stands in the way of a mended one.
     write_json(asked.work / "run.json", asked.record())
     write_json(checked, {**looked.report.to_json(), "files": files})
@@ -312,10 +320,8 @@ def _say_cost(asked: Request, plan: Plan, folds: Folds, looked: Looked, console:
 
 
 def _fingerprint(asked: Request) -> str:
-    """Changes with the name, size or date of any file in the folders."""
-    files = sorted(path for f in asked.folders for path in f.rglob("*") if path.is_file())
-    stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.sha256(repr(stats).encode()).hexdigest()
+    """Changes when any file in the folders is touched, swapped or renamed."""
+    return stats_of(sorted(p for f in asked.folders for p in f.rglob("*") if p.is_file()))
 
 
 def _compared(asked: Request, arms: Arms, folds: Folds, console: Console) -> list[Result]:

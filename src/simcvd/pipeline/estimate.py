@@ -9,7 +9,7 @@ from math import prod
 
 import torch
 
-from simcvd.data.facts import CaseFacts
+from simcvd.checking.facts import CaseFacts
 from simcvd.engine.loop import CONTROL, build_method
 from simcvd.engine.optim import build_optimizers
 from simcvd.engine.recipes import find_recipe

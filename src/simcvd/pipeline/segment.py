@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
 
-from simcvd.data.listing import SourceCase
-from simcvd.files import write_text
-from simcvd.inference.inputs import ENDINGS, Job, format_of
-from simcvd.inference.model import WEIGHTS, load_model
-from simcvd.inference.predict import Compute, Wanted, pick_device, predict_job
+from simcvd.escape import one_line
+from simcvd.formats import answer_for, answers
+from simcvd.formats.table import writer_of
+from simcvd.inference.inputs import Job
+from simcvd.inference.model import WEIGHTS, digest_of, load_model
+from simcvd.inference.predict import Compute, Wanted, pick_device, refuse_failed, segment_each
+from simcvd.inference.results import Results, Standing
 from simcvd.inference.sliding_window import Advance
+from simcvd.layouts.records import SourceCase
+from simcvd.naming import inside
 from simcvd.types import SimcvdError
+
+KEPT: tuple[Standing, ...] = ("done", "corrected", "unknown")
 
 
 def segment_all(
@@ -24,32 +29,40 @@ def segment_all(
 ) -> list[Path]:
     """Segment every case into ``out``, in its own grid and format; what is there is kept.
 
-    What another model left in ``out`` is removed first. A scan that cannot be segmented does not
-    stop the others; when they are done, SimcvdError names all that failed and why.
+    What another model left in ``out`` is segmented anew, but for what was corrected by hand or
+    lies there unaccounted for: that is named and never removed. A scan that cannot be segmented
+    does not stop the others; when they are done, DoneInPart names all that failed and why.
     """
     compute = Compute(device=pick_device())
     model = load_model(folder, device=compute.device)
-    _begin(out, folder)
-    jobs = [_job(case, out) for case in cases]
-    missing = [job for job in jobs if not job.target.exists()]
-    failed = []
-    for job in track(missing, "segmenting", console=console, transient=True):
-        try:
-            predict_job(model, job, compute, Wanted(), _no_bar)
-        except (SimcvdError, MemoryError) as error:
-            failed.append(f"{job.name}: {error}")
-    if failed:
-        raise SimcvdError(
-            f"{len(failed)} of {len(cases)} scans could not be segmented; the others are in "
-            f"{out}\n  " + "\n  ".join(failed)
-        )
-    return [job.target for job in jobs]
+    made, _ = jobs_of(cases, out)
+    results = Results(out=out, spec=model.spec, recipe=[digest_of(folder)])
+    results.check()
+    ours = _noted_before(out, folder)
+    jobs = [job for job in made if not (ours and results.standing(job) == "unknown")]
+    problems = segment_each(model, jobs, results, compute, Wanted(), _no_bar, console, keep=KEPT)
+    bar = track(problems, "segmenting", total=len(jobs), console=console, transient=True)
+    refuse_failed(list(bar), out)
+    return [job.target for job in made]
 
 
-def _job(case: SourceCase, out: Path) -> Job:
-    kind = format_of(case.images[0])
-    target = out / f"{case.name}{ENDINGS[kind]}"
-    return Job(name=case.name, images=case.images, target=target, format=kind)
+def jobs_of(cases: Sequence[SourceCase], out: Path) -> tuple[list[Job], list[str]]:
+    """Each case with its target, and a note on each that is answered in NIfTI for want of better.
+
+    That is a DICOM series which a DICOM segmentation cannot refer to, known before any training.
+    """
+    jobs, notes = [], []
+    for case in cases:
+        kind = answer_for(case.images[0])
+        if kind.needs_own:
+            try:
+                writer_of(kind, case.images[0])
+            except SimcvdError as error:
+                kind = answers()["nifti"]
+                notes.append(f"{case.name} will be segmented into a NIfTI file: {error}")
+        target = inside(out, f"{case.name}{kind.ending}")
+        jobs.append(Job(name=case.name, images=case.images, target=target, format=kind))
+    return jobs, [one_line(note) for note in notes]
 
 
 def _no_bar(text: str, windows: int) -> Advance:
@@ -57,12 +70,10 @@ def _no_bar(text: str, windows: int) -> Advance:
     return lambda done: None
 
 
-def _begin(out: Path, folder: Path) -> None:
-    """Note which model the segmentations are of, once those of another one are gone."""
+def _noted_before(out: Path, folder: Path) -> bool:
+    """Whether an earlier version, which kept no record of files, noted this very model."""
     note = out / ".model"
+    if not note.exists():
+        return False
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-    if note.exists() and note.read_text(encoding="utf-8") == digest:
-        return
-    if out.exists():
-        shutil.rmtree(out)
-    write_text(note, digest)
+    return note.read_text(encoding="utf-8") == digest

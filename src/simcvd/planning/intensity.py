@@ -7,10 +7,11 @@ from typing import Literal
 
 import numpy as np
 
-from simcvd.data.dicom import is_series, series_at
-from simcvd.data.facts import CaseFacts, ImageFacts
-from simcvd.data.listing import Source
-from simcvd.data.preprocess import Normalization
+from simcvd.checking.facts import CaseFacts, ImageFacts
+from simcvd.formats import format_of, read_header
+from simcvd.formats.dicom_series import DICOM
+from simcvd.layouts.records import Source
+from simcvd.preprocessing import Normalization
 from simcvd.wording import counted
 
 # Nothing but CT has its 1st percentile below fat (HU) and its 99th above soft tissue.
@@ -83,6 +84,6 @@ def _window(facts: Sequence[CaseFacts], default: Window) -> tuple[tuple[float, f
 
 def _dicom_modality(facts: Sequence[CaseFacts]) -> str | None:
     """What the first DICOM series among the scans says it is, or None where there is none."""
-    series = (f.case.images[0] for f in facts if is_series(f.case.images[0]))
+    series = (f.case.images[0] for f in facts if format_of(f.case.images[0]) is DICOM)
     first = next(series, None)
-    return series_at(first).slices[0].modality or None if first else None
+    return read_header(first).modality or None if first else None

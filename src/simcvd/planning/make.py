@@ -9,17 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from simcvd.data.check import examine_all
-from simcvd.data.facts import CaseFacts
-from simcvd.data.listing import Source
-from simcvd.data.sources import recognise
+from simcvd.checking.check import examine_all
+from simcvd.checking.compare import small_objects
+from simcvd.checking.facts import CaseFacts
 from simcvd.engine.recipes import STRONG
+from simcvd.layouts.recognise import recognise
+from simcvd.layouts.records import Source
 from simcvd.planning.geometry import MAX_VOXELS, fitted_patch, sizes_at, target_spacing
 from simcvd.planning.intensity import crop_of, normalization_of
 from simcvd.planning.memory import SHARE, free_bytes
 from simcvd.planning.record import Plan
 from simcvd.planning.shift import compare_labeled
 from simcvd.types import IntTriple, SimcvdError
+from simcvd.wording import few
 
 # The benchmark's V-Net, as many of its stages as the patch has room for.
 WIDTHS = (16, 32, 64, 128, 256)
@@ -33,19 +35,23 @@ def make_plan(
     labels: Path | str | None = None,
     *,
     resample_labels: bool = False,
+    names: str | None = None,
+    patient: str | None = None,
     memory: int | None = None,
     jobs: int | None = None,
     quiet: bool = True,
 ) -> Plan:
     """Read every training scan of `source`, labelled or not, and plan from what they are.
 
-    labels: folder of label maps when `source` is a plain folder of scans. resample_labels: as
-    `simcvd.prepare` takes it. memory: bytes that training may take; None takes 70 % of what is
-    free now, on the GPU if there is one. jobs: processes. Test scans are not looked at. Raises
-    SimcvdError for scans that `simcvd.prepare` would refuse.
+    labels: folder of label maps when `source` is a plain folder of scans. resample_labels, names,
+    patient: as `simcvd.prepare` takes them. memory: bytes that training may take; None takes 70 %
+    of what is free now, on the GPU if there is one. jobs: processes. Test scans are not looked at.
+    Raises SimcvdError for scans that `simcvd.prepare` would refuse.
     """
     folder = Path(labels) if labels else None
-    found = recognise(Path(source), folder, resample_labels=resample_labels)
+    found = recognise(
+        Path(source), folder, resample_labels=resample_labels, names=names, patient=patient
+    )
     train = {name: case for name, case in found.cases.items() if name in set(found.train)}
     found = replace(found, cases=train)
     return plan_from(found, examine_all(found, jobs, "planning", quiet), memory)
@@ -110,7 +116,21 @@ def plan_from(found: Source, facts: Sequence[CaseFacts], memory: int | None = No
         "iterations": "The learning rate falls along half a cosine, in the base and again here.",
     }
     reasons = {name: why for name, why in reasons.items() if why}
-    return replace(candidate(patch, strides), reasons=reasons, warnings=compare_labeled(facts))
+    warnings = (*compare_labeled(facts), *_lost(found, facts, float(prod(spacing))))
+    return replace(candidate(patch, strides), reasons=reasons, warnings=warnings)
+
+
+def _lost(found: Source, facts: Sequence[CaseFacts], voxel: float) -> list[str]:
+    """That labelled objects are too small for the plan's grid."""
+    small = small_objects(facts, voxel)
+    names = found.labels or {}
+    each = [f"class '{names.get(v, v)}' in {f.case.name} ({mm3:.3g} mm3)" for f, v, mm3 in small]
+    if not each:
+        return []
+    return [
+        f"Objects smaller than half a voxel of this spacing ({voxel:.3g} mm3) are lost by "
+        f"resampling: {few(each)}. A smaller spacing keeps them."
+    ]
 
 
 def _refuse_errors(found: Source, facts: Sequence[CaseFacts]) -> None:

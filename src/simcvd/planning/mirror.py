@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
 
-from simcvd.data.compare import AXES
+from simcvd.checking.compare import AXES
 from simcvd.data.places import Place
 
 # Words that name a side, for each axis.

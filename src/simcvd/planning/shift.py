@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simcvd.data.compare import AXES
-from simcvd.data.facts import CaseFacts, ImageFacts
+from simcvd.checking.compare import AXES
+from simcvd.checking.facts import CaseFacts, ImageFacts
 
 # All tests together find a difference where there is none this often (Bonferroni).
 ALPHA = 0.05

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simcvd import escape
 from simcvd.engine.log import Row
 from simcvd.scoring.gap import Gap
 from simcvd.scoring.scores import LEVEL
@@ -44,7 +45,13 @@ def curves(logs: Mapping[str, Sequence[Row]]) -> Figure:
         axes.tick_params(labelbottom=True)  # also where the panel below is hidden
     figure.supxlabel("iteration", fontsize="medium")
     handles = [_line(index) for index in range(len(logs))]
-    figure.legend(handles, list(logs), loc="outside upper center", ncols=len(logs), frameon=False)
+    figure.legend(
+        handles,
+        list(map(escape.figure, logs)),
+        loc="outside upper center",
+        ncols=len(logs),
+        frameon=False,
+    )
     return figure
 
 
@@ -75,7 +82,7 @@ def overlay(
             _show_slice(axes, scan, spacing, axis, (low, high))
             _outline(axes, blue, REFERENCE, 2.2)  # wider, so that it shows where both agree
             _outline(axes, red, PREDICTION, 1.0)
-        panels[1].set_title(title, fontsize="medium")
+        panels[1].set_title(escape.figure(title), fontsize="medium")
     _scale_bar(grid[0, 2], widths[2], spacing[0])
     return figure
 
@@ -98,12 +105,13 @@ def paired(
     for index, (name, values) in enumerate(others.items()):
         gain, places = (values - control)[order], np.arange(len(names)) + 0.2 * index
         axes.hlines(places, 0, gain, color=f"C{index + 1}", alpha=0.5)
-        axes.plot(gain, places, "o", color=f"C{index + 1}", label=name)
+        axes.plot(gain, places, "o", color=f"C{index + 1}", label=escape.figure(name))
         _interval(axes, gaps[name], len(names) + 0.2 * index, f"C{index + 1}")
     axes.axvline(0, color="gray", linewidth=1)
     axes.axhline(len(names) - 0.5, color="gray", linewidth=0.5)
     known = any(math.isfinite(gap.error) for gap in gaps.values())
-    labels = [*(names[i] for i in order), f"mean, {LEVEL} %" if known else "mean"]
+    shown = [escape.figure(names[i]) for i in order]
+    labels = [*shown, f"mean, {LEVEL} %" if known else "mean"]
     axes.set_yticks(range(len(names) + 1), labels)
     axes.set_ylim(len(names) + 0.6, -0.6)
     axes.set(xlabel="Dice minus the control's [per cent points]; right of 0: better")
@@ -134,7 +142,7 @@ def _curve(axes: Axes, term: str, logs: Mapping[str, Sequence[Row]]) -> None:
         axes.plot(steps, _running_mean(values, len(log) // 10), color=f"C{index}", linewidth=2)
         everything += values
     weights = [row[f"weight/{name}"] for log in logs.values() for row in log if term in row]
-    axes.set_title(f"{name}, {_range(weights)}", fontsize="medium")
+    axes.set_title(f"{escape.figure(name)}, {_range(weights)}", fontsize="medium")
     if min(everything) > 0 and max(everything) > 20 * min(everything):
         axes.set_yscale("log")
     axes.grid(alpha=0.3)

@@ -13,8 +13,9 @@ import numpy as np
 
 from simcvd import __version__
 from simcvd.data.cache import Cache
-from simcvd.data.io import read_label
 from simcvd.files import write_text
+from simcvd.formats import read_label
+from simcvd.naming import inside
 from simcvd.report import figures
 from simcvd.report.results import METRICS, Result, compare_all, sentence
 from simcvd.scoring.comparison import Comparison
@@ -137,7 +138,7 @@ def _overlay(cache: Cache, name: str, results: Sequence[Result]) -> str:
     """One test scan with every method's prediction; the title says its Dice."""
     case, predictions = cache.case(name), {}
     for result in results:
-        values = read_label(result.predictions / f"{name}.nii.gz").array
+        values = read_label(inside(result.predictions, f"{name}.nii.gz")).array
         dice = _case_dice(result)[result.cases.index(name)]
         score = f"Dice {dice:.1f} %" if math.isfinite(dice) else "Dice undefined"
         predictions[f"{result.name}: {score}"] = _indices(values, cache.manifest.label_values)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from simcvd.data.io import read_label, spacing_of, stem_of
-from simcvd.data.listing import doubled, scans
 from simcvd.data.parallel import in_parallel
 from simcvd.data.preprocess import canonical
 from simcvd.data.reading import grid_difference
+from simcvd.formats import read_label, spacing_of, stem_of
+from simcvd.layouts.lists import doubled, scans
 from simcvd.scoring.record import Report
 from simcvd.scoring.scores import Score, absent_score, score_case
 from simcvd.types import SimcvdError, Volume

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from simcvd.escape import csv_text, markdown
 from simcvd.files import write_text
+from simcvd.naming import check_all
 from simcvd.scoring.scores import (
     ABSENT,
     LEVEL,
@@ -99,6 +99,7 @@ def read_report(folder: Path) -> Report:
         raise NoReport(f"{path} is no JSON ({error}); remove it and score the run again") from None
     try:
         scores = [_score(record) for record in content["scores"]]
+        check_all(dict.fromkeys(score.case for score in scores), f"{path}: a scan")
         return Report(scores=scores, notes=tuple(content["notes"]), info=content["info"])
     except (KeyError, TypeError, AttributeError) as error:
         raise NoReport(
@@ -114,8 +115,8 @@ def write_report(report: Report, out: Path | str) -> None:
     """
     out, summaries = Path(out), summarise(report.scores)
     write_text(out / "metrics.csv", _csv(report.scores))
-    write_text(out / FILE, _json(report, summaries))
     write_text(out / "metrics.md", _markdown(report, summaries))
+    write_text(out / FILE, _json(report, summaries))  # last: it stands for all three
 
 
 def _score(record: Mapping[str, Any]) -> Score:
@@ -125,14 +126,12 @@ def _score(record: Mapping[str, Any]) -> Score:
 
 def _csv(scores: Sequence[Score]) -> str:
     """A row per case and class; an undefined value is an empty cell, ``miss`` says why."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["case", "label", "class", "miss", *METRICS])
+    rows: list[list[object]] = [["case", "label", "class", "miss", *METRICS]]
     for score in scores:
         values = (score.values[metric] for metric in METRICS)
         cells = ("" if math.isnan(value) else f"{value:.6g}" for value in values)
-        table.writerow([score.case, score.label, score.name, score.miss, *cells])
-    return text.getvalue()
+        rows.append([score.case, score.label, score.name, score.miss, *cells])
+    return csv_text(rows)
 
 
 def _json(report: Report, summaries: Sequence[Summary]) -> str:
@@ -165,7 +164,7 @@ def _markdown(report: Report, summaries: Sequence[Summary]) -> str:
         f"percentile bootstrap interval over cases ({RESAMPLES} resamples); it does not contain "
         "the spread over training seeds. Over a miss no distance is defined: it counts as 0 in "
         "Dice and Jaccard, and stands beside the mean distance of the rest.",
-        *(f"\n**{note}**" for note in report.notes),
+        *(f"\n**{markdown(note)}**" for note in report.notes),
     ]
     for summary in summaries:
         lines += ["", *section(summary)]
@@ -175,7 +174,7 @@ def _markdown(report: Report, summaries: Sequence[Summary]) -> str:
 def section(summary: Summary) -> list[str]:
     """One class: how many were missed, then a row per metric."""
     return [
-        f"## {summary.name}",
+        f"## {markdown(summary.name)}",
         "",
         f"{summary.cases} looked at, {summary.missed} missed, {summary.absent} absent.",
         "",
@@ -200,5 +199,6 @@ def _number(value: float) -> str:
 
 def _misses(scores: Sequence[Score]) -> list[str]:
     """Every miss by name."""
-    rows = [f"| {s.case} | {s.name} | {s.miss} |" for s in scores if s.miss not in ("", ABSENT)]
+    missed = [score for score in scores if score.miss not in ("", ABSENT)]
+    rows = [f"| {markdown(s.case)} | {markdown(s.name)} | {s.miss} |" for s in missed]
     return ["", "## Misses", "", "| case | class | miss |", "|---|---|---|", *rows] if rows else []

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from simcvd.benchmark.results import RunResult, read_result
+from simcvd.escape import markdown
 from simcvd.inference.model import Model, ModelSpec
 from simcvd.scoring.record import Split, is_scored, read_report, scores_folder, section
 from simcvd.scoring.scores import LEVEL, summarise
@@ -20,7 +21,7 @@ SPLITS: dict[Split, str] = {
 def model_card(run: Path, model: Model, config: dict[str, Any]) -> str:
     """Markdown, the same for the same run. Raises SimcvdError for scores of another run."""
     spec = model.spec
-    foreground = [name for index, name in sorted(spec.class_names.items()) if index]
+    foreground = [markdown(name) for index, name in sorted(spec.class_names.items()) if index]
     lines = [
         f"# Model card: {spec.method} for {', '.join(foreground)}",
         "",
@@ -39,7 +40,7 @@ def model_card(run: Path, model: Model, config: dict[str, Any]) -> str:
 
 def _classes(spec: ModelSpec) -> list[str]:
     rows = [
-        f"| {index} | {name} | {spec.label_values[index]} |"
+        f"| {index} | {markdown(name)} | {spec.label_values[index]} |"
         for index, name in sorted(spec.class_names.items())
     ]
     return ["| class | name | value in files |", "|---|---|---|", *rows]
@@ -79,7 +80,7 @@ def _measured(run: Path) -> list[str]:
             result = read_result(run, split=split)
             report = read_report(scores_folder(run, split))
             lines += [f"### Split: {split}", "", meaning, "", *_protocol(result), ""]
-            lines += [f"**{note}**\n" for note in report.notes]
+            lines += [f"**{markdown(note)}**\n" for note in report.notes]
             for summary in summarise(report.scores):
                 title, *table = section(summary)
                 lines += [f"##{title}", *table, ""]

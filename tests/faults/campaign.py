@@ -1,0 +1,137 @@
+"""`make campaign`: every verb killed at its file operations, thousands of damaged scans.
+
+Within 60 minutes on two cores. It prints its figures and what went wrong, and ends with 1 if
+anything did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import multiprocessing
+import os
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+KILLS, MUTANTS, HEADERS = 240, 2000, 60
+# `run` takes half a minute, `benchmark` ten seconds: of their operations fewer are killed.
+SHARES = {"run": 0.08, "benchmark": 0.1}
+
+
+def main() -> int:
+    """Run all parts, or fewer trials of each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=KILLS)
+    parser.add_argument("--mutants", type=int, default=MUTANTS)
+    parser.add_argument("--headers", type=int, default=HEADERS, help="examples a format")
+    parser.add_argument("--jobs", type=int, default=2)
+    chosen = parser.parse_args()
+    os.environ |= {"SIMCVD_CHECKPOINT_SECONDS": "0", "OMP_NUM_THREADS": "1"}
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="simcvd-campaign-") as scratch:
+        wrong = _killed(Path(scratch) / "kills", chosen.kills, chosen.jobs)
+        wrong += _damaged(Path(scratch) / "damage", chosen.mutants, chosen.jobs)
+    wrong += _hostile(chosen.headers)
+    print(f"{(time.monotonic() - started) / 60:.0f} minutes; {len(wrong)} problems")
+    print("\n".join(wrong))
+    return 1 if wrong else 0
+
+
+def _killed(scratch: Path, count: int, jobs: int) -> list[str]:
+    """Kills, and full disks at a fifth as many operations; what was wrong."""
+    import torch
+    from tests.faults.kills import summary, undisturbed
+    from tests.faults.scenarios import make_base, scenarios
+
+    torch.set_num_threads(1)
+    base = make_base(scratch / "base")
+    every, wanted = scenarios(base), {}
+    for name, scenario in every.items():
+        wanted[name] = undisturbed(scenario, scratch / name)
+        print(f"{name}: {wanted[name][0]} file operations", flush=True)
+    rng, tasks = random.Random(0), []
+    whole = {name: total for name, (total, _) in wanted.items() if name not in SHARES}
+    share = min((count - sum(count * s for s in SHARES.values())) / sum(whole.values()), 1.0)
+    for name, (total, tree) in wanted.items():
+        few = round(count * SHARES[name]) if name in SHARES else round(share * total)
+        numbers = rng.sample(range(1, total + 1), min(max(few, 1), total))
+        tasks += [(base, name, scratch, number, "kill", tree) for number in numbers]
+        if name not in SHARES:
+            full = numbers[: max(len(numbers) // 5, 1)]
+            tasks += [(base, name, scratch, number, str(errno.ENOSPC), tree) for number in full]
+    rng.shuffle(tasks)
+    done = list(_each(_kill_task, tasks, jobs))
+    for kind, title in (("kill", "Kills"), (str(errno.ENOSPC), "Full disks")):
+        mine = [trial for which, trial in done if which == kind]
+        print(f"{title}: {len(mine)}\n{summary(mine)}", flush=True)
+    return [f"{t.scenario} {which} at {t.operation}: {t.problem}" for which, t in done if t.problem]
+
+
+def _kill_task(task: Any) -> Any:
+    from tests.faults.kills import one_trial
+    from tests.faults.scenarios import scenarios
+
+    base, name, scratch, number, kind, tree = task
+    folder = scratch / f"{name}_{number}_{kind}"
+    return kind, one_trial(scenarios(base)[name], folder, number, kind, tree)
+
+
+def _damaged(scratch: Path, count: int, jobs: int) -> list[str]:
+    """Flipped bits and cut ends in every format that this version reads; what was wrong."""
+    import torch
+    from tests.faults.damage import reference
+    from tests.faults.samples import mutants, write_samples
+    from tests.inference.tools import small_vnet, spec
+
+    from simcvd.inference.model import save_model
+
+    torch.set_num_threads(1)
+    model = scratch / "model"
+    save_model(model, small_vnet(), spec())
+    samples = write_samples(scratch / "samples")
+    sound = {name: reference(s, model, scratch / "sound") for name, s in samples.items()}
+    read = [name for name, image in sound.items() if image is not None]
+    if unread := sorted(set(samples) - set(read)):
+        print(f"not read by this version, and so not damaged: {', '.join(unread)}")
+    tasks = [
+        (mutant, model, scratch / f"{name}_{number}", sound[name])
+        for name in read
+        for number, mutant in enumerate(mutants(samples[name], -(-count // len(read)), seed=0))
+    ]
+    outcomes = list(_each(_damage_task, tasks, jobs))
+    taken = Counter(o.name.partition(":")[0] for o in outcomes if o.accepted)
+    print(f"Damaged scans: {len(outcomes)} in {len(read)} formats")
+    for name in read:
+        print(f"  {name:<10} {-(-count // len(read))} damaged, {taken[name]} prepared all the same")
+    return [f"{o.name}: {problem}" for o in outcomes for problem in o.problems]
+
+
+def _damage_task(task: Any) -> Any:
+    from tests.faults.damage import try_mutant
+
+    return try_mutant(*task)
+
+
+def _hostile(examples: int) -> list[str]:
+    """Headers that Hypothesis draws, by the tests that draw a few each time."""
+    import pytest
+
+    os.environ["FAULT_EXAMPLES"] = str(examples)
+    code = pytest.main(["-q", "tests/faults/test_damage.py", "-k", "hostile"])
+    print(f"Hostile headers: {examples} a format, pytest ended with {int(code)}")
+    return [] if code == 0 else ["hostile headers: see pytest's report above"]
+
+
+def _each(work: Callable[[Any], Any], tasks: Iterable[Any], jobs: int) -> Iterator[Any]:
+    with multiprocessing.get_context("fork").Pool(jobs) as pool:
+        yield from pool.imap_unordered(work, tasks)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""What is known before the first training is said before it."""
+
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from tests.data.dicom_series import write_series
+from tests.small import make_cache
+
+from simcvd.checking.check import examine_all
+from simcvd.formats.dicom_seg_write import writer
+from simcvd.layouts.recognise import recognise
+from simcvd.layouts.records import SourceCase
+from simcvd.pipeline.refuse import refuse_full_disk, refuse_other_scans
+from simcvd.pipeline.segment import jobs_of
+from simcvd.types import SimcvdError
+
+FRAME = {"t0020x0052": "1.2.826.0.1.3680043.2.1125.7"}
+VOXELS = np.random.default_rng(0).integers(0, 100, (8, 6, 4))
+PLAIN = np.diag([1.0, 1.0, 2.0, 1.0])
+
+
+def test_other_scans_than_at_the_first_training(tmp_path: Path) -> None:
+    """Scans may come until a training has begun, and not afterwards."""
+    scans, work = tmp_path / "scans", tmp_path / "work"
+    cache = make_cache(tmp_path)
+    shutil.copytree(cache.root, work / "cache")
+    shutil.copy(scans / "images" / "case0.nii.gz", scans / "images" / "p9.nii.gz")
+    (scans / "labels" / "case1.nii.gz").unlink()
+    with (scans / "train.list").open("a") as file:
+        file.write("p9\n")
+    found = recognise(scans, None)
+    refuse_other_scans(work, scans, found)
+    (work / "supervised" / "fold_0").mkdir(parents=True)
+    (work / "supervised" / "fold_0" / "config.json").write_text("{}")
+    with pytest.raises(SimcvdError) as caught:
+        refuse_other_scans(work, scans, found)
+    message = str(caught.value)
+    assert "(new: p9; without a label unlike then: case1)" in message
+    assert f"simcvd predict {work / 'model'} SCAN" in message
+
+
+def test_a_disk_that_the_results_would_fill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8 scans of 20 x 18 x 12 voxels, 3 bytes each: 103,680 bytes."""
+    make_cache(tmp_path)
+    facts = examine_all(recognise(tmp_path / "scans", None), 1, "checking", quiet=True)
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(103_680))
+    refuse_full_disk(tmp_path / "not" / "yet", facts)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(103_679))
+    with pytest.raises(SimcvdError, match=r"million voxels takes about .* another disk"):
+        refuse_full_disk(tmp_path / "not" / "yet", facts)
+
+
+def test_a_series_without_a_frame_of_reference_is_answered_in_nifti(tmp_path: Path) -> None:
+    write_series(tmp_path / "whole", VOXELS, PLAIN, **FRAME)
+    write_series(tmp_path / "bare", VOXELS, PLAIN)
+    cases = [
+        SourceCase(name=name, images=(tmp_path / name,), label=None) for name in ("whole", "bare")
+    ]
+    jobs, notes = jobs_of(cases, tmp_path / "out")
+    assert [job.target.name for job in jobs] == ["whole.dcm", "bare.nii.gz"]
+    (note,) = notes
+    assert note.startswith("bare will be segmented into a NIfTI file: ")
+    assert "FrameOfReferenceUID" in note
+
+
+def test_a_birth_date_that_is_none_is_left_empty(tmp_path: Path) -> None:
+    tags = {**FRAME, "t0010x0030": "00/00/0000", "t0008x0020": "20200131"}
+    write_series(tmp_path / "ct", VOXELS, PLAIN, **tags)
+    names = {0: "background", 1: "object"}
+    writer(tmp_path / "ct")(tmp_path / "a.dcm", (VOXELS > 50).astype(np.uint8), PLAIN, names)
+    written = pydicom.dcmread(tmp_path / "a.dcm")
+    assert not written.PatientBirthDate
+    assert written.StudyDate == "20200131"
