@@ -127,7 +127,7 @@ def test_exchanged_arrays_and_edited_records_are_refused(scans: Path, tmp_path: 
     values = '"label_values": {\n  "0": '
     manifest.write_text(manifest.read_text().replace(f"{values}0", f"{values}9"))
     with pytest.raises(SimcvdError, match=r"manifest\.json: its content is not what"):
-        Cache(cache.root)
+        Cache(cache.root).case("case4")
 
 
 def test_a_cache_of_before_there_were_checksums_is_read_and_not_made_again(
@@ -168,4 +168,4 @@ def test_a_manifest_of_wrong_types_is_refused(
     path = made(scans, tmp_path / "cache").root / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(SimcvdError, match=r"manifest\.json: (is not a manifest|its content)"):
-        Cache(path.parent)
+        Cache(path.parent).case("case0")

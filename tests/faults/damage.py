@@ -36,7 +36,7 @@ def reference(sample: Sample, model: Path, scratch: Path) -> bytes | None:
     return image
 
 
-def try_mutant(mutant: Mutant, model: Path, scratch: Path, sound: bytes) -> Outcome:
+def try_mutant(mutant: Mutant, model: Path, scratch: Path, sound: bytes | None) -> Outcome:
     """Send a damaged scan through all three verbs and note what must not happen."""
     return try_scan(
         str(mutant),
@@ -73,11 +73,13 @@ def try_scan(
 
 
 def laid_out(mutant: Mutant, folder: Path) -> Path:
-    """images/ and labels/ with the damaged scan ``a`` and a sound one, ``b``."""
+    """images/ and labels/ with the damaged scan ``a`` and a sound one, ``b``, which is labelled.
+
+    Formats and damages may place ``a`` anywhere, so that no label would lie on its grid.
+    """
     for place in ("images", "labels"):
         (folder / place).mkdir(parents=True)
-    for name in "ab":
-        nibabel.save(nibabel.Nifti1Image(LABEL, PLAIN), folder / "labels" / f"{name}.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(LABEL, PLAIN), folder / "labels" / "b.nii.gz")
     other = nibabel.Nifti1Image(np.flip(VOXELS).copy(), PLAIN)
     nibabel.save(other, folder / "images" / "b.nii.gz")
     return mutant.write(folder / "images")
@@ -93,7 +95,9 @@ def _commands(scan: Path, cache: Path, model: Path, scratch: Path) -> dict[str, 
 
 
 def _image(cache: Path) -> bytes:
-    return (cache / "cases" / "a" / "image.npy").read_bytes()
+    """Of the scan beside ``b``, by whatever name it goes."""
+    (case,) = (p for p in (cache / "cases").iterdir() if p.name != "b")
+    return (case / "image.npy").read_bytes()
 
 
 def _held() -> int:

@@ -69,10 +69,11 @@ def _itk(ending: str, compressed: bool) -> Callable[[Path], Path]:
 def _h5(folder: Path) -> Path:
     import h5py
 
-    with h5py.File(folder / "a.h5", "w") as file:
+    (folder / "a").mkdir()
+    with h5py.File(folder / "a" / "mri_norm2.h5", "w") as file:  # the one name that is known
         file["image"] = VOXELS.astype(np.float32)
         file["label"] = LABEL
-    return folder / "a.h5"
+    return folder / "a"
 
 
 def _dicom(folder: Path) -> Path:

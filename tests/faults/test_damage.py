@@ -42,6 +42,7 @@ def test_a_damaged_scan_is_refused_or_harmless(
     samples: dict[str, Sample], model: Path, tmp_path: Path, format: str
 ) -> None:
     sound = reference(samples[format], model, tmp_path / "sound")
+    assert sound is not None
     for number, mutant in enumerate(mutants(samples[format], FEW, seed=0)):
         outcome = try_mutant(mutant, model, tmp_path / str(number), sound)
         assert outcome.problems == [], outcome.name

@@ -155,6 +155,7 @@ class Cache:
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
         self.manifest = _read_manifest(self.root)
+        self._sound = False  # not looked at yet
 
     def __repr__(self) -> str:
         return f"Cache({str(self.root)!r}, train={len(self.train)}, test={len(self.test)})"
@@ -198,6 +199,7 @@ class Cache:
         entry = self.manifest.cases.get(name)
         if entry is None:
             raise SimcvdError(f"{self.root}: there is no scan '{name}' in the manifest.")
+        self._check_manifest()
         folder = inside(self.root / "cases", name)
         info = read_json(folder / "case.json")
         if info.get("hash") != entry.hash:
@@ -205,6 +207,15 @@ class Cache:
                 f"{folder}: changed since the manifest was written. Run `simcvd prepare` again."
             )
         return Case(name, folder, entry.has_label, entry.shape, _checksums(info))
+
+    def _check_manifest(self) -> None:
+        """Refuse, before the first case, a manifest that was damaged or edited."""
+        if not self._sound and self.manifest.content_hash() != self.manifest.data_hash:
+            raise SimcvdError(
+                f"{self.root / 'manifest.json'}: its content is not what `simcvd prepare` wrote "
+                "(damaged or edited). Prepare again."
+            )
+        self._sound = True
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -251,11 +262,6 @@ def _read_manifest(root: Path) -> Manifest:
         manifest = Manifest.from_json(content)
     except (TypeError, KeyError, AttributeError, ValueError, SimcvdError) as error:
         raise SimcvdError(f"{path}: is not a manifest ({error}). Prepare again.") from error
-    if manifest.content_hash() != manifest.data_hash:
-        raise SimcvdError(
-            f"{path}: its content is not what `simcvd prepare` wrote (damaged or edited). "
-            "Prepare again."
-        )
     return manifest
 
 
