@@ -142,6 +142,19 @@ def test_an_affine_that_is_not_finite(tmp_path: Path) -> None:
     refused(tmp_path / "a.nii", "has no inverse")
 
 
+def test_axes_in_one_plane_are_no_volume(tmp_path: Path) -> None:
+    """The third axis leans over the first: 0.05 of its length stands up, then 0.15."""
+    for share in (0.05, 0.15):
+        affine = np.eye(4)
+        affine[:3, 2] = [np.sqrt(1 - share**2), 0, share]
+        image = nibabel.Nifti1Image(VOXELS, None)
+        image.set_sform(affine, code=1)
+        nibabel.save(image, tmp_path / "a.nii")
+        if share < 0.1:
+            refused(tmp_path / "a.nii", "nearly in one plane")
+    read_image(tmp_path / "a.nii")  # which `check` calls sheared
+
+
 def test_spacing_at_the_bounds_is_read(tmp_path: Path) -> None:
     for size in (1e-3, 1e3):
         affine = np.diag([size, size, size, 1.0])

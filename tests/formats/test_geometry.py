@@ -228,3 +228,23 @@ def test_slope_and_intercept_as_nibabel_applies_them(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_image(tmp_path / "a.nii").array[0], theirs)
         assert read_header(tmp_path / "a.nii").floats
     assert spacing_of(read_image(tmp_path / "a.nii").affine) == pytest.approx((0.5, 2, 3))
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.bz2", "a.hdr", "two.nii.gz"])
+@pytest.mark.parametrize("end", ["<", ">"])
+def test_labels_over_any_nifti_scan_keep_its_forms_and_codes(
+    tmp_path: Path, name: str, end: str
+) -> None:
+    kinds = {"a.hdr": nibabel.Nifti1Pair, "two.nii.gz": nibabel.Nifti2Image}
+    kind = kinds.get(name, nibabel.Nifti1Image)
+    scan = kind(VOXELS, None, kind.header_class(endianness=end))
+    scan.set_sform(OBLIQUE, code=2)
+    scan.set_qform(OBLIQUE, code=3)
+    nibabel.save(scan, tmp_path / name)
+    affine = read_image(tmp_path / name).affine
+    write_label(tmp_path / "p.nii.gz", VOXELS % 3, affine, like=tmp_path / name)
+    written, source = nibabel.load(tmp_path / "p.nii.gz"), nibabel.load(tmp_path / name)
+    assert (int(written.header["sform_code"]), int(written.header["qform_code"])) == (2, 3)
+    np.testing.assert_array_equal(written.affine, source.affine)
+    np.testing.assert_array_equal(np.asarray(written.dataobj), VOXELS % 3)
+    np.testing.assert_array_equal(read_label(tmp_path / "p.nii.gz").array, VOXELS % 3)

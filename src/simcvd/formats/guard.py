@@ -19,6 +19,8 @@ from simcvd.types import SimcvdError
 FINEST, COARSEST = 1e-3, 1e3
 # No patient and no table is longer, mm; a wrong unit of length is.
 LONGEST = 1e5
+# Volume between axes of length 1 that are still three: 6 degrees off a plane.
+FLATTEST = 0.1
 # Degrees by which axes may miss the right angle: rounding below the first, wrong above the second.
 SKEW_ROUNDING = 0.1
 SKEW_WRONG = 1.0
@@ -99,6 +101,11 @@ def check_affine(path: Path, affine: np.ndarray, shape: tuple[int, ...]) -> None
             f"{path}: its affine has no inverse: {affine.tolist()}. Repair the header's geometry."
         )
     spacing = spacing_of(affine)
+    if abs(np.linalg.det(affine[:3, :3] / spacing)) < FLATTEST:
+        raise SimcvdError(
+            f"{path}: its axes lie nearly in one plane: {affine.tolist()}. Repair the header's "
+            "geometry."
+        )
     sides = [n * step for n, step in zip(shape, spacing, strict=False)]
     if min(spacing) < FINEST or max(spacing) > COARSEST or max(sides) > LONGEST:
         raise SimcvdError(

@@ -139,19 +139,31 @@ def _renamed(path: Path, endings: tuple[str, str]) -> Path:
     return found[0]
 
 
+def _is(path: Path, ending: str) -> bool:
+    return path.name.lower().endswith((ending, f"{ending}.gz"))
+
+
 def _image_of(path: Path) -> Path:
-    return path if ".img" in path.suffixes[-2:] else _renamed(_header_of(path), (".hdr", ".img"))
+    return path if _is(path, ".img") else _renamed(path, (".hdr", ".img"))
 
 
 def _header_of(path: Path) -> Path:
-    ends = [suffix.lower() for suffix in path.suffixes[-2:]]
-    return _renamed(path, (".img", ".hdr")) if ".img" in ends else path
+    return _renamed(path, (".img", ".hdr")) if _is(path, ".img") else path
 
 
 def files_of(path: Path) -> list[Path]:
     """The file, and the other half of a pair."""
-    ends = [suffix.lower() for suffix in path.suffixes[-2:]]
-    return [path, _image_of(path)] if ".hdr" in ends else [path]
+    if _is(path, ".img"):
+        return [path, _header_of(path)]
+    return [path, _image_of(path)] if _is(path, ".hdr") else [path]
+
+
+def is_other_half(path: Path) -> bool:
+    """Whether a file is the ``.img`` of a ``.hdr`` beside it."""
+    try:
+        return _is(path, ".img") and _header_of(path) != path
+    except SimcvdError:
+        return False
 
 
 def _remarks(path: Path, header: Any, shape: tuple[int, ...]) -> tuple[Remark, ...]:
@@ -205,20 +217,20 @@ def image_like(array: np.ndarray, affine: np.ndarray, like: Path | None) -> Any:
     """
     import nibabel
 
-    header, scale = None, 1.0
+    header: Any = None
+    kind: Any = nibabel.Nifti1Image
     if like is not None and is_nifti(like):
         header = _loaded(like)[0]
-        if isinstance(header, nibabel.Nifti2Header):
-            header = nibabel.Nifti1Header.from_header(header)
+        kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else kind
         scale = MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
         own = np.array(header.get_best_affine(), np.float64)
         given = np.diag([1 / scale] * 3 + [1.0]) @ affine
         affine = own if np.allclose(own, given, rtol=1e-6, atol=1e-9) else given
-        header["magic"], header["vox_offset"] = b"n+1", 0
+        header["vox_offset"] = 0
         header.set_data_dtype(array.dtype)
         header.set_slope_inter(1, 0)
         header["cal_min"] = header["cal_max"] = 0  # the scan's display window hides labels
-    image = nibabel.Nifti1Image(array, affine, header)
+    image = kind(array, affine, header)
     if header is None:
         image.header.set_xyzt_units("mm")
     return image
@@ -226,7 +238,7 @@ def image_like(array: np.ndarray, affine: np.ndarray, like: Path | None) -> Any:
 
 def is_nifti(path: Path) -> bool:
     """Whether a path is that of a NIfTI file, by its name."""
-    return path.name.lower().endswith(NIFTI.suffixes)
+    return path.name.lower().endswith(NIFTI.suffixes) or is_other_half(path)
 
 
 def save(path: Path, image: Any) -> None:
@@ -251,6 +263,7 @@ NIFTI = Format(
     suffixes=(".nii", ".nii.gz", ".nii.bz2", ".hdr", ".hdr.gz"),
     header=read_header,
     voxels=read_voxels,
+    recognises=is_other_half,
     files=files_of,
     endings=(".nii.gz", ".nii", ".nii.bz2"),
     writer=writer,

@@ -31,17 +31,10 @@ def stem_of(path: Path) -> str:
 
 
 def find_format(path: Path) -> Format | None:
-    """The format of a path: by its ending, else by its content; None if it is none's.
-
-    ``.img`` counts as the ``.hdr`` beside it.
-    """
-    if not path.is_dir() and (suffix := suffix_of(path) or _pair_suffix(path)):
+    """The format of a path: by its ending, else by its content; None if it is none's."""
+    if not path.is_dir() and (suffix := suffix_of(path)):
         return next(kind for kind in FORMATS if suffix in kind.suffixes)
     return next((kind for kind in FORMATS if kind.recognises(path)), None)
-
-
-def _pair_suffix(path: Path) -> str:
-    return ".hdr" if path.name.lower().endswith((".img", ".img.gz")) else ""
 
 
 def format_of(path: Path) -> Format:
