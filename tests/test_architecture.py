@@ -24,7 +24,17 @@ RANKS = (
     ("data", "methods"),
     ("inference",),
     ("engine",),
-    ("experiments", "benchmark", "report", "demo", "planning", "pipeline", "share", "info"),
+    (
+        "experiments",
+        "benchmark",
+        "report",
+        "demo",
+        "planning",
+        "pipeline",
+        "share",
+        "info",
+        "review",
+    ),
     ("cli", "api"),
     ("__init__",),
 )
