@@ -250,7 +250,7 @@ def test_it_stands_after_a_thousand_hostile_requests(running: int) -> None:
         b"POST /api/save HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"GET " + b"/a" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET /?token=%ff%fe HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: simcvd=\"\\\r\n\r\n",
+        b'GET / HTTP/1.1\r\nHost: localhost\r\nCookie: simcvd="\\\r\n\r\n',
         b"GET /api/scans HTTP",
     ]
     refused = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import nibabel
@@ -38,13 +39,16 @@ def affine_of(codes: str, affine: np.ndarray = OBLIQUE, shape: Sequence[int] = S
     return np.asarray(affine @ orientations.inv_ornt_aff(turn, tuple(shape)))
 
 
+@cache
 def phantom(index: int) -> tuple[np.ndarray, np.ndarray]:
     """A scan of `SHAPE` as int16 and its label with the classes 0, 1 and 2."""
     settings = PhantomSettings(shape=SHAPE, spacing=(2.0, 2.5, 3.3))
     image, label = make_phantom((7, index), settings)
     classes = label.array.astype(np.uint8)
     classes[:, : SHAPE[1] // 2][classes[:, : SHAPE[1] // 2] > 0] = 2
-    return np.round(image.array[0] * (1 if image.array.max() > 50 else 1000)).astype(np.int16), classes
+    return np.round(image.array[0] * (1 if image.array.max() > 50 else 1000)).astype(
+        np.int16
+    ), classes
 
 
 def make_work(
@@ -75,10 +79,13 @@ def make_work(
             write_label(labels / f"{name}.nii.gz", truth, place)
         guess = np.roll(truth, 1, axis=0)
         like = path if ending else None
-        write_label(work / "predictions" / f"{name}{ending or '.nii.gz'}", guess, place, like=like)
+        answer = ending if ending in (".nrrd", ".mha") else ".nii.gz"
+        write_label(work / "predictions" / f"{name}{answer}", guess, place, like=like)
         ml = [np.count_nonzero(guess == v) * abs(np.linalg.det(place)) / 1000 for v in values[1:]]
         flag = "small volume" if index == 1 else ""
-        rows.append(f"{name},{name}{ending},{0.95 - 0.13 * index:.3f},{ml[0]:.2f},{ml[1]:.2f},{flag}")
+        rows.append(
+            f"{name},{name}{ending},{0.95 - 0.13 * index:.3f},{ml[0]:.2f},{ml[1]:.2f},{flag}"
+        )
     (work / "predictions" / "predictions.csv").write_text("\n".join(rows) + "\n")
     record = {"images": str(images), "labels": str(labels), "preset": "quick"}
     (work / "run.json").write_text(json.dumps({**record, "resample_labels": False}))

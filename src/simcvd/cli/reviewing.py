@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from simcvd.cli.application import app
+from simcvd.cli.learning import run
 
 
 @app.command()
@@ -26,4 +28,5 @@ def review(
     """Look at every scan in a browser, correct and accept segmentations, learn again."""
     from simcvd.review.command import review as serve
 
-    serve(work, host=host, port=port, browser=not no_browser)
+    options = inspect.signature(run).parameters.keys() - {"out", "dry_run"}
+    serve(work, host=host, port=port, browser=not no_browser, options=options)

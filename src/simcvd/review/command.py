@@ -6,9 +6,11 @@ import secrets
 import socket
 import threading
 import webbrowser
+from collections.abc import Collection
 from pathlib import Path
 
 from simcvd.review.guard import MAX_HEADERS, Guard, is_local
+from simcvd.review.learning import OPTIONS
 from simcvd.types import SimcvdError
 
 PORT = 8417
@@ -20,12 +22,13 @@ def review(
     host: str = "127.0.0.1",
     port: int | None = None,
     browser: bool = True,
+    options: Collection[str] = OPTIONS,
 ) -> None:
     """Serve the page for the round in ``work`` until Ctrl-C.
 
     host: what to listen on; anything but this machine's own address lets others in who know the
-    token. port: None takes `PORT`, or a free one if that is taken. browser: open one. Raises
-    SimcvdError if ``work`` is no folder of `simcvd run`, the port is taken, or the packages of
+    token. port: None takes `PORT`, or a free one if that is taken. browser: open one. options:
+    what "Learn again" takes from run.json, as `simcvd run` names it. Raises SimcvdError if ``work`` is no folder of `simcvd run`, the port is taken, or the packages of
     simcvd[review] are missing.
     """
     try:
@@ -38,7 +41,7 @@ def review(
         ) from error
     listening = _listen(host, port)
     number, token = listening.getsockname()[1], secrets.token_urlsafe(24)
-    app = application(Path(work), token, host, number)
+    app = application(Path(work), token, host, number, options)
     address = f"http://{_shown(host)}:{number}/?token={token}"
     print(f"review of {work}: {address}\nCtrl-C ends it; what was saved stays.", flush=True)
     if not is_local(host):

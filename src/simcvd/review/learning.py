@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import signal
@@ -10,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,15 @@ from simcvd.types import SimcvdError
 TAIL = 4000
 
 
-def run_command(round_: Round) -> list[str]:
+# What `simcvd run` takes and run.json records; the command line gives its own, which may be more.
+OPTIONS = ("images", "labels", "preset", "resample_labels")
+
+
+def run_command(round_: Round, options: Collection[str]) -> list[str]:
     """The command line that goes on with a round, as run.json recorded it.
 
-    Entries that `simcvd run` does not take, such as versions, are left out.
+    options: of `simcvd run`, as its function names them; other entries of run.json are left out.
     """
-    from simcvd import pipeline
-
-    options = set(inspect.signature(pipeline.run).parameters) - {"out", "console"}
     command = [sys.executable, "-m", "simcvd.cli", "run", "--out", str(round_.work)]
     for name, value in round_.record.items():
         if name not in options or value in (None, False, "", []):
