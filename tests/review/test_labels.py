@@ -44,7 +44,7 @@ def page(work: Path) -> TestClient:
 
 
 def opened(client: TestClient, name: str, base: str) -> tuple[dict[str, str], np.ndarray]:
-    """What the page must name when it saves, and the classes it begins from, in the file's order."""
+    """What the page must name when it saves, and the classes it begins from, as in the file."""
     scan = client.get("/api/scan", params={"case": name}).json()
     stamps = {layer["id"]: layer["stamp"] for layer in scan["layers"]} | {"empty": "empty"}
     query = {"case": name, "tab": TAB, "base": base, "scan": scan["stamp"], "map": stamps[base]}

@@ -28,8 +28,9 @@ def review(
 
     host: what to listen on; anything but this machine's own address lets others in who know the
     token. port: None takes `PORT`, or a free one if that is taken. browser: open one. options:
-    what "Learn again" takes from run.json, as `simcvd run` names it. Raises SimcvdError if ``work`` is no folder of `simcvd run`, the port is taken, or the packages of
-    simcvd[review] are missing.
+    what "Learn again" takes from run.json, as `simcvd run` names it. Raises SimcvdError if
+    ``work`` is no folder of `simcvd run`, the port is taken, or the packages of simcvd[review]
+    are missing.
     """
     try:
         import uvicorn

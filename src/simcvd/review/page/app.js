@@ -86,8 +86,10 @@ async function choose(name, { again = false } = {}) {
   say("");
   by("empty").hidden = true;
   by("busy").hidden = false;
+  delete by("stage").dataset.open;
   try {
     await open(name, mark);
+    if (mark === turn) by("stage").dataset.open = name;
   } catch (error) {
     if (mark !== turn) return;
     viewer?.close();

@@ -44,6 +44,7 @@ export class Viewer {
       dragAndDropEnabled: false,
       isRadiologicalConvention: true,
       isNearestInterpolation: true,
+      isForceMouseClickToVoxelCenters: true,
       multiplanarShowRender: SHOW_RENDER.ALWAYS,
       multiplanarPadPixels: 4,
       loadingText: "",
@@ -67,6 +68,12 @@ export class Viewer {
 
   async begin() {
     await this.nv.attachToCanvas(this.canvas);
+    // NiiVue's line leaves out the point it leads to, which would be missing at a stroke's end.
+    const line = this.nv.drawPenLine.bind(this.nv);
+    this.nv.drawPenLine = (to, from, value) => {
+      line(to, from, value);
+      this.nv.drawPt(...to, value);
+    };
     this.nv.setMouseEventConfig({
       leftButton: { primary: DRAG_MODE.crosshair, withShift: DRAG_MODE.pan, withCtrl: DRAG_MODE.windowing },
       rightButton: DRAG_MODE.windowing,
