@@ -101,7 +101,7 @@ def test_a_stroke_on_an_oblique_scan_is_what_the_file_has(context: Any, tmp_path
     with served(work) as address:
         page = Page(context.new_page(), address)
         page.opened("b")  # the less certain one
-        assert "Radiological: the patient’s right is on the left" in page.text("#convention")
+        assert "Radiological: the patient's right is on the left" in page.text("#convention")
 
         # Scrolling asks the server for nothing; the crosshair's mm are the file's own.
         page.tab.locator("[data-view=axial]").click()

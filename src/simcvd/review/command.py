@@ -8,10 +8,14 @@ import threading
 import webbrowser
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from simcvd.review.guard import MAX_HEADERS, Guard, is_local
 from simcvd.review.learning import OPTIONS
 from simcvd.types import SimcvdError
+
+if TYPE_CHECKING:
+    import uvicorn
 
 PORT = 8417
 
@@ -52,7 +56,7 @@ def review(
     uvicorn.Server(_settings(app)).run(sockets=[listening])
 
 
-def _settings(app: Guard) -> object:
+def _settings(app: Guard) -> uvicorn.Config:
     import uvicorn
 
     return uvicorn.Config(

@@ -35,4 +35,4 @@ def _nifti(classes: np.ndarray, affine: np.ndarray, like: View | None) -> bytes:
     made["magic"], made["vox_offset"] = b"n+1", 352
     made["intent_code"] = 1002  # a label: only those are outlined
     extensions = b"\0\0\0\0"
-    return gzipped(made.binaryblock, extensions, memoryview(classes.ravel(order="F")))
+    return gzipped(made.binaryblock, extensions, classes.ravel(order="F").data)

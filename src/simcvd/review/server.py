@@ -46,6 +46,12 @@ KINDS = {
 STEP = 1 << 20
 
 
+class LargeFile(FileResponse):
+    """Sent in larger steps: each takes a turn of the event loop."""
+
+    chunk_size = STEP
+
+
 class Held(SimcvdError):
     """Another page holds the scan open."""
 
@@ -146,7 +152,7 @@ class Server:
         if plain and not here and "range" not in request.headers and _takes_gzip(request):
             headers |= {"content-encoding": "gzip", "vary": "accept-encoding"}
             return StreamingResponse(_gzipped_file(view.path), media_type=kind, headers=headers)
-        return FileResponse(view.path, media_type=kind, headers=headers)
+        return LargeFile(view.path, media_type=kind, headers=headers)
 
     def layer(self, request: Request) -> Response:
         """A layer as NIfTI: classes in the scan's grid, or the entropy."""

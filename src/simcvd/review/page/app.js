@@ -16,6 +16,7 @@ let flat = null;
 let scan = null; // what /api/scan said of the open one
 let mine = false; // whether this page holds it
 let dirty = false;
+let loading = Promise.resolve();
 let turn = 0; // counts openings, so that a slow one that was overtaken is dropped
 let tool = "move";
 let value = 1;
@@ -67,8 +68,8 @@ function place(at) {
 
 function convention(radiological) {
   by("convention").textContent = radiological
-    ? "Radiological: the patient’s right is on the left"
-    : "Neurological: the patient’s left is on the left";
+    ? "Radiological: the patient's right is on the left"
+    : "Neurological: the patient's left is on the left";
 }
 
 // ---- opening a scan -----------------------------------------------------------------------------
@@ -77,7 +78,7 @@ async function choose(name, { again = false } = {}) {
   if (!name || (name === scan?.name && !again)) return;
   if (dirty && !(await mayLeave())) return;
   const mark = ++turn;
-  if (scan && scan.name !== name) release();
+  if (scan?.name !== name) release();
   scan = null;
   mine = false;
   dirty = false;
@@ -94,6 +95,7 @@ async function choose(name, { again = false } = {}) {
     if (mark !== turn) return;
     viewer?.close();
     flat?.close();
+    release();
     scan = null;
     by("scan-facts").textContent = "";
     by("scan-name").textContent = name;
@@ -111,23 +113,28 @@ async function open(name, mark) {
   const { held } = await post("api/hold", { case: name });
   const found = await get("api/scan", { case: name, channel });
   if (mark !== turn) return;
-  const url = address(`volume/${found.file}`, { case: name, channel, v: found.stamp });
-  if (viewer) await viewer.open(url, found.file);
-  if (mark !== turn) return;
   scan = found;
   scan.channel = channel;
   mine = held === null;
   if (held) heldBy(held);
   describe();
   offerBases();
-  await begin();
-  if (mark !== turn) return;
-  if (flat) flat.open(scan);
+  const url = address(`volume/${found.file}`, { case: name, channel, v: found.stamp });
+  if (viewer) {
+    // One after the other: a scan that was passed over must not come up after the next.
+    loading = loading.catch(() => {}).then(() => mark === turn && viewer.open(url, found.file));
+    const [map] = await Promise.all([firstMap(), loading]);
+    if (mark !== turn) return;
+    viewer.draw(map);
+  }
+  if (flat) flat.open(scan, baseOfFlat());
+  setDirty(false);
   offerLayers();
   if (viewer) {
     showWindow();
     by("window").value = "";
     viewer.view(pressed("views", "view"));
+    viewer.reveal();
   }
 }
 
@@ -173,16 +180,17 @@ function offerBases() {
 
 const base = () => scan.layers.find((layer) => layer.id === by("base").value) ?? { id: EMPTY, stamp: EMPTY };
 
-// Fetch the map that the drawing begins from.
-async function begin() {
-  if (viewer) {
-    const classes = await bytes("drawing", { case: scan.name, base: base().id, v: base().stamp });
-    viewer.draw(classes);
-  } else {
-    flat.show(base().id === EMPTY ? null : base().id);
-  }
-  setDirty(false);
-}
+// The map that the drawing begins from.
+const fetchMap = () => bytes("drawing", { case: scan.name, base: base().id, v: base().stamp });
+
+// A map that cannot be read keeps nobody from looking at the scan.
+const firstMap = () => fetchMap().catch((error) => {
+  complain(`${by("base").selectedOptions[0].text} cannot be read. ${error.message}`);
+  by("base").value = EMPTY;
+  return fetchMap();
+});
+
+const baseOfFlat = () => (base().id === EMPTY ? null : base().id);
 
 function offerLayers() {
   const rows = scan.layers.map((layer) => {
@@ -249,12 +257,12 @@ async function keep(path, body, done) {
 
 async function save() {
   if (by("save").disabled) return false;
-  return keep("api/save", await gzip(viewer.drawn()), "Saved as the scan’s label");
+  return keep("api/save", await gzip(viewer.drawn()), "Saved as the scan's label");
 }
 
 async function accept() {
   if (by("accept").disabled) return false;
-  return keep("api/accept", null, "Accepted as the scan’s label");
+  return keep("api/accept", null, "Accepted as the scan's label");
 }
 
 async function takeAndSave(path) {
@@ -390,8 +398,10 @@ async function changeBase() {
     return;
   }
   try {
-    await begin();
-    if (by("base").value === EMPTY) say("");
+    if (viewer) viewer.draw(await fetchMap());
+    else flat.show(baseOfFlat());
+    setDirty(false);
+    say("");
   } catch (error) {
     complain(error.message);
   }

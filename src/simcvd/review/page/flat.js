@@ -10,8 +10,10 @@ export class Flat {
     this.layer = null;
   }
 
-  open(scan) {
+  // layer: the map to lay over the slices, or null.
+  open(scan, layer) {
     this.scan = scan;
+    this.layer = layer;
     this.box.hidden = false;
     this.box.replaceChildren(...Object.entries(PLANES).map(([plane, axis]) => this.figure(plane, axis)));
   }

@@ -53,7 +53,8 @@ export class Viewer {
       clipPlaneHotKey: "",
       cycleClipPlaneHotKey: "",
       maxDrawUndoBitmaps: 16,
-      floodFillNeighbors: 6,
+      // What is compared with is outlined: two fills over each other show neither.
+      atlasOutline: 1,
       show3Dcrosshair: true,
     });
     this.canvas = canvas;
@@ -74,6 +75,7 @@ export class Viewer {
       line(to, from, value);
       this.nv.drawPt(...to, value);
     };
+    this.nv.setDrawColormap(table(this.classes));
     this.nv.setMouseEventConfig({
       leftButton: { primary: DRAG_MODE.crosshair, withShift: DRAG_MODE.pan, withCtrl: DRAG_MODE.windowing },
       rightButton: DRAG_MODE.windowing,
@@ -88,8 +90,10 @@ export class Viewer {
     this.canvas.addEventListener("click", () => this.clicked());
   }
 
-  // Show a scan. url: of a NIfTI file called `name`. Raises what the loading raised.
+  // Load a scan; it is drawn once `reveal` is called, and not after each of its settings.
+  // url: of a NIfTI file called `name`. Raises what the loading raised.
   async open(url, name) {
+    this.nv.drawScene = () => {};
     this.layers.clear();
     this.nv.closeDrawing();
     await this.nv.loadVolumes([{ url, name, colormap: "gray" }]);
@@ -104,17 +108,22 @@ export class Viewer {
     this.nv.setClipPlane([2, 0, 0]);
   }
 
+  reveal() {
+    delete this.nv.drawScene;
+    this.nv.drawScene();
+  }
+
   close() {
     this.layers.clear();
     this.nv.closeDrawing();
     while (this.nv.volumes.length) this.nv.removeVolumeByIndex(0);
     this.shown = null;
+    this.reveal();
   }
 
   // Begin a drawing from classes in the file's order.
   draw(inFile) {
     this.nv.createEmptyDrawing();
-    this.nv.setDrawColormap(table(this.classes));
     toViewer(inFile, this.order, this.nv.drawBitmap);
     this.nv.drawClearAllUndoBitmaps();
     this.nv.drawAddUndoBitmap();
@@ -209,10 +218,9 @@ export class Viewer {
     const strength = hidden ? 0 : opacity;
     this.nv.drawRimOpacity = outlined && !hidden ? Math.min(1, 2 * opacity) : -1;
     this.nv.setDrawOpacity(outlined && !hidden ? 0.004 : strength);
-    // What is compared with is outlined always: two fills over each other show neither.
-    this.nv.setAtlasOutline(1);
     this.nv.volumes.forEach((volume, index) => {
-      if (index) this.nv.setOpacity(index, hidden ? 0 : volume.colormapLabel ? 1 : 0.6);
+      const wanted = hidden ? 0 : volume.colormapLabel ? 1 : 0.6;
+      if (index && volume.opacity !== wanted) this.nv.setOpacity(index, wanted);
     });
     this.nv.drawScene();
   }
