@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from simcvd.review.command import _listen, _settings
+from simcvd.review.command import listen, settings
 from simcvd.review.server import application
 
 TOKEN = "a-token"
@@ -30,9 +30,9 @@ def chromium() -> str:
 @contextmanager
 def served(work: Path) -> Iterator[str]:
     """The address of the page for a WORK folder, its token within."""
-    listening = _listen("127.0.0.1", 0)
+    listening = listen("127.0.0.1", 0)
     port = listening.getsockname()[1]
-    server = uvicorn.Server(_settings(application(work, TOKEN, "127.0.0.1", port)))
+    server = uvicorn.Server(settings(application(work, TOKEN, "127.0.0.1", port)))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     while not server.started:

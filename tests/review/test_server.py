@@ -20,7 +20,7 @@ from matplotlib.image import imread
 from starlette.testclient import TestClient
 from tests.review.work import SHAPE, make_work
 
-from simcvd.review.command import _listen, _settings
+from simcvd.review.command import listen, settings
 from simcvd.review.guard import Guard
 from simcvd.review.server import application
 
@@ -210,9 +210,9 @@ def test_a_slice_is_a_picture(reader: TestClient) -> None:
 @pytest.fixture
 def running(work: Path) -> Iterator[int]:
     """The port of a real server in a thread."""
-    listening = _listen("127.0.0.1", None)
+    listening = listen("127.0.0.1", None)
     port = listening.getsockname()[1]
-    server = uvicorn.Server(_settings(application(work, TOKEN, "127.0.0.1", port)))
+    server = uvicorn.Server(settings(application(work, TOKEN, "127.0.0.1", port)))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     while not server.started:

@@ -44,7 +44,7 @@ def review(
         raise SimcvdError(
             f"`simcvd review` needs the package {error.name}: `pip install simcvd[review]`"
         ) from error
-    listening = _listen(host, port)
+    listening = listen(host, port)
     number, token = listening.getsockname()[1], secrets.token_urlsafe(24)
     app = application(Path(work), token, host, number, options)
     address = f"http://{_shown(host)}:{number}/?token={token}"
@@ -53,10 +53,11 @@ def review(
         print("warning: others on the network can open this page with that address.", flush=True)
     if browser:
         threading.Timer(0.5, webbrowser.open, [address]).start()
-    uvicorn.Server(_settings(app)).run(sockets=[listening])
+    uvicorn.Server(settings(app)).run(sockets=[listening])
 
 
-def _settings(app: Guard) -> uvicorn.Config:
+def settings(app: Guard) -> uvicorn.Config:
+    """How the server runs: one HTTP parser with bounded headers, no other protocol, no log."""
     import uvicorn
 
     return uvicorn.Config(
@@ -72,7 +73,7 @@ def _settings(app: Guard) -> uvicorn.Config:
     )
 
 
-def _listen(host: str, port: int | None) -> socket.socket:
+def listen(host: str, port: int | None) -> socket.socket:
     """A socket that listens. Raises SimcvdError if the port that was asked for is taken."""
     kind = socket.AF_INET6 if ":" in host else socket.AF_INET
     for number in [PORT, 0] if port is None else [port]:

@@ -479,7 +479,7 @@ async function start() {
     flat = new Flat(by("flat"));
     by("canvas").hidden = true;
     by("views").hidden = true;
-    by("draw-section").classList.add("off");
+    by("appearance").hidden = true;
     by("convention").textContent = "This browser has no WebGL2: slices are shown as images, in radiological convention, and drawing is off.";
   }
   useClass(1);

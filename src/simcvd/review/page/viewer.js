@@ -1,10 +1,12 @@
 // The scan in three planes and 3D, with a drawing over it: a thin layer above NiiVue.
 
 import { bytes } from "./api.js";
-import { DRAG_MODE, NVImage, Niivue, SHOW_RENDER, SLICE_TYPE } from "./niivue.js";
+import { DRAG_MODE, MULTIPLANAR_TYPE, NVImage, Niivue, SHOW_RENDER, SLICE_TYPE } from "./niivue.js";
 import { connected, interpolate, toFile, toViewer } from "./voxels.js";
 
 const VIEWS = { multi: SLICE_TYPE.MULTIPLANAR, axial: SLICE_TYPE.AXIAL, coronal: SLICE_TYPE.CORONAL, sagittal: SLICE_TYPE.SAGITTAL, render: SLICE_TYPE.RENDER };
+// Opacity inside the outlines of what is compared with: two fills over each other show neither.
+const COMPARED = 0.12;
 // The axis of the viewer's order that a plane lies across, by NiiVue's number of the plane.
 const ACROSS = [2, 1, 0];
 
@@ -12,12 +14,11 @@ export function hasWebGL2() {
   return document.createElement("canvas").getContext("webgl2") !== null;
 }
 
-// Colours of the classes. alpha: of the fills, of 255.
-function table(classes, alpha = 255) {
+function table(classes) {
   const channel = (at) => classes.map((c) => parseInt(c.colour.slice(at, at + 2), 16));
   return {
     R: channel(1), G: channel(3), B: channel(5),
-    A: classes.map((_, k) => (k ? alpha : 0)),
+    A: classes.map((_, k) => (k ? 255 : 0)),
     I: classes.map((_, k) => k),
     labels: classes.map((c) => c.name),
   };
@@ -53,8 +54,8 @@ export class Viewer {
       clipPlaneHotKey: "",
       cycleClipPlaneHotKey: "",
       maxDrawUndoBitmaps: 16,
-      // What is compared with is outlined: two fills over each other show neither.
       atlasOutline: 1,
+      multiplanarLayout: MULTIPLANAR_TYPE.GRID,
       show3Dcrosshair: true,
     });
     this.canvas = canvas;
@@ -206,7 +207,7 @@ export class Viewer {
     const look = kind === "entropy" ? { colormap: "inferno", opacity: 0.6, cal_min: 0.05 } : {};
     const { buffer } = await bytes(url);
     const image = await NVImage.loadFromUrl({ url, buffer, name: `${id}.nii.gz`, ...look });
-    if (kind !== "entropy") image.setColormapLabel(table(this.classes, 30));
+    if (kind !== "entropy") image.setColormapLabel(table(this.classes));
     this.layers.set(id, image);
     this.nv.addVolume(image);
     this.look();
@@ -218,8 +219,9 @@ export class Viewer {
     const strength = hidden ? 0 : opacity;
     this.nv.drawRimOpacity = outlined && !hidden ? Math.min(1, 2 * opacity) : -1;
     this.nv.setDrawOpacity(outlined && !hidden ? 0.004 : strength);
+    this.nv.opts.atlasOutline = hidden ? 0 : 1;
     this.nv.volumes.forEach((volume, index) => {
-      const wanted = hidden ? 0 : volume.colormapLabel ? 1 : 0.6;
+      const wanted = hidden ? 0 : volume.colormapLabel ? COMPARED : 0.6;
       if (index && volume.opacity !== wanted) this.nv.setOpacity(index, wanted);
     });
     this.nv.drawScene();
