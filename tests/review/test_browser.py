@@ -21,6 +21,26 @@ SLOW = 60_000  # ms; software drawing on a busy machine
 WAITS = "import time; print('training 1 of 5, 4 min left in all', flush=True); time.sleep(60)"
 
 
+# A voxel in the lowest of five slices, a square of five in the highest, class 2 in the middle.
+VOXELS = """async () => {
+    const voxels = await import("/page/voxels.js");
+    const dims = [7, 7, 5];
+    const at = (x, y, z) => x + 7 * (y + 7 * z);
+    const drawing = new Uint8Array(245);
+    for (let y = 1; y < 6; y++) for (let x = 1; x < 6; x++) drawing[at(x, y, 4)] = 1;
+    drawing[at(3, 3, 0)] = 1;
+    drawing[at(3, 3, 2)] = 2;
+    const changed = voxels.interpolate(drawing, dims, 2, 1);
+    const count = (z) => drawing.slice(49 * z, 49 * z + 49).filter((v) => v === 1).length;
+    const grown = voxels.connected([3, 3, 4], dims, (index) => drawing[index] === 1).length;
+    const order = { dims: [2, 3, 1], start: [1, 0, 0], step: [-1, 2, 6] };
+    const view = voxels.toViewer(Uint8Array.from([1, 2, 3, 4, 5, 6]), order);
+    const back = voxels.toFile(view, order);
+    const slices = [0, 1, 2, 3, 4].map(count);
+    return { changed, slices, grown, view: Array.from(view), back: Array.from(back) };
+}"""
+
+
 class Page:
     """A tab, with what it asked for and what it complained of."""
 
@@ -91,6 +111,23 @@ def context(browser: Any) -> Iterator[Any]:
 
 def voxels(path: Path) -> np.ndarray:
     return np.asarray(nibabel.load(path).dataobj)
+
+
+def test_voxels_are_grown_and_interpolated(context: Any, tmp_path: Path) -> None:
+    with served(make_work(tmp_path, ["a"])) as address:
+        tab = context.new_page()
+        tab.goto(address, wait_until="commit")
+        tab.goto(address.partition("?")[0] + "page/niivue-LICENSE.txt")
+        found = tab.evaluate(VOXELS)
+    # Signed city-block distances, c away from the middle, m away along the farther axis. To the
+    # lone voxel: -0.5 in it, else c - 0.5. To the square of five: m - 2.5 inside. A quarter of the
+    # way: -1 in the middle, 0 beside it: 1 voxel. Half: -0.5 beside it, 0 at the diagonals: 5, of
+    # which the other class keeps one. Three quarters: -0.75 at the diagonals, 0 for c = m = 2: 9.
+    assert found["slices"] == [1, 1, 4, 9, 25]
+    assert found["changed"] == 14
+    assert found["grown"] == 38  # the other class cuts off the two below it
+    assert found["view"] == [2, 1, 4, 3, 6, 5]  # the first axis the other way round
+    assert found["back"] == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.slow

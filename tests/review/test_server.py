@@ -147,6 +147,17 @@ def test_a_layer_that_leads_out_of_the_round_is_not_there(tmp_path: Path) -> Non
     assert client.get("/layer/x.nii.gz?case=a&layer=prediction").status_code == 422
 
 
+def test_labels_are_not_written_out_of_the_round(tmp_path: Path) -> None:
+    work = make_work(tmp_path, ["a"])
+    (tmp_path / "elsewhere").mkdir()
+    (work / "labels").symlink_to(tmp_path / "elsewhere")
+    client = visitor(application(work, TOKEN, "127.0.0.1", 8417))
+    client.get(f"/?token={TOKEN}")
+    refused = client.get("/api/scan?case=a")
+    assert refused.status_code == 422
+    assert "leads out of" in refused.json()["error"]
+
+
 def test_the_scan_is_served_as_it_lies_there_whole_and_in_ranges(
     reader: TestClient, work: Path
 ) -> None:

@@ -84,7 +84,10 @@ class Round:
         """
         kind = format_of(self.case(name).images[0])
         ending = ENDINGS["nifti" if kind == "dicom-seg" else kind]
-        return inside(self.work / "labels", f"{name}{ending}")
+        folder = self.work / "labels"
+        if not folder.resolve().is_relative_to(self.work.resolve()):
+            raise SimcvdError(f"{folder} leads out of {self.work}; make it a folder of its own")
+        return inside(folder, f"{name}{ending}")
 
     def layers(self, name: str) -> list[Layer]:
         """What there is to lie over a scan, the label first; files outside WORK are left out."""
