@@ -224,6 +224,9 @@ def test_accepted_held_and_learned_again(
         other.says("#banner", "Held open by")
         assert other.tab.locator("#accept").is_disabled()
         assert other.tab.locator("[data-tool=pen]").is_disabled()
+        other.tab.keyboard.press("p")
+        other.stroke((0.2, 0.2), (0.3, 0.3))
+        assert other.text("#saved") == ""
         other.tab.get_by_role("button", name="Take over").click()
         sync_api.expect(other.tab.locator("#accept")).to_be_enabled(timeout=SLOW)
         other.tab.close()

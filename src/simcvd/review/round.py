@@ -22,7 +22,7 @@ from simcvd.types import SimcvdError
 
 # Okabe and Ito's colours, which differ for colour-blind readers too; further classes turn the hue.
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
-STATES = ("unlabelled", "labelled", "corrected", "accepted")
+SAVED = ("corrected", "accepted")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ class Round:
 
     def layers(self, name: str) -> list[Layer]:
         """What there is to lie over a scan, the label first; files outside WORK are left out."""
-        return [layer for layer in self._layers(name) if self._is_ours(name, layer)]
+        return [layer for layer in self._layers(name) if self._is_ours(layer)]
 
     def layer(self, name: str, wanted: str) -> Layer:
         """Raises SimcvdError if the scan has no such layer."""
@@ -107,10 +107,9 @@ class Round:
         if given is not None:
             yield Layer(id="given", title="Label (as given)", path=given)
         for folder in self._predicted():
-            title = (
-                "Prediction" if folder.parent == self.work else f"Held out: {folder.parent.name}"
-            )
-            which = "prediction" if folder.parent == self.work else f"heldout-{folder.parent.name}"
+            which, title = "prediction", "Prediction"
+            if folder.parent != self.work:
+                which, title = f"heldout-{folder.parent.name}", f"Held out: {folder.parent.name}"
             for ending in ENDINGS.values():
                 if (path := inside(folder, f"{name}{ending}")).is_file():
                     yield Layer(id=which, title=title, path=path)
@@ -122,7 +121,7 @@ class Round:
         methods = (p / "predictions" for p in sorted(self.work.iterdir()) if p.is_dir())
         return [p for p in (self.work / "predictions", *methods) if p.is_dir()]
 
-    def _is_ours(self, name: str, layer: Layer) -> bool:
+    def _is_ours(self, layer: Layer) -> bool:
         return layer.id == "given" or layer.path.resolve().is_relative_to(self.work.resolve())
 
     def scans(self) -> list[dict[str, Any]]:
@@ -140,11 +139,9 @@ class Round:
         worst = -1.0 if found and confidence is None else confidence
         return {
             "name": name,
-            "state": states.of(name, label) or STATES[given],
-            "stale": states.stale(name, label, stamp_of(self.case(name).images)),
-            "test": name in self.source.test,
+            "state": states.of(name, label) or ("labelled" if given else "unlabelled"),
+            "stale": states.stale(name, label, self.case(name).images),
             "confidence": confidence,
-            "need": need,
             "volumes": {k: v for k, v in (found or {}).items() if k.endswith("(ml)") and v},
             "flags": (found or {}).get("flags", ""),
             "rank": -need if need is not None else math.inf if worst is None else worst,
@@ -167,11 +164,12 @@ class States:
             return None
         entry = self.kept.get(name, {})
         same = entry.get("label") == stamp_of([label])
-        return str(entry["state"]) if same and entry.get("state") in STATES else "corrected"
+        return str(entry["state"]) if same and entry.get("state") in SAVED else "corrected"
 
-    def stale(self, name: str, label: Path, scan: str) -> bool:
+    def stale(self, name: str, label: Path, images: tuple[Path, ...]) -> bool:
         """Whether the scan has changed since its label was saved here."""
-        return label.is_file() and self.kept.get(name, {}).get("scan", scan) != scan
+        drawn_on = self.kept.get(name, {}).get("scan")
+        return drawn_on is not None and label.is_file() and drawn_on != stamp_of(images)
 
     def set(self, name: str, state: str, label: Path, scan: str) -> None:
         """Note what was done. Raises CannotWrite."""

@@ -16,6 +16,8 @@ let flat = null;
 let scan = null; // what /api/scan said of the open one
 let mine = false; // whether this page holds it
 let dirty = false;
+let strokes = 0; // ever drawn, so that one drawn while another is being saved is not lost
+let begun = EMPTY; // the map the drawing began from
 let loading = Promise.resolve();
 let turn = 0; // counts openings, so that a slow one that was overtaken is dropped
 let tool = "move";
@@ -45,7 +47,10 @@ function say(text, isDirty = dirty) {
 
 function setDirty(yes) {
   dirty = yes;
-  if (yes) say("Unsaved strokes");
+  if (yes) {
+    strokes++;
+    say("Unsaved strokes");
+  }
   allow();
 }
 
@@ -125,7 +130,7 @@ async function open(name, mark) {
     loading = loading.catch(() => {}).then(() => mark === turn && viewer.open(url, found.file));
     const [map] = await Promise.all([firstMap(), loading]);
     if (mark !== turn) return;
-    viewer.draw(map);
+    draw(map);
   }
   if (flat) flat.open(scan, baseOfFlat());
   setDirty(false);
@@ -154,9 +159,16 @@ function heldBy(held) {
 }
 
 async function takeOver() {
-  const name = scan.name;
-  await post("api/hold", { case: name, take: 1 });
-  await choose(name, { again: true });
+  await take();
+  banner();
+  useTool();
+  if (!dirty) await choose(scan.name, { again: true }); // the other page may have saved
+}
+
+async function take() {
+  await post("api/hold", { case: scan.name, take: 1 });
+  mine = true;
+  allow();
 }
 
 function release() {
@@ -176,6 +188,7 @@ function offerBases() {
     ...bases.map((layer) => new Option(layer.title, layer.id)),
     new Option("Nothing", EMPTY),
   );
+  begun = by("base").value;
 }
 
 const base = () => scan.layers.find((layer) => layer.id === by("base").value) ?? { id: EMPTY, stamp: EMPTY };
@@ -183,10 +196,15 @@ const base = () => scan.layers.find((layer) => layer.id === by("base").value) ??
 // The map that the drawing begins from.
 const fetchMap = () => bytes("drawing", { case: scan.name, base: base().id, v: base().stamp });
 
+function draw(map) {
+  viewer.draw(map);
+  useTool();
+}
+
 // A map that cannot be read keeps nobody from looking at the scan.
 const firstMap = () => fetchMap().catch((error) => {
   complain(`${by("base").selectedOptions[0].text} cannot be read. ${error.message}`);
-  by("base").value = EMPTY;
+  by("base").value = begun = EMPTY;
   return fetchMap();
 });
 
@@ -232,7 +250,7 @@ async function keep(path, body, done) {
   const query = { case: scan.name, base: base().id, scan: scan.stamp, map: base().stamp };
   by("save").disabled = by("accept").disabled = true;
   say("Saving …");
-  const name = scan.name;
+  const [name, before] = [scan.name, strokes];
   try {
     const found = await post(path, query, body);
     if (scan?.name !== name) return true;
@@ -241,8 +259,10 @@ async function keep(path, body, done) {
     offerLayers();
     viewer?.layers.forEach((_, id) => viewer.overlay(id, false));
     banner();
-    setDirty(false);
-    say(done);
+    if (strokes === before) {
+      setDirty(false);
+      say(done);
+    } else say("Unsaved strokes");
     await refresh();
     return true;
   } catch (error) {
@@ -266,9 +286,7 @@ async function accept() {
 }
 
 async function takeAndSave(path) {
-  await post("api/hold", { case: scan.name, take: 1 });
-  mine = true;
-  allow();
+  await take();
   await (path.endsWith("save") ? save() : accept());
 }
 
@@ -285,7 +303,6 @@ async function mayLeave() {
 
 async function refresh() {
   list.set(await get("api/scans"));
-  list.mark(scan?.name ?? list.current);
 }
 
 // ---- tools --------------------------------------------------------------------------------------
@@ -391,21 +408,21 @@ function wire() {
   window.addEventListener("beforeunload", (event) => { if (dirty) event.preventDefault(); });
 }
 
-let before = null; // the map begun from, to go back to
 async function changeBase() {
-  if (dirty && !(await mayLeave())) {
-    by("base").value = before;
-    return;
-  }
+  const wanted = by("base").value;
+  by("base").value = begun; // what would be saved began from this
+  if (dirty && !(await mayLeave())) return;
+  by("base").value = wanted;
   try {
-    if (viewer) viewer.draw(await fetchMap());
+    if (viewer) draw(await fetchMap());
     else flat.show(baseOfFlat());
     setDirty(false);
     say("");
   } catch (error) {
+    by("base").value = begun;
     complain(error.message);
   }
-  before = by("base").value;
+  begun = by("base").value;
 }
 
 // ---- keys ---------------------------------------------------------------------------------------

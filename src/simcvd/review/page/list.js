@@ -33,6 +33,7 @@ export class List {
   }
 
   set(rows) {
+    if (JSON.stringify(rows) === JSON.stringify(this.rows)) return;
     this.rows = rows;
     this.render();
   }

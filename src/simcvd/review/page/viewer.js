@@ -130,7 +130,6 @@ export class Viewer {
     this.nv.drawAddUndoBitmap();
     this.look();
     this.nv.refreshDrawing(true);
-    this.useTool(this.tool ?? "move", this.value ?? 1, this.size ?? 2, this.tolerance ?? 0.1);
   }
 
   drawn() {
