@@ -2,11 +2,13 @@
 
 import { address, bytes, get, gzip, post, Refused } from "./api.js";
 import { Flat } from "./flat.js";
+import { listen } from "./keys.js";
 import { Learning } from "./learning.js";
 import { List } from "./list.js";
+import { banner, by, complain, convention, place, pressed } from "./page.js";
+import { Tools } from "./tools.js";
 import { hasWebGL2, Viewer } from "./viewer.js";
 
-const by = (id) => document.getElementById(id);
 const RENEW = 15000;
 const EMPTY = "empty";
 
@@ -20,25 +22,11 @@ let strokes = 0; // ever drawn, so that one drawn while another is being saved i
 let begun = EMPTY; // the map the drawing began from
 let loading = Promise.resolve();
 let turn = 0; // counts openings, so that a slow one that was overtaken is dropped
-let tool = "move";
-let value = 1;
+let tools;
 
 const list = new List((name) => choose(name));
 
 // ---- what is said -------------------------------------------------------------------------------
-
-function banner(text = "", { bad = false, action, label } = {}) {
-  const box = by("banner");
-  const button = box.querySelector("button");
-  box.hidden = !text;
-  box.classList.toggle("bad", bad);
-  box.querySelector("span").textContent = text;
-  button.hidden = !action;
-  button.textContent = label ?? "";
-  button.onclick = action ?? null;
-}
-
-const complain = (text) => banner(text, { bad: true });
 
 function say(text, isDirty = dirty) {
   by("saved").textContent = text;
@@ -64,19 +52,6 @@ function allow() {
   for (const button of by("tools").children) button.disabled = !can;
 }
 
-function place(at) {
-  if (!at) return;
-  const name = at.drawn ? ` · ${about.classes[at.drawn].name}` : "";
-  const grey = at.grey === undefined ? "" : ` · ${Number(at.grey.toPrecision(5))}`;
-  by("place").textContent = `voxel ${at.voxel.join(", ")} · ${at.mm.map((n) => n.toFixed(1)).join(", ")} mm${grey}${name}`;
-}
-
-function convention(radiological) {
-  by("convention").textContent = radiological
-    ? "Radiological: the patient's right is on the left"
-    : "Neurological: the patient's left is on the left";
-}
-
 // ---- opening a scan -----------------------------------------------------------------------------
 
 async function choose(name, { again = false } = {}) {
@@ -100,7 +75,7 @@ async function choose(name, { again = false } = {}) {
     if (mark !== turn) return;
     viewer?.close();
     flat?.close();
-    release();
+    release(name);
     scan = null;
     by("scan-facts").textContent = "";
     by("scan-name").textContent = name;
@@ -117,7 +92,10 @@ async function open(name, mark) {
   const channel = by("channel").value || 0;
   const { held } = await post("api/hold", { case: name });
   const found = await get("api/scan", { case: name, channel });
-  if (mark !== turn) return;
+  if (mark !== turn) {
+    if (list.current !== name) release(name);
+    return;
+  }
   scan = found;
   scan.channel = channel;
   mine = held === null;
@@ -136,9 +114,7 @@ async function open(name, mark) {
   setDirty(false);
   offerLayers();
   if (viewer) {
-    showWindow();
-    by("window").value = "";
-    viewer.view(pressed("views", "view"));
+    tools.opened();
     viewer.reveal();
   }
 }
@@ -161,7 +137,7 @@ function heldBy(held) {
 async function takeOver() {
   await take();
   banner();
-  useTool();
+  tools.use();
   if (!dirty) await choose(scan.name, { again: true }); // the other page may have saved
 }
 
@@ -171,8 +147,9 @@ async function take() {
   allow();
 }
 
-function release() {
-  if (scan && mine) post("api/release", { case: scan.name }, null, { keepalive: true }).catch(() => {});
+// Give a scan up; the server knows whether this page held it.
+function release(name = scan?.name) {
+  if (name) post("api/release", { case: name }, null, { keepalive: true }).catch(() => {});
 }
 
 function describe() {
@@ -198,7 +175,7 @@ const fetchMap = () => bytes("drawing", { case: scan.name, base: base().id, v: b
 
 function draw(map) {
   viewer.draw(map);
-  useTool();
+  tools.use();
 }
 
 // A map that cannot be read keeps nobody from looking at the scan.
@@ -305,106 +282,35 @@ async function refresh() {
   list.set(await get("api/scans"));
 }
 
-// ---- tools --------------------------------------------------------------------------------------
-
-const pressed = (group, key) => by(group).querySelector("[aria-pressed=true]").dataset[key];
-
-function press(group, key, wanted) {
-  for (const button of by(group).children) button.setAttribute("aria-pressed", button.dataset[key] === wanted);
-}
-
-function useTool(name = tool) {
-  tool = name;
-  press("tools", "tool", tool);
-  viewer?.useTool(mine ? tool : "move", value, Number(by("pen-size").value), Number(by("tolerance").value) / 100);
-}
-
-function useClass(index) {
-  if (!(index >= 1 && index < about.classes.length)) return;
-  value = index;
-  for (const button of by("classes").children) button.setAttribute("aria-checked", Number(button.dataset.value) === value);
-  useTool();
-}
-
-function offerClasses() {
-  const buttons = about.classes.slice(1).map((one, k) => {
-    const button = document.createElement("button");
-    const colour = document.createElement("i");
-    const name = document.createElement("span");
-    const key = document.createElement("kbd");
-    button.type = "button";
-    button.setAttribute("role", "radio");
-    button.dataset.value = k + 1;
-    colour.style.background = one.colour;
-    name.textContent = one.name;
-    key.textContent = k < 9 ? k + 1 : "";
-    button.append(colour, name, key);
-    button.addEventListener("click", () => useClass(k + 1));
-    return button;
-  });
-  by("classes").replaceChildren(...buttons);
-}
-
-function showWindow() {
-  [by("low").value, by("high").value] = viewer.window.map((n) => Number(n.toPrecision(5)));
-}
-
-function chooseWindow(choice) {
-  if (!choice || !viewer?.shown) return;
-  const ends = { auto: viewer.auto, full: [viewer.shown.global_min, viewer.shown.global_max] };
-  viewer.setWindow(...(ends[choice] ?? choice.split(",").map(Number)));
-  showWindow();
-}
-
-function look() {
-  const outlined = pressed("style", "style") === "outline";
-  viewer?.look({ opacity: Number(by("opacity").value) / 100, outlined });
-}
-
-function view(name) {
-  press("views", "view", name);
-  viewer?.view(name);
-}
-
-function interpolate() {
-  const changed = viewer.interpolate();
-  if (!changed) say("Nothing to interpolate: draw the class on two slices with empty ones between", dirty);
-}
+// ---- wiring -------------------------------------------------------------------------------------
 
 function wire() {
   const on = (id, event, act) => by(id).addEventListener(event, act);
-  for (const button of by("tools").children) button.addEventListener("click", () => useTool(button.dataset.tool));
-  for (const button of by("views").children) button.addEventListener("click", () => view(button.dataset.view));
-  for (const button of by("style").children) {
-    button.addEventListener("click", () => { press("style", "style", button.dataset.style); look(); });
-  }
-  on("pen-size", "input", () => useTool());
-  on("tolerance", "input", () => useTool());
-  on("opacity", "input", look);
-  on("zoom", "input", () => viewer?.zoom(Number(by("zoom").value) / 100));
-  for (const id of ["low", "high"]) {
-    on(id, "change", () => viewer?.shown && viewer.setWindow(Number(by("low").value), Number(by("high").value)));
-  }
-  on("window", "change", () => chooseWindow(by("window").value));
-  on("radiological", "change", () => { convention(by("radiological").checked); viewer?.radiological(by("radiological").checked); });
-  on("smooth", "change", () => viewer?.smooth(by("smooth").checked));
-  on("undo", "click", () => viewer.undo());
-  on("interpolate", "click", interpolate);
   on("save", "click", save);
   on("accept", "click", accept);
   on("help-button", "click", () => by("help").showModal());
   on("base", "change", changeBase);
   on("channel", "change", () => choose(scan?.name, { again: true }));
-  on("canvas", "mouseup", () => viewer?.shown && showWindow());
-  for (const slider of document.querySelectorAll(".row input[type=range]")) {
-    const shown = slider.parentElement.querySelector("output");
-    const tell = () => { shown.textContent = slider.id === "pen-size" ? slider.value : `${slider.value} %`; };
-    slider.addEventListener("input", tell);
-    tell();
-  }
-  window.addEventListener("keydown", keyed, { capture: true });
-  window.addEventListener("keyup", (event) => { if (event.key === "h") viewer?.look({ hidden: false }); });
-  window.addEventListener("pagehide", release);
+  listen({
+    next: () => choose(list.neighbour(1)),
+    previous: () => choose(list.neighbour(-1)),
+    up: () => viewer?.step(1),
+    down: () => viewer?.step(-1),
+    left: () => tools.sideways(false),
+    right: () => tools.sideways(true),
+    interpolate: () => tools.interpolate(),
+    undo: () => tools.undo(),
+    hide: () => viewer?.look({ hidden: true }),
+    show: () => viewer?.look({ hidden: false }),
+    outline: () => tools.look(pressed("style", "style") === "fill" ? "outline" : "fill"),
+    filter: () => by("filter").focus(),
+    help: () => by("help").showModal(),
+    choose: (index) => tools.choose(index),
+    tool: (name) => mine && viewer && tools.use(name),
+    save,
+    accept,
+  });
+  window.addEventListener("pagehide", () => release());
   window.addEventListener("beforeunload", (event) => { if (dirty) event.preventDefault(); });
 }
 
@@ -425,46 +331,6 @@ async function changeBase() {
   begun = by("base").value;
 }
 
-// ---- keys ---------------------------------------------------------------------------------------
-
-const TOOLS = { v: "move", p: "pen", f: "fill", e: "erase", g: "grow", x: "piece" };
-
-const KEYS = {
-  j: () => choose(list.neighbour(1)),
-  k: () => choose(list.neighbour(-1)),
-  ArrowUp: () => viewer?.step(1),
-  ArrowDown: () => viewer?.step(-1),
-  ArrowLeft: () => viewer?.step(by("radiological").checked ? 1 : -1, 0),
-  ArrowRight: () => viewer?.step(by("radiological").checked ? -1 : 1, 0),
-  i: () => !by("interpolate").disabled && interpolate(),
-  a: accept,
-  h: () => viewer?.look({ hidden: true }),
-  o: () => { press("style", "style", pressed("style", "style") === "fill" ? "outline" : "fill"); look(); },
-  "/": () => by("filter").focus(),
-  "?": () => by("help").showModal(),
-};
-
-function keyed(event) {
-  if (document.querySelector("dialog[open]")) return;
-  const control = event.ctrlKey || event.metaKey;
-  const typing = event.target.matches("input[type=search], input[type=number], select");
-  let act = null;
-  if (control && event.key === "s") act = save;
-  else if (typing) {
-    if (event.key === "Escape") event.target.blur();
-    return;
-  } else if (control && event.key === "z") act = () => !by("undo").disabled && viewer.undo();
-  else if (control || event.altKey) return;
-  else if (event.target.matches("input[type=range]") && event.key.startsWith("Arrow")) return;
-  else if (/^[1-9]$/.test(event.key)) act = () => useClass(Number(event.key));
-  else if (TOOLS[event.key]) act = () => mine && viewer && useTool(TOOLS[event.key]);
-  else act = KEYS[event.key];
-  if (!act) return;
-  event.preventDefault();
-  event.stopPropagation();
-  act();
-}
-
 // ---- beginning ----------------------------------------------------------------------------------
 
 // Keep the scan's lock, and learn when another page has taken it.
@@ -475,7 +341,7 @@ async function renew() {
   if (!held) return;
   mine = false;
   heldBy(held);
-  useTool("move");
+  tools.use("move");
   allow();
 }
 
@@ -485,12 +351,9 @@ async function start() {
   document.title = `${about.work} · simcvd review`;
   by("channel").replaceChildren(...about.channels.map((name, k) => new Option(name, k)));
   by("channel-row").hidden = about.channels.length < 2;
-  offerClasses();
-  wire();
   convention(true);
   if (hasWebGL2()) {
-    viewer = new Viewer(by("canvas"), about.classes, { onPlace: place, onDrawn: () => setDirty(true) });
-    viewer.onZoom = (factor) => { by("zoom").value = 100 * factor; by("zoom").dispatchEvent(new Event("shown")); };
+    viewer = new Viewer(by("canvas"), about.classes, { onPlace: (at) => place(at, about.classes), onDrawn: () => setDirty(true) });
     await viewer.begin();
   } else {
     flat = new Flat(by("flat"));
@@ -499,7 +362,8 @@ async function start() {
     by("appearance").hidden = true;
     by("convention").textContent = "This browser has no WebGL2: slices are shown as images, in radiological convention, and drawing is off.";
   }
-  useClass(1);
+  tools = new Tools(viewer, about.classes, { mayDraw: () => mine, say });
+  wire();
   allow();
   list.set(await get("api/scans"));
   new Learning(complain, async () => { await refresh(); if (scan && !dirty) choose(scan.name, { again: true }); });
