@@ -29,7 +29,17 @@ RANKS = (
     ("checking",),
     ("inference", "scoring"),
     ("engine",),
-    ("experiments", "benchmark", "report", "demo", "planning", "pipeline", "share", "info"),
+    (
+        "experiments",
+        "benchmark",
+        "report",
+        "demo",
+        "planning",
+        "pipeline",
+        "share",
+        "info",
+        "review",
+    ),
     ("cli", "api"),
     ("__init__",),
 )

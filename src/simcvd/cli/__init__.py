@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 
 # Each module adds its commands, in the order that help shows them.
-from simcvd.cli import data, learning, sharing
+from simcvd.cli import data, learning, reviewing, sharing
 from simcvd.cli.application import app
 from simcvd.cli.arguments import joined
 
-__all__ = ["app", "data", "joined", "learning", "main", "sharing"]
+__all__ = ["app", "data", "joined", "learning", "main", "reviewing", "sharing"]
 
 
 def main() -> None:

@@ -1,0 +1,80 @@
+"""Who holds a scan open: one file a scan below WORK/review/locks, which its page keeps renewing.
+
+A lock whose page was closed, or whose machine went away, is over after `EXPIRES` seconds.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from simcvd.files import write_text
+
+EXPIRES = 120.0
+
+
+class Locks:
+    """The locks of one round. tab: the random name that a page gives itself."""
+
+    def __init__(self, work: Path) -> None:
+        self.folder = work / "review" / "locks"
+
+    def hold(self, name: str, tab: str, *, take: bool = False) -> dict[str, Any] | None:
+        """Take or renew a lock; None if it is held now by ``tab``, else who holds it.
+
+        take: take it over from whoever holds it.
+        """
+        held = self.holder(name)
+        if held and held["tab"] != tab and not take:
+            return held
+        mine = held is not None and held["tab"] == tab
+        since = held["since"] if held and mine else time.time()
+        text = json.dumps({"tab": tab, "who": _reader(), "since": since})
+        if held is None and not take:
+            return self._begin(self._path(name), text, name)
+        write_text(self._path(name), text)
+        return None
+
+    def _begin(self, path: Path, text: str, name: str) -> dict[str, Any] | None:
+        """Of two pages that take a free lock at once one gets it: the file is made only once."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # one that is over
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError:
+            return self.holder(name) or {"tab": "", "who": "another page", "since": time.time()}
+        return None
+
+    def holder(self, name: str) -> dict[str, Any] | None:
+        """Tab, reader and since when of a lock that is not over."""
+        path = self._path(name)
+        try:
+            if time.time() - path.stat().st_mtime > EXPIRES:
+                return None
+            held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return held if {"tab", "who", "since"} <= held.keys() else None
+
+    def release(self, name: str, tab: str) -> None:
+        """Give up a lock, if ``tab`` holds it."""
+        held = self.holder(name)
+        if held and held["tab"] == tab:
+            self._path(name).unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{quote(name, safe='')[:200]}.json"
+
+
+def _reader() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "someone"
+    return f"{user} on {socket.gethostname()}"
