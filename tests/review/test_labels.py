@@ -13,11 +13,11 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from simcvd.inference.dicom_seg import seg_source, write_seg
 from starlette.testclient import TestClient
 from tests.review.work import FRAME, OBLIQUE, SHAPE, affine_of, make_work, phantom
 
 from simcvd.data.io import read_image, read_label, write_label
-from simcvd.inference.dicom_seg import seg_source, write_seg
 from simcvd.review import labels
 from simcvd.review.labels import Unpacker, gzipped
 from simcvd.review.round import Round
