@@ -115,10 +115,10 @@ def test_classes_and_channels_cost_memory_and_so_patch(tmp_path: Path) -> None:
             image = rng.normal(100, 9, label.shape).astype(np.float32)
             ending = f"_{c:04d}" if channels > 1 else ""
             save(tmp_path / name / "images" / f"a{ending}.nii.gz", image)
-    few, many = (make_plan(tmp_path / n, memory=900 << 20, jobs=1) for n in ("few", "many"))
+    few, many = (make_plan(tmp_path / n, memory=1400 << 20, jobs=1) for n in ("few", "many"))
     assert (few.channels, few.classes, many.channels, many.classes) == (1, 2, 4, 20)
     assert few.patch > many.patch
-    assert max(few.memory_bytes, many.memory_bytes) <= 900 << 20
+    assert max(few.memory_bytes, many.memory_bytes) <= 1400 << 20
     with pytest.raises(SimcvdError, match="not enough memory"):
         make_plan(tmp_path / "many", memory=1 << 20, jobs=1)
 
@@ -269,3 +269,25 @@ def test_real_scans(shared_data: Path) -> None:
     plan = make_plan(folder, memory=4 << 30)
     assert (plan.spacing, plan.patch) == ((1.0, 1.0, 1.0), (40, 56, 40))
     assert (plan.normalization, plan.crop) == ("zscore", "none")
+
+
+def test_a_thin_patch_is_planned_without_rotations() -> None:
+    """Only X has more than a third of the longest side's voxels: nothing to turn in."""
+    strong = dataclasses.replace(
+        PLAN, recipe="strong", patch=(64, 16, 8), spacing=(1.0, 1.0, 1.0), base=500
+    )
+    assert "augment.affine_chance=0.0" in strong.settings()
+    thick = dataclasses.replace(strong, patch=(64, 32, 32))
+    assert "augment.affine_chance=0.0" not in thick.settings()
+
+
+def test_ends_that_are_named_are_not_mirrored(tmp_path: Path) -> None:
+    """Two halves of a box along Y, in the same order in both scans."""
+    for name in ("a", "b"):
+        label = np.zeros((16, 16, 16), np.uint8)
+        label[4:12, 2:8, 4:12], label[4:12, 8:14, 4:12] = 1, 2
+        save(tmp_path / "images" / f"{name}.nii.gz", label.astype(np.float32), (1, 1, 1))
+        save(tmp_path / "labels" / f"{name}.nii.gz", label, (1, 1, 1))
+    plan = make_plan(tmp_path, jobs=1)
+    assert plan.mirror == (0, 2)
+    assert "not front-back, along which" in plan.reasons["mirror"]

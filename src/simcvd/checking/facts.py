@@ -12,6 +12,7 @@ from simcvd.checking.audit import Ends, ends
 from simcvd.checking.findings import Finding, Notes
 from simcvd.data.crop import crop_box, grid_of_box
 from simcvd.data.objects import smallest
+from simcvd.data.places import Place, places_of
 from simcvd.data.preprocess import canonical
 from simcvd.data.reading import (
     GEOMETRY_TOLERANCE,
@@ -66,7 +67,7 @@ class LabelFacts:
 
     sides: how far right of the grid's middle each value's centre lies, as a share of its width.
     ends: where the box of everything labelled lies; None for an empty label. smallest: mm3 of the
-    smallest object of each value, as the label is on its own grid.
+    smallest object of each value, as the label is on its own grid. places: where each value lies.
     """
 
     counts: dict[int, int]
@@ -74,6 +75,7 @@ class LabelFacts:
     sides: dict[int, float]
     ends: Ends | None
     smallest: dict[int, float] = field(default_factory=dict)
+    places: dict[int, Place] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,6 +256,7 @@ def _label_facts(
         sides={value: side for value, side in pairs if value != 0},
         ends=ends(array),
         smallest={value: n * voxel for value, n in smallest(label).items()},
+        places=places_of(array, [value for value in counts if value != 0]),
     )
 
 

@@ -21,7 +21,7 @@ from simcvd.files import contents, read_object, write_text
 from simcvd.inference.model import ModelSpec
 from simcvd.methods.base import default_config, find
 from simcvd.networks.build import CustomNetwork, name_of
-from simcvd.transforms.augment import AugmentConfig
+from simcvd.transforms.augment import AugmentConfig, check_augment
 from simcvd.types import IntTriple, SimcvdError, Task
 
 FORMAT = 1
@@ -113,6 +113,7 @@ def resolve(
         schedule = dataclasses.replace(schedule, patch=patch)
     assert schedule.patch is not None
     _check_patch(schedule.patch, configs["network"])
+    check_augment(configs["augment"], schedule.patch, cache.manifest.spacing)
     info = cache.task_info
     names, rest, held = split(cache, labeled, schedule.holdout, schedule.fold)
     return Run(

@@ -18,6 +18,7 @@ from simcvd.layouts.records import Source
 from simcvd.planning.geometry import MAX_VOXELS, fitted_patch, sizes_at, target_spacing
 from simcvd.planning.intensity import crop_of, normalization_of
 from simcvd.planning.memory import SHARE, free_bytes
+from simcvd.planning.mirror import mirror_axes
 from simcvd.planning.record import Plan
 from simcvd.planning.shift import compare_labeled
 from simcvd.types import IntTriple, SimcvdError
@@ -70,6 +71,10 @@ def plan_from(found: Source, facts: Sequence[CaseFacts], memory: int | None = No
     shapes = np.array([image.content if crop == "nonzero" else image.shape for image in images])
     size = sizes_at(shapes, spacings, spacing)
     channels, classes = len(images[0].percentiles), _classes(found, facts)
+    places = [one.label.places for one in facts if one.label]
+    values = sorted({value for scan in places for value in scan})
+    names = {value: (found.labels or {}).get(value, f"class {value}") for value in values}
+    mirroring = mirror_axes(names, places)
 
     def candidate(patch: IntTriple, strides: tuple[IntTriple, ...]) -> Plan:
         stages = len(strides) + 1
@@ -91,6 +96,7 @@ def plan_from(found: Source, facts: Sequence[CaseFacts], memory: int | None = No
             iterations=LONG,
             lr=STRONG.train.lr,
             augmentation="none",
+            mirror=mirroring.axes,
         )
 
     patch, strides = fitted_patch(
@@ -113,6 +119,7 @@ def plan_from(found: Source, facts: Sequence[CaseFacts], memory: int | None = No
         "lr": "The recipe's.",
         "dropout": "The benchmark's V-Net; a short training of a narrow network wants less.",
         "augmentation": "Scans as they lie, slightly turned and scaled; fixed adds quarter turns.",
+        "mirror": mirroring.reason,
         "iterations": "The learning rate falls along half a cosine, in the base and again here.",
     }
     reasons = {name: why for name, why in reasons.items() if why}

@@ -9,6 +9,7 @@ from simcvd.engine.recipes import PAPER, find_recipe
 from simcvd.networks.vnet import divisor_of
 from simcvd.planning.memory import step_bytes
 from simcvd.preprocessing import Normalization, Preprocessing
+from simcvd.transforms.augment import fine_axes
 from simcvd.transforms.spatial import Augmentation
 from simcvd.types import IntTriple, SimcvdError, Triple
 
@@ -124,6 +125,8 @@ class Plan:
         if self.recipe != PAPER.name:
             if min(self.iterations, self.base or self.iterations) < AVERAGED:
                 common.append("train.average=0.0")
+            if len(fine_axes(self.patch, self.spacing)) < 2:  # too thin to be turned
+                common.append("augment.affine_chance=0.0")
             common += [
                 f"train.unlabeled_batch={self.batch - self.labeled_batch}",
                 f"train.base={self.base}",
