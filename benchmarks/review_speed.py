@@ -25,7 +25,7 @@ import nibabel
 import numpy as np
 import uvicorn
 
-from simcvd.data.io import write_label
+from simcvd.formats import write_label
 from simcvd.review.command import listen, settings
 from simcvd.review.server import application
 

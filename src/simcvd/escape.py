@@ -46,7 +46,7 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
     """Rows as CSV; a spreadsheet takes no cell for a formula, and numbers stay numbers."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([_cell(value) for value in row] for row in rows)
+    writer.writerows([cell(value) for value in row] for row in rows)
     return text.getvalue()
 
 
@@ -60,7 +60,8 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
-def _cell(value: object) -> object:
+def cell(value: object) -> object:
+    """What `csv_text` writes for a value."""
     if not isinstance(value, str):
         return value
     plain = one_line(value)

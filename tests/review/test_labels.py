@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 from itertools import permutations, product
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,11 +14,13 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from simcvd.inference.dicom_seg import seg_source, write_seg
 from starlette.testclient import TestClient
-from tests.review.work import FRAME, OBLIQUE, SHAPE, affine_of, make_work, phantom
+from tests.data.dicom_series import write_series
+from tests.review.work import OBLIQUE, SHAPE, affine_of, make_work, phantom
 
-from simcvd.data.io import read_image, read_label, write_label
+from simcvd.data.reading import label_on_scan
+from simcvd.formats import read_image, read_label, segments_of, write_label
+from simcvd.formats.table import best_writer
 from simcvd.review import labels
 from simcvd.review.labels import Unpacker, gzipped
 from simcvd.review.round import Round
@@ -91,7 +94,10 @@ def test_every_orientation_comes_back_with_the_drawn_voxels_alone(
     assert after.header.get_sform(coded=True)[1] == scan.header.get_sform(coded=True)[1]
 
 
-@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha", ""])
+ANSWERS = {".nii": ".nii.gz", ".nii.gz": ".nii.gz", ".nrrd": ".nrrd", ".mha": ".mha", "": ".dcm"}
+
+
+@pytest.mark.parametrize("ending", ANSWERS)
 def test_every_format_comes_back_in_its_own_grid(tmp_path: Path, ending: str) -> None:
     work = make_work(tmp_path, ["a"], labelled=0, ending=ending, codes="LPS")
     client = page(work)
@@ -100,12 +106,17 @@ def test_every_format_comes_back_in_its_own_grid(tmp_path: Path, ending: str) ->
     assert save(client, query, drawn).status_code == 200
     scan = read_image(tmp_path / "images" / f"a{ending}")
     (path,) = (work / "labels").iterdir()
-    assert path.name == f"a{ending}" if ending in (".nrrd", ".mha") else "a.nii.gz"
-    label = read_label(path)
+    assert path.name == f"a{ANSWERS[ending]}"
+    case = Round.read(work).case("a")
+    label = label_on_scan(case, scan, read_label(path))  # a segmentation holds no empty slices
     np.testing.assert_array_equal(label.array, drawn)
     assert label.array.shape == scan.array.shape[1:]
-    tolerance = 0 if ending else 1e-5  # a series is answered by NIfTI, whose affine is float32
-    np.testing.assert_allclose(label.affine, scan.affine, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(label.affine, scan.affine, rtol=0, atol=1e-12)
+    query, found = opened(client, "a", "label")
+    np.testing.assert_array_equal(found, drawn)
+    assert save(client, query, np.zeros(SHAPE, np.uint8)).status_code == 200
+    _, found = opened(client, "a", "label")
+    assert not found.any()
 
 
 def test_values_of_no_class_stay_where_nothing_was_drawn(tmp_path: Path) -> None:
@@ -136,27 +147,54 @@ def test_a_label_stored_along_other_axes_is_drawn_on_in_the_scans(tmp_path: Path
 
 
 def test_a_dicom_segmentation_is_read_in_the_grid_of_its_series(tmp_path: Path) -> None:
-    work = make_work(tmp_path, ["a"], labelled=0, ending="", codes="LPS")
+    work = make_work(tmp_path, ["a"], labelled=0, ending="", codes="LPS", values=(0, 7, 300))
     (work / "predictions" / "a.nii.gz").unlink()
     series = tmp_path / "images" / "a"
     scan = read_image(series)
     _, classes = phantom(0)
     if np.linalg.det(affine_of("LPS")) > 0:  # slices from the last to the first
         np.testing.assert_allclose(scan.affine, affine_of("LPS"), atol=1e-4)
-    spec = SimpleNamespace(
-        classes=3,
-        class_names={0: "background", 1: "chamber", 2: "veins"},
-        label_values={0: 0, 1: 1, 2: 2},
-    )
-    source = seg_source(series)
-    assert source.headers[0].FrameOfReferenceUID == FRAME
-    write_seg(work / "predictions" / "a.dcm", classes, scan.affine, source, spec)  # type: ignore[arg-type]
+    _, write, _ = best_writer(series)
+    values, names = np.array([0, 7, 300])[classes], {0: "background", 7: "chamber", 300: "veins"}
+    write(work / "predictions" / "a.dcm", values, scan.affine, names)
     client = page(work)
     query, found = opened(client, "a", "prediction")
     np.testing.assert_array_equal(found, classes)
     found[1, 2, 3] = 1
     assert save(client, query, found).status_code == 200
-    np.testing.assert_array_equal(read_label(work / "labels" / "a.nii.gz").array, found)
+    path = work / "labels" / "a.dcm"
+    assert {s.value: s.name for s in segments_of(path)} == {7: "chamber", 300: "veins"}
+    assert np.count_nonzero(read_label(path).array == 7) == np.count_nonzero(found == 1)
+
+
+def test_a_segmentation_keeps_values_of_no_class_and_replaces_a_nifti_label(tmp_path: Path) -> None:
+    work = make_work(tmp_path, ["a"], labelled=0, ending="", codes="LPS")
+    scan = read_image(tmp_path / "images" / "a")
+    values = np.zeros(SHAPE, np.int16)
+    values[3:6, 3:6, 2:9], values[20, 20, 10] = 1, 77
+    (work / "labels").mkdir()
+    write_label(work / "labels" / "a.nii.gz", values, scan.affine)
+    client = page(work)
+    query, classes = opened(client, "a", "label")
+    classes[10, 10, 5] = 2
+    assert save(client, query, classes).status_code == 200
+    (path,) = (work / "labels").iterdir()
+    values[10, 10, 5] = 2
+    label = label_on_scan(Round.read(work).case("a"), scan, read_label(path))
+    np.testing.assert_array_equal(label.array, values)
+    (former,) = (work / "review" / "former").glob("*/a.nii.gz")
+    assert np.count_nonzero(read_label(former).array == 2) == 0
+
+
+def test_a_series_that_no_segmentation_can_refer_to_gets_nifti(tmp_path: Path) -> None:
+    work = make_work(tmp_path, ["a"], labelled=0, ending="", codes="LPS")
+    shutil.rmtree(tmp_path / "images" / "a")
+    image, _ = phantom(0)
+    write_series(tmp_path / "images" / "a", image, affine_of("LPS"))  # of no frame of reference
+    client = page(work)
+    query, classes = opened(client, "a", "prediction")
+    assert save(client, query, classes).status_code == 200
+    assert [path.name for path in (work / "labels").iterdir()] == ["a.nii.gz"]
 
 
 def test_accepted_is_the_prediction_voxel_by_voxel(tmp_path: Path) -> None:
@@ -173,7 +211,7 @@ def test_accepted_is_the_prediction_voxel_by_voxel(tmp_path: Path) -> None:
     assert {row["name"]: row["state"] for row in client.get("/api/scans").json()}[
         "b"
     ] == "corrected"
-    (former,) = (work / "review" / "former").iterdir()
+    (former,) = (work / "review" / "former").glob("*/b.nii.gz")
     np.testing.assert_array_equal(nibabel.load(former).dataobj, guess.dataobj)
 
 
@@ -343,5 +381,5 @@ def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
     (case,) = round_.source.cases.values()
     for name in ("../x", "x/y", "..\\x", "a\0", "/x"):
         round_.source.cases[name] = SimpleNamespace(images=case.images, label=None)  # type: ignore[assignment]
-        with pytest.raises(SimcvdError, match="cannot be the name of a file"):
+        with pytest.raises(SimcvdError, match="a scan: the name"):
             round_.own_label(name)

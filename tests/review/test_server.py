@@ -147,6 +147,30 @@ def test_a_layer_that_leads_out_of_the_round_is_not_there(tmp_path: Path) -> Non
     assert client.get("/layer/x.nii.gz?case=a&layer=prediction").status_code == 422
 
 
+def test_what_each_arm_predicted_for_a_scan_it_was_not_trained_on(tmp_path: Path) -> None:
+    work = make_work(tmp_path, ["a", "b"])
+    for arm in ("base", "supervised", "cutmix", "mean"):
+        (work / arm / "fold_0" / "checkpoints").mkdir(parents=True)
+    guess = work / "predictions" / "a.nii.gz"
+    for arm in ("supervised", "cutmix", "mean"):
+        (work / arm / "predictions").mkdir()
+        (work / arm / "predictions" / "a.nii.gz").write_bytes(guess.read_bytes())
+    client = visitor(application(work, TOKEN, "127.0.0.1", 8417))
+    client.get(f"/?token={TOKEN}")
+    layers = client.get("/api/scan?case=a").json()["layers"]
+    assert {layer["id"]: (layer["title"], layer["base"]) for layer in layers} == {
+        "given": ("Label (as given)", True),
+        "prediction": ("Prediction", True),
+        "heldout-cutmix": ("Held out: CutMix", False),
+        "heldout-mean": ("Held out: mean", False),
+        "heldout-supervised": ("Held out: Supervised V-Net", False),
+    }
+    body = client.get("/layer/layer.nii.gz?case=a&layer=heldout-mean").content
+    shown = nibabel.Nifti1Image.from_bytes(gzip.decompress(body))
+    np.testing.assert_array_equal(shown.dataobj, nibabel.load(guess).dataobj)
+    assert len(client.get("/api/scan?case=b").json()["layers"]) == 1
+
+
 def test_labels_are_not_written_out_of_the_round(tmp_path: Path) -> None:
     work = make_work(tmp_path, ["a"])
     (tmp_path / "elsewhere").mkdir()

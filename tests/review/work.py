@@ -13,8 +13,8 @@ from nibabel import orientations
 from scipy.spatial.transform import Rotation
 from tests.data.dicom_series import write_series
 
-from simcvd.data.io import write_label
 from simcvd.data.phantom import PhantomSettings, make_phantom
+from simcvd.formats import write_label
 
 SHAPE = (40, 32, 24)
 # Turned about all three axes, with three different voxel sides: oblique and anisotropic.

@@ -66,6 +66,20 @@ def writer_of(kind: Format, scan: Path) -> Write:
     return kind.writer(scan if answer_for(scan) is kind else None)
 
 
+def best_writer(scan: Path) -> tuple[Format, Write, str]:
+    """The format for labels of a scan, made ready, and why it is not the scan's own, else "".
+
+    A series that a DICOM segmentation cannot refer to is answered in NIfTI.
+    """
+    kind = answer_for(scan)
+    try:
+        return kind, writer_of(kind, scan), ""
+    except SimcvdError as error:
+        if not kind.needs_own:
+            raise
+        return NIFTI, writer_of(NIFTI, scan), str(error)
+
+
 def files_of(path: Path) -> list[Path]:
     """Every file behind a path, the one that was named first: data files, slices of a series.
 

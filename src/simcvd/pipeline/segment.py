@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.progress import track
 
 from simcvd.escape import one_line
-from simcvd.formats import answer_for, answers
-from simcvd.formats.table import writer_of
+from simcvd.formats.table import best_writer
 from simcvd.inference.inputs import Job
 from simcvd.inference.model import WEIGHTS, digest_of, load_model
 from simcvd.inference.predict import Compute, Wanted, pick_device, refuse_failed, segment_each
@@ -19,7 +18,6 @@ from simcvd.inference.results import Results, Standing
 from simcvd.inference.sliding_window import Advance
 from simcvd.layouts.records import SourceCase
 from simcvd.naming import inside
-from simcvd.types import SimcvdError
 
 KEPT: tuple[Standing, ...] = ("done", "corrected", "unknown")
 
@@ -53,13 +51,9 @@ def jobs_of(cases: Sequence[SourceCase], out: Path) -> tuple[list[Job], list[str
     """
     jobs, notes = [], []
     for case in cases:
-        kind = answer_for(case.images[0])
-        if kind.needs_own:
-            try:
-                writer_of(kind, case.images[0])
-            except SimcvdError as error:
-                kind = answers()["nifti"]
-                notes.append(f"{case.name} will be segmented into a NIfTI file: {error}")
+        kind, _, why = best_writer(case.images[0])
+        if why:
+            notes.append(f"{case.name} will be segmented into a NIfTI file: {why}")
         target = inside(out, f"{case.name}{kind.ending}")
         jobs.append(Job(name=case.name, images=case.images, target=target, format=kind))
     return jobs, [one_line(note) for note in notes]

@@ -5,7 +5,6 @@
     round.py      what a WORK folder holds: scans, classes, layers, states
     scans.py      a scan as a NIfTI file that the viewer reads, and its grid
     labels.py     a label as classes in the scan's own voxels, and written back
-    segments.py   DICOM segmentations read in the grid of their series
     slices.py     one slice as an image, for browsers without WebGL2
     locks.py      who holds a scan open
     learning.py   the next round, a process of its own

@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from simcvd.data.io import read_label, write_label
-from simcvd.data.listing import SourceCase
-from simcvd.data.reading import label_on_scan, read_case_label, same_grid
-from simcvd.files import replace_into
-from simcvd.inference.inputs import format_of
-from simcvd.review.round import Layer, Round, States, inside, is_nifti, stamp_of
+from simcvd.data.crop import stored_like
+from simcvd.data.reading import label_on_scan, read_case_label
+from simcvd.files import remove, replace_into
+from simcvd.formats import files_of, read_label, read_voxels
+from simcvd.formats.read import small
+from simcvd.formats.table import best_writer
+from simcvd.review.round import Layer, Round, States, stamp_of
 from simcvd.review.scans import View, view_of
-from simcvd.review.segments import read_segments
 from simcvd.types import SimcvdError, Volume
 
 EMPTY = "empty"
@@ -43,50 +43,17 @@ def values_of(round_: Round, view: View, name: str, layer_id: str) -> np.ndarray
     if layer_id == EMPTY:
         return np.zeros(view.shape, np.uint8)
     layer, case = round_.layer(name, layer_id), round_.case(name)
-    if layer.path.is_file() and format_of(layer.path) == "dicom-seg":
-        values = np.array([c.value for c in round_.classes])
-        return values[read_segments(layer.path, view.grid).clip(0, len(values) - 1)]
-    label = _read(layer, case)
+    label = read_case_label(case) if layer.id == "given" else integers(layer.path)
     on_scan = label_on_scan(replace(case, label=layer.path), view.grid, label)
-    return _in_order_of(on_scan, view.grid)
-
-
-def _read(layer: Layer, case: SourceCase) -> Volume:
-    if layer.id == "given":
-        return read_case_label(case)
-    return integers(layer.path)
+    return stored_like(on_scan, view.grid).array
 
 
 def integers(path: Path) -> Volume:
-    """A label map, in the type it is stored in where that is an integer type of NIfTI."""
-    return _integers(path) or read_label(path)
-
-
-def _integers(path: Path) -> Volume | None:
-    """A NIfTI map of plain integers in the type it is stored in, a quarter of the memory."""
-    if not is_nifti(path):
-        return None
-    import nibabel
-
-    try:
-        image: Any = nibabel.Nifti1Image.from_filename(str(path))
-        plain = image.header.get_slope_inter() in ((None, None), (1.0, 0.0))
-        if not plain or image.get_data_dtype().kind not in "iu" or image.ndim != 3:
-            return None
-        return Volume(array=np.asanyarray(image.dataobj), affine=np.array(image.affine))
-    except Exception:
-        return None  # `read_label` says what is wrong with it
-
-
-def _in_order_of(label: Volume, grid: Volume) -> np.ndarray:
-    """The label's voxels with the axes in the order and direction that ``grid`` has them."""
-    if same_grid(grid, label):
-        return label.array
-    from nibabel import orientations
-
-    have, want = (orientations.io_orientation(v.affine) for v in (label, grid))
-    turn = orientations.ornt_transform(have, want)
-    return np.ascontiguousarray(orientations.apply_orientation(label.array, turn))
+    """A label map in the type it is stored in, where that is one of integers: less memory."""
+    volume = read_voxels(path, "label")
+    if volume.array.dtype.kind in "iu":
+        return replace(volume, array=volume.array[0])
+    return read_label(path)
 
 
 def classes_of(round_: Round, values: np.ndarray) -> np.ndarray:
@@ -147,8 +114,8 @@ def base_stamp(round_: Round, name: str, layer_id: str) -> str:
     """Changes with the file a drawing begins from."""
     if layer_id == EMPTY:
         return EMPTY
-    paths = [path for _, path in round_.case(name).masks] if layer_id == "given" else []
-    return stamp_of(paths or [round_.layer(name, layer_id).path])
+    masks = [path for _, path in round_.case(name).masks] if layer_id == "given" else []
+    return stamp_of(masks or [round_.layer(name, layer_id).path])
 
 
 def save(
@@ -181,12 +148,31 @@ def save(
         values = values_of(round_, view, name, base)
         if drawn is not None:
             values = _changed(round_, values, drawn)
-        label = round_.own_label(name)
-        _keep_former(round_, label)
-        like = round_.case(name).images[0]
-        write_label(label, values, view.affine, like=like if like.is_file() else None)
+        label = _written(round_, name, view, values)
         state = "accepted" if drawn is None else "corrected"
         States(round_.work).set(name, state, label, view.stamp)
+
+
+def _written(round_: Round, name: str, view: View, values: np.ndarray) -> Path:
+    """The label's file, in the scan's answer format; one in another format makes way."""
+    kind, write, _ = best_writer(round_.case(name).images[0])
+    path, former = round_.label_in(kind, name), round_.own_label(name)
+    if former:
+        _keep_former(round_, former)
+    names = _names(round_, values) if kind.names_classes else {}
+    write(path, small(values), view.affine, names)
+    if former and former != path:
+        remove(former)
+    return path
+
+
+def _names(round_: Round, values: np.ndarray) -> dict[int, str]:
+    """{value: name}, background first; values of no class, too, so that the file keeps them."""
+    names = {c.value: c.name for c in round_.classes}
+    known, strays = [0, *names], set()
+    for plane in np.moveaxis(values, 2, 0):
+        strays |= {*np.unique(plane[~np.isin(plane, known)]).tolist()}
+    return names | {value: f"value {value}" for value in sorted(strays)}
 
 
 def _changed(round_: Round, values: np.ndarray, drawn: np.ndarray) -> np.ndarray:
@@ -202,13 +188,11 @@ def _changed(round_: Round, values: np.ndarray, drawn: np.ndarray) -> np.ndarray
 
 
 def _keep_former(round_: Round, label: Path) -> None:
-    """A label that is replaced stays below WORK/review/former."""
-    if not label.is_file():
-        return
+    """A label that is replaced stays below WORK/review/former, in a folder of its time."""
     when = time.strftime("%Y%m%d-%H%M%S", time.gmtime(label.stat().st_mtime))
-    kept = inside(round_.work / "review" / "former", f"{when}-{label.name}")
-    with replace_into(kept) as temporary:
-        temporary.write_bytes(label.read_bytes())
+    for file in files_of(label):
+        with replace_into(round_.work / "review" / "former" / when / file.name) as temporary:
+            temporary.write_bytes(file.read_bytes())
 
 
 def overlays(round_: Round, view: View, name: str, layers: Iterable[Layer]) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -13,15 +12,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from simcvd.files import write_text
+from simcvd.files import read_object, write_json
 from simcvd.review.round import Round
 from simcvd.types import SimcvdError
 
 TAIL = 4000
-
-
 # What `simcvd run` takes and run.json records; the command line gives its own, which may be more.
-OPTIONS = ("images", "labels", "preset", "resample_labels")
+OPTIONS = ("images", "labels", "preset", "method", "resample_labels")
 
 
 def run_command(round_: Round, options: Collection[str]) -> list[str]:
@@ -69,7 +66,7 @@ class Learning:
                     env={**os.environ, "COLUMNS": "100"},
                 )
             started = {"pid": self._process.pid, "start": _start_of(self._process.pid)}
-            write_text(self.note, json.dumps({**started, "time": time.time()}))
+            write_json(self.note, {**started, "time": time.time()})
 
     def stop(self) -> None:
         """As Ctrl-C does: what is finished is kept, and the same command resumes."""
@@ -104,8 +101,8 @@ class Learning:
 
     def _note(self) -> dict[str, Any] | None:
         try:
-            note: dict[str, Any] = json.loads(self.note.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            note = read_object(self.note, "")
+        except SimcvdError:
             return None
         return note if self.log.is_file() else None
 

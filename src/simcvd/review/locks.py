@@ -11,9 +11,9 @@ import socket
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from simcvd.files import write_text
+from simcvd.files import read_object, write_json
+from simcvd.types import SimcvdError
 
 EXPIRES = 120.0
 
@@ -34,19 +34,19 @@ class Locks:
             return held
         mine = held is not None and held["tab"] == tab
         since = held["since"] if held and mine else time.time()
-        text = json.dumps({"tab": tab, "who": _reader(), "since": since})
+        lock = {"tab": tab, "who": _reader(), "since": since}
         if held is None and not take:
-            return self._begin(self._path(name), text, name)
-        write_text(self._path(name), text)
+            return self._begin(self._path(name), lock, name)
+        write_json(self._path(name), lock)
         return None
 
-    def _begin(self, path: Path, text: str, name: str) -> dict[str, Any] | None:
+    def _begin(self, path: Path, lock: dict[str, Any], name: str) -> dict[str, Any] | None:
         """Of two pages that take a free lock at once one gets it: the file is made only once."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)  # one that is over
         try:
             with path.open("x", encoding="utf-8") as file:
-                file.write(text)
+                json.dump(lock, file)
         except FileExistsError:
             return self.holder(name) or {"tab": "", "who": "another page", "since": time.time()}
         return None
@@ -57,8 +57,8 @@ class Locks:
         try:
             if time.time() - path.stat().st_mtime > EXPIRES:
                 return None
-            held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            held = read_object(path, "")
+        except (OSError, SimcvdError):
             return None
         return held if {"tab", "who", "since"} <= held.keys() else None
 
@@ -69,7 +69,7 @@ class Locks:
             self._path(name).unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
-        return self.folder / f"{quote(name, safe='')[:200]}.json"
+        return self.folder / f"{name}.json"
 
 
 def _reader() -> str:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simcvd.data.cache import read_json
-from simcvd.data.dicom_files import files_below, split_address
-from simcvd.data.io import NIFTI, suffix_of
-from simcvd.data.listing import Source, SourceCase, read_object
-from simcvd.data.sources import recognise
-from simcvd.files import write_text
-from simcvd.inference.inputs import ENDINGS, format_of
+from simcvd.escape import cell
+from simcvd.files import read_object, stats_of, write_json
+from simcvd.formats import answers, files_of
+from simcvd.formats.record import Format
+from simcvd.inference.results import TABLE
+from simcvd.inference.table import read_table
+from simcvd.layouts.recognise import recognise
+from simcvd.layouts.records import Source, SourceCase
+from simcvd.naming import checked
+from simcvd.scoring.titles import method_title
 from simcvd.types import SimcvdError
 
 # Okabe and Ito's colours, which differ for colour-blind readers too; further classes turn the hue.
@@ -62,7 +62,7 @@ class Round:
                 f"{work}: holds no run.json, so `simcvd run` did not make it. Give the folder that "
                 "was its --out."
             )
-        record = read_object(path)
+        record = read_object(path, "Start `simcvd run` anew with another --out.")
         images, labels = record.get("images"), record.get("labels")
         if not isinstance(images, str) or not isinstance(labels, str | None):
             raise SimcvdError(f"{path}: does not say where the scans are. Start `simcvd run` anew.")
@@ -77,17 +77,27 @@ class Round:
             raise SimcvdError(f"there is no scan '{name}' in this round")
         return self.source.cases[name]
 
-    def own_label(self, name: str) -> Path:
-        """Where what is drawn for a scan is kept, in the scan's own format.
+    def own_label(self, name: str) -> Path | None:
+        """The label that was drawn for a scan, if any."""
+        return self._file(self._labels, name)
 
-        A DICOM series and an h5 file get a NIfTI file: labels are read from those.
-        """
-        kind = format_of(self.case(name).images[0])
-        ending = ENDINGS["nifti" if kind == "dicom-seg" else kind]
+    def label_in(self, kind: Format, name: str) -> Path:
+        """Where a label that is drawn for a scan is kept in a format."""
+        return self._labels / f"{checked(name, 'a scan')}{kind.ending}"
+
+    @property
+    def _labels(self) -> Path:
         folder = self.work / "labels"
         if not folder.resolve().is_relative_to(self.work.resolve()):
             raise SimcvdError(f"{folder} leads out of {self.work}; make it a folder of its own")
-        return inside(folder, f"{name}{ending}")
+        return folder
+
+    def _file(self, folder: Path, name: str) -> Path | None:
+        """A scan's file in a folder of label maps, whatever its format; of several the newest."""
+        endings = [ending for kind in answers().values() for ending in kind.endings]
+        paths = [folder / f"{checked(name, 'a scan')}{ending}" for ending in endings]
+        found = [path for path in paths if path.is_file()]
+        return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
     def layers(self, name: str) -> list[Layer]:
         """What there is to lie over a scan, the label first; files outside WORK are left out."""
@@ -102,33 +112,35 @@ class Round:
 
     def _layers(self, name: str) -> Iterator[Layer]:
         own, given = self.own_label(name), self.case(name).label
-        if own.is_file():
+        if own is not None:
             yield Layer(id="label", title="Label (this review)", path=own)
         if given is not None:
             yield Layer(id="given", title="Label (as given)", path=given)
         for folder in self._predicted():
             which, title = "prediction", "Prediction"
             if folder.parent != self.work:
-                which, title = f"heldout-{folder.parent.name}", f"Held out: {folder.parent.name}"
-            for ending in ENDINGS.values():
-                if (path := inside(folder, f"{name}{ending}")).is_file():
-                    yield Layer(id=which, title=title, path=path)
-        entropy = inside(self.work / "predictions" / "entropy", f"{name}.nii.gz")
+                arm = folder.parent.name
+                which, title = f"heldout-{arm}", f"Held out: {method_title(arm)}"
+            if path := self._file(folder, name):
+                yield Layer(id=which, title=title, path=path)
+        entropy = self.work / "predictions" / "entropy" / f"{name}.nii.gz"
         if entropy.is_file():
             yield Layer(id="entropy", title="Entropy", path=entropy, kind="entropy")
 
     def _predicted(self) -> list[Path]:
-        methods = (p / "predictions" for p in sorted(self.work.iterdir()) if p.is_dir())
-        return [p for p in (self.work / "predictions", *methods) if p.is_dir()]
+        """Of the model, and of every arm for the scans that were held out from it."""
+        arms = (p / "predictions" for p in sorted(self.work.iterdir()) if p.is_dir())
+        return [p for p in (self.work / "predictions", *arms) if p.is_dir()]
 
     def _is_ours(self, layer: Layer) -> bool:
         return layer.id == "given" or layer.path.resolve().is_relative_to(self.work.resolve())
 
     def scans(self) -> list[dict[str, Any]]:
         """One record a scan, worst first: by the need to label, else by confidence."""
-        table = _table(self.work / "predictions" / "predictions.csv")
+        _, lines = read_table(self.work / "predictions" / TABLE)
+        table = {line["case"]: line for line in lines}
         states = States(self.work)
-        rows = [self._row(name, table.get(name), states) for name in self.source.cases]
+        rows = [self._row(name, table.get(str(cell(name))), states) for name in self.source.cases]
         return sorted(rows, key=lambda row: (row.pop("rank"), row["name"]))
 
     def _row(self, name: str, found: dict[str, str] | None, states: States) -> dict[str, Any]:
@@ -140,7 +152,7 @@ class Round:
         return {
             "name": name,
             "state": states.of(name, label) or ("labelled" if given else "unlabelled"),
-            "stale": states.stale(name, label, self.case(name).images),
+            "stale": label is not None and states.stale(self.case(name)),
             "confidence": confidence,
             "volumes": {k: v for k, v in (found or {}).items() if k.endswith("(ml)") and v},
             "flags": (found or {}).get("flags", ""),
@@ -154,53 +166,59 @@ class States:
     Kept as {case: {"state", "scan", "label"}} with the stamps of scan and label.
     """
 
+    ADVICE = "Move it away: labels count as corrected then."
+
     def __init__(self, work: Path) -> None:
         self.path = work / "review" / "states.json"
-        self.kept: dict[str, Any] = read_json(self.path) if self.path.exists() else {}
+        self.kept: dict[str, Any] = {}
+        if self.path.exists():
+            self.kept = read_object(self.path, self.ADVICE)
 
-    def of(self, name: str, label: Path) -> str | None:
+    def of(self, name: str, label: Path | None) -> str | None:
         """None without a label of the review's; "corrected" where another program wrote it."""
-        if not label.is_file():
+        if label is None:
             return None
         entry = self.kept.get(name, {})
         same = entry.get("label") == stamp_of([label])
         return str(entry["state"]) if same and entry.get("state") in SAVED else "corrected"
 
-    def stale(self, name: str, label: Path, images: tuple[Path, ...]) -> bool:
-        """Whether the scan has changed since its label was saved here."""
-        drawn_on = self.kept.get(name, {}).get("scan")
-        return drawn_on is not None and label.is_file() and drawn_on != stamp_of(images)
+    def stale(self, case: SourceCase) -> bool:
+        """Whether a scan has changed since its label was saved here, or is gone."""
+        drawn_on = self.kept.get(case.name, {}).get("scan")
+        try:
+            return drawn_on is not None and drawn_on != scan_stamp(case)
+        except OSError:
+            return True
 
     def set(self, name: str, state: str, label: Path, scan: str) -> None:
         """Note what was done. Raises CannotWrite."""
         self.kept[name] = {"state": state, "scan": scan, "label": stamp_of([label])}
-        write_text(self.path, json.dumps(self.kept, indent=1, sort_keys=True) + "\n")
+        write_json(self.path, dict(sorted(self.kept.items())))
 
 
-def inside(folder: Path, name: str) -> Path:
-    """``folder/name``. Raises SimcvdError for a name that would leave the folder."""
-    if not name or name in (".", "..") or any(c in name for c in "/\\\0"):
-        raise SimcvdError(f"{name!r} cannot be the name of a file in {folder}; rename the scan")
-    return folder / name
+def stamp_of(paths: Iterable[Path]) -> str:
+    """Changes when any file behind the paths is touched. Raises OSError for one that is gone."""
+    return stats_of([file for path in paths for file in _behind(path)])
 
 
-def stamp_of(paths: tuple[Path, ...] | list[Path]) -> str:
-    """Changes with the name, size or date of any of a scan's files; a series is all its files."""
-    seen = []
-    for path in paths:
-        folder, _ = split_address(path)
-        files = [folder] if folder.is_file() else files_below(folder)
-        for file in files:
-            status = file.stat()
-            seen.append((str(file), status.st_size, status.st_mtime_ns))
-    return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
+def scan_stamp(case: SourceCase) -> str:
+    """`stamp_of` a scan; of a series every slice."""
+    return stats_of(case.files) if case.files else stamp_of(case.images)
+
+
+def _behind(path: Path) -> list[Path]:
+    try:
+        return files_of(path)
+    except SimcvdError:  # reading it will say what is wrong with it
+        return [path]
 
 
 def _classes(work: Path, source: Source) -> tuple[Class, ...]:
     """The classes of the prepared data; before there are any, those that the labels declare."""
     path = work / "cache" / "manifest.json"
     if path.is_file():
-        manifest = read_json(path)  # only this of it, so that one of any version will do
+        # Only this of it, so that one of any version will do.
+        manifest = read_object(path, "Type `simcvd run` again.")
         names = {int(k): str(name) for k, name in manifest["class_names"].items()}
         values = {int(k): int(value) for k, value in manifest["label_values"].items()}
     else:
@@ -225,23 +243,9 @@ def _hsv(hue: float, saturation: float, value: float) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _table(path: Path) -> dict[str, dict[str, str]]:
-    """Lines of predictions.csv by case; empty where there is no such table."""
-    for candidate in (path, path.parent.parent / path.name):
-        if candidate.is_file():
-            with candidate.open(encoding="utf-8", newline="") as file:
-                return {row["case"]: row for row in csv.DictReader(file) if row.get("case")}
-    return {}
-
-
 def _number(row: dict[str, str] | None, column: str) -> float | None:
     try:
         value = float((row or {}).get(column) or "nan")
     except ValueError:
         return None
     return value if math.isfinite(value) else None
-
-
-def is_nifti(path: Path) -> bool:
-    """Whether a file is NIfTI by its name."""
-    return suffix_of(path) in NIFTI

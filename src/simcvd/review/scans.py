@@ -6,19 +6,18 @@ below WORK/review/views as uncompressed NIfTI, a few scans at a time.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 
-from simcvd.data.io import NIFTI, suffix_of
-from simcvd.data.listing import SourceCase
 from simcvd.data.reading import read_channels
-from simcvd.files import replace_into, write_text
-from simcvd.review.round import Round, stamp_of
+from simcvd.files import read_object, replace_into, write_json
+from simcvd.formats import format_of, read_header
+from simcvd.formats.nifti import NIFTI
+from simcvd.layouts.records import SourceCase
+from simcvd.review.round import Round, scan_stamp
 from simcvd.types import IntTriple, SimcvdError, Volume
 
 KEPT_VIEWS = 4
@@ -30,14 +29,15 @@ SHOWN = ("uint8", "int8", "int16", "uint16", "int32", "uint32", "float32", "floa
 class View:
     """What the viewer gets of a scan.
 
-    path: a NIfTI file. shape, affine: the scan's own grid, RAS+ mm. stamp: changes with the scan.
-    notes: what was put right while reading.
+    path: a NIfTI file, gzipped where packed. shape, affine: the scan's own grid, RAS+ mm.
+    stamp: changes with the scan. notes: what was put right while reading.
     """
 
     path: Path
     shape: IntTriple
     affine: np.ndarray
     stamp: str
+    packed: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -52,28 +52,32 @@ def view_of(round_: Round, name: str, channel: int = 0) -> View:
     if not 0 <= channel < channels:
         raise SimcvdError(f"the scans of this round have {channels} channels, none of that number")
     if channels == 1 and len(case.images) == 1:
-        direct = _direct(case.images[0])
+        direct = _direct(case)
         if direct is not None:
             return direct
     return _converted(round_, case, channel)
 
 
-def _direct(path: Path) -> View | None:
-    """A file that the viewer reads as it is, or None."""
-    if suffix_of(path) not in NIFTI or not path.is_file():
-        return None
+def _direct(case: SourceCase) -> View | None:
+    """A file that the viewer reads as it is, or None: NIfTI-1 in one file, plain or gzipped."""
     import nibabel
 
+    (path,) = case.images
     try:
-        image: Any = nibabel.Nifti1Image.from_filename(str(path))
-        kind, affine = image.header.get_data_dtype().name, np.array(image.affine)
+        if format_of(path) is not NIFTI:
+            return None
+        header, image = read_header(path), nibabel.Nifti1Image.from_filename(str(path))
     except Exception:
         return None  # `read_channels` says what is wrong with it
-    shown = kind in SHOWN and np.isfinite(affine).all() and _in_sform(image)
-    if len(image.shape) != 3 or min(image.shape) < 2 or not shown:
+    block = header.block
+    if block is None or block.files != (path,) or block.coding not in ("raw", "gzip"):
         return None
-    x, y, z = image.shape
-    return View(path=path, shape=(x, y, z), affine=affine, stamp=stamp_of([path]))
+    shown = header.dtype.name in SHOWN and np.isfinite(header.affine).all() and _in_sform(image)
+    if len(header.shape) != 3 or min(header.shape) < 2 or header.notes or not shown:
+        return None
+    x, y, z = header.shape
+    packed, stamp = block.coding == "gzip", scan_stamp(case)
+    return View(path=path, shape=(x, y, z), affine=header.affine, stamp=stamp, packed=packed)
 
 
 def _in_sform(image: Any) -> bool:
@@ -84,11 +88,10 @@ def _in_sform(image: Any) -> bool:
 def _converted(round_: Round, case: SourceCase, channel: int) -> View:
     """The scan read once and kept, until its files change or others need the room."""
     folder = round_.work / "review" / "views"
-    base = folder / f"{quote(case.name, safe='')[:150]}-{channel}"
-    path, note = base.with_name(base.name + ".nii"), base.with_name(base.name + ".json")
-    stamp = stamp_of(case.images)
+    path, note = (folder / f"{case.name}-{channel}.{kind}" for kind in ("nii", "json"))
+    stamp = scan_stamp(case)
     if path.is_file() and note.is_file():
-        kept = json.loads(note.read_text(encoding="utf-8"))
+        kept = read_object(note, f"Remove the folder {folder}.")
         if kept["stamp"] == stamp:
             return _kept_view(path, kept)
     volume = read_channels(case.images, len(round_.source.channel_names))
@@ -105,7 +108,7 @@ def _converted(round_: Round, case: SourceCase, channel: int) -> View:
     }
     _make_room(folder)
     _write(path, array, volume.affine)
-    write_text(note, json.dumps(kept))
+    write_json(note, kept)
     return _kept_view(path, kept)
 
 

@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from simcvd.data.io import spacing_of
 from simcvd.data.preprocess import canonical_grid
 from simcvd.data.reading import read_channels
 from simcvd.files import CannotWrite
+from simcvd.formats import spacing_of, suffix_of
 from simcvd.review.guard import MAX_BODY, Guard, is_local
 from simcvd.review.labels import (
     ONE_AT_A_TIME,
@@ -123,7 +123,7 @@ class Server:
         return _json(
             {
                 "name": name,
-                "file": "scan.nii.gz" if view.path.name.lower().endswith(".gz") else "scan.nii",
+                "file": f"scan{suffix_of(view.path)}",
                 "stamp": view.stamp,
                 "shape": view.shape,
                 "ras": {"shape": shape, "spacing": spacing_of(affine)},
@@ -148,8 +148,7 @@ class Server:
         _, view = self._viewed(request)
         kind, headers = "application/octet-stream", {"cache-control": "no-store"}
         here = request.client is None or is_local(request.client.host)
-        plain = not view.path.name.lower().endswith(".gz")
-        if plain and not here and "range" not in request.headers and _takes_gzip(request):
+        if not view.packed and not here and "range" not in request.headers and _takes_gzip(request):
             headers |= {"content-encoding": "gzip", "vary": "accept-encoding"}
             return StreamingResponse(_gzipped_file(view.path), media_type=kind, headers=headers)
         return LargeFile(view.path, media_type=kind, headers=headers)

@@ -1,16 +1,16 @@
 // The page: which scan is open, what may be done with it, and what the reader presses.
 
-import { address, bytes, get, gzip, post, Refused } from "./api.js";
+import { address, get, gzip, post, Refused } from "./api.js";
 import { Flat } from "./flat.js";
 import { listen } from "./keys.js";
 import { Learning } from "./learning.js";
 import { List } from "./list.js";
+import { EMPTY, Maps } from "./maps.js";
 import { banner, by, complain, convention, place, pressed } from "./page.js";
 import { Tools } from "./tools.js";
 import { hasWebGL2, Viewer } from "./viewer.js";
 
 const RENEW = 15000;
-const EMPTY = "empty";
 
 let about; // the round: its name, classes, channels
 let viewer = null; // null where there is no WebGL2
@@ -19,10 +19,10 @@ let scan = null; // what /api/scan said of the open one
 let mine = false; // whether this page holds it
 let dirty = false;
 let strokes = 0; // ever drawn, so that one drawn while another is being saved is not lost
-let begun = EMPTY; // the map the drawing began from
 let loading = Promise.resolve();
 let turn = 0; // counts openings, so that a slow one that was overtaken is dropped
 let tools;
+let maps;
 
 const list = new List((name) => choose(name));
 
@@ -101,18 +101,18 @@ async function open(name, mark) {
   mine = held === null;
   if (held) heldBy(held);
   describe();
-  offerBases();
+  maps.open(scan);
   const url = address(`volume/${found.file}`, { case: name, channel, v: found.stamp });
   if (viewer) {
     // One after the other: a scan that was passed over must not come up after the next.
     loading = loading.catch(() => {}).then(() => mark === turn && viewer.open(url, found.file));
-    const [map] = await Promise.all([firstMap(), loading]);
+    const [map] = await Promise.all([maps.first(), loading]);
     if (mark !== turn) return;
     draw(map);
   }
-  if (flat) flat.open(scan, baseOfFlat());
+  if (flat) flat.open(scan, maps.shown());
   setDirty(false);
-  offerLayers();
+  maps.offerLayers();
   if (viewer) {
     tools.opened();
     viewer.reveal();
@@ -159,72 +159,15 @@ function describe() {
   by("scan-notes").textContent = scan.notes.join(" ");
 }
 
-function offerBases() {
-  const bases = scan.layers.filter((layer) => layer.base);
-  by("base").replaceChildren(
-    ...bases.map((layer) => new Option(layer.title, layer.id)),
-    new Option("Nothing", EMPTY),
-  );
-  begun = by("base").value;
-}
-
-const base = () => scan.layers.find((layer) => layer.id === by("base").value) ?? { id: EMPTY, stamp: EMPTY };
-
-// The map that the drawing begins from.
-const fetchMap = () => bytes("drawing", { case: scan.name, base: base().id, v: base().stamp });
-
 function draw(map) {
   viewer.draw(map);
   tools.use();
 }
 
-// A map that cannot be read keeps nobody from looking at the scan.
-const firstMap = () => fetchMap().catch((error) => {
-  complain(`${by("base").selectedOptions[0].text} cannot be read. ${error.message}`);
-  by("base").value = begun = EMPTY;
-  return fetchMap();
-});
-
-const baseOfFlat = () => (base().id === EMPTY ? null : base().id);
-
-function offerLayers() {
-  const rows = scan.layers.map((layer) => {
-    const label = document.createElement("label");
-    const box = document.createElement("input");
-    label.className = "check";
-    box.type = "checkbox";
-    box.dataset.layer = layer.id;
-    box.addEventListener("change", () => overlay(layer, box));
-    label.append(box, layer.title);
-    return label;
-  });
-  const none = document.createElement("p");
-  none.textContent = "There is no other map of this scan.";
-  by("layers").replaceChildren(...(rows.length ? rows : [none]));
-}
-
-async function overlay(layer, box) {
-  if (!viewer) {
-    for (const other of by("layers").querySelectorAll("input")) other.checked = other === box && box.checked;
-    flat.show(box.checked && layer.kind === "classes" ? layer.id : null);
-    return;
-  }
-  const url = address("layer/layer.nii.gz", { case: scan.name, layer: layer.id, channel: scan.channel, v: layer.stamp });
-  box.disabled = true;
-  try {
-    await viewer.overlay(layer.id, box.checked, url, layer.kind);
-  } catch (error) {
-    box.checked = false;
-    complain(`${layer.title} cannot be shown. ${error.message}`);
-  } finally {
-    box.disabled = false;
-  }
-}
-
 // ---- saving -------------------------------------------------------------------------------------
 
 async function keep(path, body, done) {
-  const query = { case: scan.name, base: base().id, scan: scan.stamp, map: base().stamp };
+  const query = { case: scan.name, base: maps.base().id, scan: scan.stamp, map: maps.base().stamp };
   by("save").disabled = by("accept").disabled = true;
   say("Saving …");
   const [name, before] = [scan.name, strokes];
@@ -232,8 +175,8 @@ async function keep(path, body, done) {
     const found = await post(path, query, body);
     if (scan?.name !== name) return true;
     scan.layers = found.layers;
-    offerBases();
-    offerLayers();
+    maps.open(scan);
+    maps.offerLayers();
     viewer?.layers.forEach((_, id) => viewer.overlay(id, false));
     banner();
     if (strokes === before) {
@@ -316,19 +259,19 @@ function wire() {
 
 async function changeBase() {
   const wanted = by("base").value;
-  by("base").value = begun; // what would be saved began from this
+  maps.revert();
   if (dirty && !(await mayLeave())) return;
   by("base").value = wanted;
   try {
-    if (viewer) draw(await fetchMap());
-    else flat.show(baseOfFlat());
+    if (viewer) draw(await maps.fetch());
+    else flat.show(maps.shown());
     setDirty(false);
     say("");
   } catch (error) {
-    by("base").value = begun;
+    maps.revert();
     complain(error.message);
   }
-  begun = by("base").value;
+  maps.settle();
 }
 
 // ---- beginning ----------------------------------------------------------------------------------
@@ -362,6 +305,7 @@ async function start() {
     by("appearance").hidden = true;
     by("convention").textContent = "This browser has no WebGL2: slices are shown as images, in radiological convention, and drawing is off.";
   }
+  maps = new Maps(viewer, flat);
   tools = new Tools(viewer, about.classes, { mayDraw: () => mine, say });
   wire();
   allow();
