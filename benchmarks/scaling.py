@@ -30,7 +30,7 @@ from turns import Job, in_turn
 from simcvd.data.cache import Cache
 from simcvd.data.phantom import PhantomSettings, write_phantoms
 from simcvd.data.prepare import prepare
-from simcvd.data.sampler import Patches, TwoStreams
+from simcvd.data.sampler import Patches, TwoStreams, Views
 from simcvd.engine.log import read_log
 from simcvd.files import replace_into, write_text
 from simcvd.inference.sliding_window import Windows, grid_of, predict_labels
@@ -140,7 +140,8 @@ def open_job(root: Path) -> Job:
         cache = Cache(root)
         names = cache.train
         streams = TwoStreams(labeled=names[:4], unlabeled=names[4:], batch=(2, 2), seed=0)
-        patches = Patches(cache, streams, (32, 32, 32), "fixed", torch.device("cpu"))
+        views = Views(patch=(32, 32, 32), poses="fixed")
+        patches = Patches(cache, streams, views, torch.device("cpu"))
         return len(patches.batch(0).cases)
 
     return run

@@ -127,8 +127,9 @@ def test_names_of_a_model_and_of_metrics(tmp_path: Path) -> None:
             method="supervised",
             trained_on={},
         )
-    score = {"case": OUTSIDE, "label": 1, "values": {"dice": 1.0}}
-    (tmp_path / "metrics.json").write_text(json.dumps({"scores": [score], "summary": [{}]}))
+    score = {"case": OUTSIDE, "label": 1, "name": "a", "miss": "", "values": {"dice": 1.0}}
+    report = {"scores": [score], "notes": [], "info": {}}
+    (tmp_path / "metrics.json").write_text(json.dumps(report))
     with pytest.raises(SimcvdError, match=r"metrics\.json: a scan: the name"):
         load_result(tmp_path, "run")
 

@@ -16,7 +16,8 @@ from simcvd.benchmark.check import check
 from simcvd.benchmark.protocols import Protocol, changed, difference, hash_of
 from simcvd.checking.audit import CROPPED, leak
 from simcvd.data.cache import Cache
-from simcvd.engine.settings import NetworkConfig, TrainConfig, override
+from simcvd.engine.recipes import find_recipe
+from simcvd.engine.settings import NetworkConfig, override
 from simcvd.layouts.recognise import recognise
 from simcvd.types import SimcvdError
 
@@ -29,6 +30,10 @@ HASHES = {
     "pancreas-published": "7351aa72f757",
     "pancreas-clean": "bba7060b4711",
     "hippocampus": "8895d3094928",
+    "acdc-strong": "d8c38f8b0920",
+    "la-quarter-strong": "07afe8eb0d0e",
+    "la-half-strong": "c461beaccfd6",
+    "hippocampus-strong": "86b8c6ca321f",
 }
 
 
@@ -39,7 +44,7 @@ def test_what_a_protocol_fixes_is_frozen() -> None:
 
 
 def test_hash_is_the_same_in_another_process_and_after_json() -> None:
-    code = "from simcvd.benchmark.protocols import *; print(PROTOCOLS['la-clean'].hash())"
+    code = "from simcvd.benchmark.catalogue import *; print(PROTOCOLS['la-clean'].hash())"
     done = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, encoding="utf-8"
     )
@@ -74,13 +79,27 @@ def test_paper_values_of_the_published_protocols() -> None:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=lambda p: p.name)
 def test_settings_are_those_that_training_takes(protocol: Protocol) -> None:
-    configs = override({"train": TrainConfig(), "network": NetworkConfig()}, protocol.settings())
+    recipe = find_recipe(protocol.recipe)
+    groups = {"train": recipe.train, "augment": recipe.augment, "network": NetworkConfig()}
+    configs = override(groups, protocol.settings())
     train, network = configs["train"], configs["network"]
     assert (train.iterations, train.patch) == (protocol.iterations, protocol.patch)
     assert (train.augmentation, train.lr_every) == (protocol.augmentation, protocol.lr_every)
+    assert (train.base, configs["augment"].mirror) == (protocol.base, protocol.mirror)
     assert (network.widths, network.dropout) == (protocol.widths, protocol.network_dropout)
-    small = protocol.name in ("hippocampus", "la-quarter")
+    small = protocol.name.startswith(("hippocampus", "la-quarter", "acdc"))
     assert (network == NetworkConfig()) == (not small)  # the paper's V-Net
+
+
+def test_a_recipe_other_than_the_paper_s_is_part_of_the_hash() -> None:
+    """What the recipe sets is hashed with all its values; the paper's fields are not there."""
+    strong = find_protocol("la-quarter-strong")
+    record = strong.record()
+    assert record["recipe"]["train"]["optimizer"] == "adamw"
+    assert "lr" not in record
+    assert "recipe" not in find_protocol("la-quarter").record()
+    assert dataclasses.replace(strong, base=10).hash() != strong.hash()
+    assert dataclasses.replace(strong, lr=1.0).hash() == strong.hash()  # not its own
 
 
 def test_a_changed_protocol_says_so() -> None:
@@ -129,7 +148,9 @@ def test_the_lists_of_scans_are_fixed_and_leave_the_hashes_as_they_were() -> Non
     assert lists == {
         **dict.fromkeys(("la-published", "la-clean", "la-half", "la-quarter"), la),
         **dict.fromkeys(("pancreas-published", "pancreas-clean"), None),
-        "hippocampus": "a82cde130ec2",
+        **dict.fromkeys(("la-quarter-strong", "la-half-strong"), la),
+        **dict.fromkeys(("hippocampus", "hippocampus-strong"), "a82cde130ec2"),
+        "acdc-strong": "52c1d8baff3f",
     }
     half = dataclasses.replace(PROTOCOLS["la-half"], lists=None)
     assert half.hash() == HASHES["la-half"]

@@ -154,7 +154,13 @@ def test_a_benchmark_counts_its_runs(small_cache: Cache, tmp_path: Path) -> None
 
 def test_a_folder_of_a_whole_run(tmp_path: Path) -> None:
     work = tmp_path / "work"
-    asked = Request(images=tmp_path / "my scans", labels=None, work=work, preset=PRESETS["quick"])
+    asked = Request(
+        images=tmp_path / "my scans",
+        labels=None,
+        work=work,
+        preset=PRESETS["quick"],
+        method="cutmix",
+    )
     write_json(work / "run.json", asked.record())
     write_json(work / "check.json", {})
     found = describe(work)

@@ -141,6 +141,7 @@ def test_a_vnet_is_not_loaded_into_something_else(small_cache: Cache, tmp_path: 
         tmp_path / "run",
         labeled=LABELED,
         method="supervised",
+        recipe="paper",
         network=NETWORK,
         settings={"train.iterations": 1, "train.patch": TRAIN.patch},
     )

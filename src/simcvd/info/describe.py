@@ -176,6 +176,7 @@ def describe_work(path: Path) -> Info:
     words = ["simcvd", "run", "--images", asked["images"]]
     words += ["--labels", asked["labels"]] if asked["labels"] else []
     words += ["--resample-labels"] if asked.get("resample_labels") else []
+    words += ["--method", asked["method"]] if "method" in asked else []
     again = shlex.join([*words, "--out", str(path), "--preset", asked["preset"]])
     state = f"not finished: not yet {missing[0]}; resumable" if missing else "finished"
     use = f"simcvd predict {shlex.quote(str(path / 'model'))} SCANS --out DIR"
