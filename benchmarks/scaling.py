@@ -167,7 +167,7 @@ def start(cache: Path, out: Path, steps: int, *, processes: int, threads: int) -
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
     command += ["--standalone", "-m", "simcvd.cli", "train", str(cache), "--out", str(out)]
     command += [*TRAINING, f"--iterations={steps}", f"--set=train.batch={each}"]
-    command += [f"--set=train.labeled_batch={each // 2}"]
+    command += [f"--set=train.labeled_batch={each // 2}", "--recipe=paper"]
     return subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,

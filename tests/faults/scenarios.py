@@ -15,7 +15,7 @@ SIZES = {
     "strides": NETWORK.strides,
 }
 TRAINING = [
-    *("--method", "supervised", "--labeled", "2", "--iterations", "3"),
+    *("--method", "supervised", "--labeled", "2", "--recipe", "paper", "--iterations", "3"),
     *("--set", "train.patch=(16,16,8)", "--set", "train.holdout=1"),
     *(word for name, value in SIZES.items() for word in ("--set", f"network.{name}={value}")),
 ]
@@ -92,7 +92,13 @@ def _plan(base: Base, work: Path) -> None:
             shutil.copy2(path, few)
     plan = make_plan(base.scans / "images", few, jobs=1).quick()
     tiny = replace(
-        plan, patch=(16, 16, 8), widths=(4, 8), blocks=(1, 1), strides=((2, 2, 2),), iterations=2
+        plan,
+        patch=(16, 16, 8),
+        widths=(4, 8),
+        blocks=(1, 1),
+        strides=((2, 2, 2),),
+        base=2,
+        iterations=2,
     )
     (work / "job").mkdir()
     write_plan(tiny, work / "job" / "plan.toml")

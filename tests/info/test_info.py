@@ -166,7 +166,9 @@ def test_a_folder_of_a_whole_run(tmp_path: Path) -> None:
     found = describe(work)
     assert found.state == "not finished: not yet planned; resumable"
     images = shlex.quote(str(tmp_path / "my scans"))
-    assert found.next == f"simcvd run --images {images} --out {work} --preset quick"
+    assert found.next == (
+        f"simcvd run --images {images} --method cutmix --out {work} --preset quick"
+    )
 
 
 def test_anything_else_is_refused(tmp_path: Path) -> None:
