@@ -18,6 +18,7 @@ from simcvd.data.cache import Cache
 from simcvd.engine.log import read_log
 from simcvd.engine.loop import BASE, CONTROL, train
 from simcvd.engine.recipes import find_recipe
+from simcvd.engine.run import Split
 from simcvd.engine.score_run import score_run
 from simcvd.engine.start import average_runs
 from simcvd.files import replace_into
@@ -53,24 +54,41 @@ class Arms:
         return method_title(arm)
 
     def train(
-        self, folders: dict[str, Path], labeled: int, *more: str, wanted: Sequence[str] = ()
+        self,
+        folders: dict[str, Path],
+        labeled: int,
+        *more: str,
+        wanted: Sequence[str] = (),
+        scans: Split | None = None,
+        start: Path | None = None,
     ) -> None:
-        """Train the wanted arms, all by default, each into its folder; the base into its own."""
+        """Train the wanted arms, all by default, each into its folder; the base into its own.
+
+        scans: the fold, where counts in ``more`` do not say it. start: a run whose weights the
+        base starts from, or, without a base, the arms.
+        """
         wanted = wanted or self.names
         needed = [arm for arm in (CONTROL, self.method) if arm in wanted or MEAN in wanted]
-        start = None
         if self.plan.base:
-            start = folders[BASE]
             base = (f"train.iterations={self.plan.base}", "train.base=0")
-            self._train(CONTROL, start, labeled, None, *more, *base)
+            self._train(CONTROL, folders[BASE], labeled, start, scans, *more, *base)
+            start = folders[BASE]
         for arm in needed:
             own = self.plan.control_iterations if arm == CONTROL else 0
             steps = (f"train.iterations={own}",) if own else ()
-            self._train(arm, folders[arm], labeled, start, *more, *steps)
+            self._train(arm, folders[arm], labeled, start, scans, *more, *steps)
         if MEAN in wanted and not (folders[MEAN] / DESCRIPTION).exists():
             average_runs([folders[CONTROL], folders[self.method]], folders[MEAN])
 
-    def _train(self, method: str, out: Path, labeled: int, start: Path | None, *more: str) -> None:
+    def _train(
+        self,
+        method: str,
+        out: Path,
+        labeled: int,
+        start: Path | None,
+        scans: Split | None,
+        *more: str,
+    ) -> None:
         train(
             self.cache.root,
             out,
@@ -79,23 +97,34 @@ class Arms:
             settings=(*self.plan.settings(method), *more),
             recipe=find_recipe(self.plan.recipe),
             init=start,
+            scans=scans,
         )
 
 
 def cross_validate(
-    arms: Arms, work: Path, folds: Folds, say: Callable[[str], None]
+    arms: Arms,
+    work: Path,
+    folds: Folds,
+    say: Callable[[str], None],
+    former: Path | None = None,
 ) -> list[Result]:
     """Train and score each arm in each fold, going on with what is there; the control's first.
 
     A fold's runs are ``work/ARM/fold_K``, the pooled scores and predictions of an arm's held-out
-    scans lie in ``work/ARM``.
+    scans lie in ``work/ARM``. former: the result of an earlier round, from whose control of the
+    same fold all start: it has seen neither the fold's labels nor any unlabelled scan.
     """
     runs: dict[str, list[Path]] = {arm: [] for arm in arms.names}
     for fold in range(folds.count):
         say(f"fold {fold + 1} of {folds.count}")
         folders = {arm: work / arm / f"fold_{fold}" for arm in (BASE, *arms.names)}
-        held = (f"train.holdout={folds.holdout}", f"train.fold={fold}")
-        arms.train(folders, folds.trained_on, *held)
+        start = former / CONTROL / f"fold_{fold}" if former else None
+        if folds.named:
+            scans = folds.named[fold].scans
+            arms.train(folders, len(scans[0]), scans=scans, start=start)
+        else:
+            held = (f"train.holdout={folds.holdout}", f"train.fold={fold}")
+            arms.train(folders, folds.trained_on, *held, start=start)
         for arm in arms.names:
             runs[arm].append(folders[arm])
             if not is_scored(folders[arm], "holdout"):
