@@ -28,6 +28,7 @@ from simcvd.pipeline import Outcome, compare, run
 from simcvd.pipeline.presets import QUICK, deal
 from simcvd.pipeline.rounds import RESULT, Round, begin, changes, current
 from simcvd.planning import make_plan, write_plan
+from simcvd.share import export_run
 
 SCANS, LABELED, STEPS = 8, 4, 6
 
@@ -74,8 +75,16 @@ def test_a_second_round_says_what_changed_and_keeps_the_first_whole(two: Two) ->
     assert "The result of round 1 goes to rounds/1" in two.said
     assert f"1 labels are those of {two.work / 'labels'}: phantom_005" in two.said
     assert {"predictions/phantom_006.nii.gz", "model/model.safetensors"} < set(two.before)
+    assert "training 6 of 6: CutMix, fold 2 of 2" in two.said
     moved = _bytes_of(two.work / "rounds" / "1")
     assert two.before == {name: moved.get(name) for name in two.before}
+
+
+def test_a_folder_of_a_run_stands_for_its_final_model(two: Two, tmp_path: Path) -> None:
+    assert weights_digest(two.work) == weights_digest(two.work / "model")
+    assert weights_digest(two.work) != weights_digest(two.work / "rounds" / "1")
+    alone, named = (export_run(run, tmp_path / "m.zip") for run in (two.work / "model", two.work))
+    assert alone == named
 
 
 def test_its_trainings_start_from_the_control_of_the_same_fold(two: Two) -> None:

@@ -108,7 +108,10 @@ def train(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="A finished run.")],
+    model: Annotated[
+        Path,
+        typer.Argument(help="A training, an exported model, or WORK of `simcvd run`."),
+    ],
     scans: Annotated[list[Path], typer.Argument(help="Files or folders of scans.")],
     out: Annotated[Path, typer.Option(help="Folder for the segmentations.")],
     also: Annotated[

@@ -11,11 +11,12 @@ from simcvd.checking.check import examine_all, report_of
 from simcvd.checking.facts import CaseFacts
 from simcvd.checking.findings import CheckReport, show
 from simcvd.data.cache import read_json, write_json
+from simcvd.inference.model import WORK_RECORD
 from simcvd.layouts.records import Source
 from simcvd.pipeline.estimate import estimate, with_equal_time
 from simcvd.pipeline.presets import Folds, deal, divide
 from simcvd.pipeline.refuse import refuse_full_disk
-from simcvd.pipeline.request import RECORD, Request
+from simcvd.pipeline.request import Request
 from simcvd.pipeline.rounds import Round, begin, changes, current
 from simcvd.planning import Plan, plan_from, read_plan, write_plan
 from simcvd.planning.memory import SHARE, free_bytes
@@ -109,7 +110,7 @@ def planned(asked: Request, begun: Begun, looked: Looked | None, console: Consol
     if begun.changed:
         begin(begun.round)
     # Only now: a refused folder of scans leaves nothing that stands in the way of a mended one.
-    write_json(asked.work / RECORD, asked.record())
+    write_json(asked.work / WORK_RECORD, asked.record())
     write_json(asked.work / "check.json", {**looked.report.to_json(), "files": asked.files()})
     if path.exists():
         console.print(f"the plan is the one of {path}", markup=False)

@@ -20,6 +20,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,7 @@ from simcvd.pipeline.beginning import (
     say_changes,
     say_cost,
 )
-from simcvd.pipeline.compare import Arms, answer, best, cross_validate, differences
+from simcvd.pipeline.compare import Arms, answer, best, counting, cross_validate, differences
 from simcvd.pipeline.presets import Folds, PresetName
 from simcvd.pipeline.request import Request
 from simcvd.pipeline.segment import jobs_of, segment_all
@@ -210,12 +211,7 @@ def _given(
 def _compared(asked: Request, arms: Arms, begun: Begun, console: Console) -> list[Result]:
     """Every arm, trained and scored on the same folds."""
     console.print(f"[bold]Comparing[/bold] {', '.join(map(arms.title, arms.names))}")
-    former = begun.round.former
-
-    def say(text: str) -> None:
-        console.print(text, markup=False)
-
-    return cross_validate(arms, asked.work, begun.folds, say, former)
+    return cross_validate(arms, asked.work, begun.folds, _plainly(console), begun.round.former)
 
 
 def _finish(asked: Request, begun: Begun, arms: Arms, arm: str, console: Console) -> None:
@@ -225,11 +221,17 @@ def _finish(asked: Request, begun: Begun, arms: Arms, arm: str, console: Console
     model = asked.work / "model"
     folders = {name: asked.work / "final" / name for name in (BASE, *arms.names)}
     start = former / "model" if former else None
-    arms.train({**folders, arm: model}, labeled, wanted=[arm], start=start)
+    tell = counting(_plainly(console), len(arms.trained([arm])))
+    arms.train({**folders, arm: model}, labeled, wanted=[arm], start=start, tell=tell)
     names = dict.fromkeys((*found.train, *found.test))
     console.print(f"[bold]Segmenting[/bold] {counted(len(names), 'scan')}")
     cases = [found.cases[name] for name in names]
     segment_all(model, cases, asked.work / "predictions", console)
+
+
+def _plainly(console: Console) -> Callable[[str], None]:
+    """Prints text as it is, names of scans in it included."""
+    return lambda text: console.print(text, markup=False)
 
 
 def _notes(asked: Request, found: Source, arms: Arms, folds: Folds, arm: str) -> list[str]:

@@ -8,6 +8,8 @@ method go on from the same supervised weights, and the control gets the method's
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import math
 import shutil
 from collections.abc import Callable, Sequence
@@ -51,7 +53,14 @@ class Arms:
         """What an arm is called in the report."""
         if arm == MEAN:
             return f"mean of {method_title(CONTROL)} and {method_title(self.method)}"
+        if arm == BASE:
+            return "the base of all"
         return method_title(arm)
+
+    def trained(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """What is trained to have the wanted arms, in order."""
+        base = (BASE,) if self.plan.base else ()
+        return (*base, *(a for a in (CONTROL, self.method) if a in wanted or MEAN in wanted))
 
     def train(
         self,
@@ -61,34 +70,37 @@ class Arms:
         wanted: Sequence[str] = (),
         scans: Split | None = None,
         start: Path | None = None,
+        tell: Callable[[str], None] = lambda title: None,
     ) -> None:
         """Train the wanted arms, all by default, each into its folder; the base into its own.
 
         scans: the fold, where counts in ``more`` do not say it. start: a run whose weights the
-        base starts from, or, without a base, the arms.
+        base starts from, or, without a base, the arms. tell: is given each training's title.
         """
         wanted = wanted or self.names
-        needed = [arm for arm in (CONTROL, self.method) if arm in wanted or MEAN in wanted]
-        if self.plan.base:
-            base = (f"train.iterations={self.plan.base}", "train.base=0")
-            self._train(CONTROL, folders[BASE], labeled, start, scans, *more, *base)
-            start = folders[BASE]
-        for arm in needed:
-            own = self.plan.control_iterations if arm == CONTROL else 0
-            steps = (f"train.iterations={own}",) if own else ()
-            self._train(arm, folders[arm], labeled, start, scans, *more, *steps)
+        for arm in self.trained(wanted):
+            tell(self.title(arm))
+            self._train(arm, folders[arm], labeled, start, scans, *more, *self._steps(arm))
+            start = folders[BASE] if arm == BASE else start
         if MEAN in wanted and not (folders[MEAN] / DESCRIPTION).exists():
             average_runs([folders[CONTROL], folders[self.method]], folders[MEAN])
 
+    def _steps(self, arm: str) -> tuple[str, ...]:
+        if arm == BASE:
+            return f"train.iterations={self.plan.base}", "train.base=0"
+        own = self.plan.control_iterations if arm == CONTROL else 0
+        return (f"train.iterations={own}",) if own else ()
+
     def _train(
         self,
-        method: str,
+        arm: str,
         out: Path,
         labeled: int,
         start: Path | None,
         scans: Split | None,
         *more: str,
     ) -> None:
+        method = CONTROL if arm == BASE else arm
         train(
             self.cache.root,
             out,
@@ -99,6 +111,16 @@ class Arms:
             init=start,
             scans=scans,
         )
+
+
+def counting(say: Callable[[str], None], total: int) -> Callable[..., None]:
+    """A function that says a training's title with its number, and where it belongs."""
+    numbers = itertools.count(1)
+
+    def tell(title: str, where: str = "") -> None:
+        say(f"training {next(numbers)} of {total}: {title}{where}")
+
+    return tell
 
 
 def cross_validate(
@@ -115,16 +137,17 @@ def cross_validate(
     same fold all start: it has seen neither the fold's labels nor any unlabelled scan.
     """
     runs: dict[str, list[Path]] = {arm: [] for arm in arms.names}
+    tell_each = counting(say, folds.count * len(arms.trained(arms.names)))
     for fold in range(folds.count):
-        say(f"fold {fold + 1} of {folds.count}")
         folders = {arm: work / arm / f"fold_{fold}" for arm in (BASE, *arms.names)}
         start = former / CONTROL / f"fold_{fold}" if former else None
+        tell = functools.partial(tell_each, where=f", fold {fold + 1} of {folds.count}")
         if folds.named:
             scans = folds.named[fold].scans
-            arms.train(folders, len(scans[0]), scans=scans, start=start)
+            arms.train(folders, len(scans[0]), scans=scans, start=start, tell=tell)
         else:
             held = (f"train.holdout={folds.holdout}", f"train.fold={fold}")
-            arms.train(folders, folds.trained_on, *held, start=start)
+            arms.train(folders, folds.trained_on, *held, start=start, tell=tell)
         for arm in arms.names:
             runs[arm].append(folders[arm])
             if not is_scored(folders[arm], "holdout"):

@@ -10,6 +10,7 @@ from typing import Any
 from simcvd.data.cache import read_json
 from simcvd.engine.settings import differences as changes
 from simcvd.files import stats_of
+from simcvd.inference.model import WORK_RECORD
 from simcvd.layouts.lists import visible
 from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import Source
@@ -26,7 +27,6 @@ EARLIER = {
     "names": None,
     "patient_pattern": None,
 }
-RECORD = "run.json"
 OWN = ("plan.toml", "labels")  # what may lie in a folder before the first run
 
 
@@ -65,7 +65,7 @@ class Request:
         Raises SimcvdError for an unknown preset or method, for a method without unlabelled scans,
         and without images where nothing was begun.
         """
-        path = Path(work) / RECORD
+        path = Path(work) / WORK_RECORD
         begun = {**EARLIER, **read_json(path)} if path.exists() else {}
         asked = {**begun, **{name: value for name, value in given.items() if value is not None}}
         method, preset = asked.get("method", METHOD), asked.get("preset", STANDARD.name)
@@ -140,7 +140,7 @@ class Request:
                     f"{self.work} lies in {folder}, where its segmentations would be taken for "
                     "scans; give an --out elsewhere"
                 )
-        path = self.work / RECORD
+        path = self.work / WORK_RECORD
         if path.exists():
             begun = {**EARLIER, **read_json(path)}
             if changed := changes(begun, {**EARLIER, **self.record()}):

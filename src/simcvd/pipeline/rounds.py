@@ -26,7 +26,7 @@ from simcvd.data.cases import source_records
 from simcvd.engine.loop import BASE, CONTROL
 from simcvd.engine.run import read_config
 from simcvd.files import contents, move, replace_into
-from simcvd.inference.model import DESCRIPTION
+from simcvd.inference.model import DESCRIPTION, WORK_RECORD
 from simcvd.inference.results import corrected
 from simcvd.layouts.patients import ALWAYS, folds_by_patient
 from simcvd.layouts.records import Source
@@ -40,7 +40,7 @@ from simcvd.wording import counted, few
 ROUND, ROUNDS, CLOSING = "round.json", "rounds", "closing.json"
 # Of a round alone, besides the folders of the arms; the rest is of all rounds.
 RESULT = ("check.json", BASE, CONTROL, MEAN, "report.html", "final", "model", "predictions")
-COPIED = ("run.json", "plan.toml", ROUND, "cache/manifest.json")
+COPIED = (WORK_RECORD, "plan.toml", ROUND, "cache/manifest.json")
 BASE_SHARE = 2  # a base that starts from trained weights is so many times shorter
 
 
@@ -165,7 +165,7 @@ def _move_result(work: Path) -> None:
         if (work / name).exists() and not copy.exists():
             with replace_into(copy) as temporary:
                 shutil.copyfile(work / name, temporary)
-    method = read_json(target / "run.json").get("method", "simcvd")
+    method = read_json(target / WORK_RECORD).get("method", "simcvd")
     for name in (*RESULT, method):
         if (work / name).exists():
             move(work / name, target / name)
