@@ -24,11 +24,14 @@ from simcvd.engine.run import read_config
 from simcvd.files import write_json
 from simcvd.inference.model import weights_digest
 from simcvd.layouts.recognise import recognise
+from simcvd.layouts.records import Source, SourceCase
 from simcvd.pipeline import Outcome, compare, run
 from simcvd.pipeline.presets import QUICK, deal
+from simcvd.pipeline.request import Request
 from simcvd.pipeline.rounds import RESULT, Round, begin, changes, current
 from simcvd.planning import make_plan, write_plan
 from simcvd.share import export_run
+from simcvd.types import SimcvdError
 
 SCANS, LABELED, STEPS = 8, 4, 6
 
@@ -230,6 +233,82 @@ def test_no_patient_is_on_both_sides_of_a_fold(tmp_path: Path) -> None:
     assert "2 to 4 are held out and 2 to 4 trained on, all scans of a patient" in folds.sentence()
     alone = deal(recognise(tmp_path / "images", tmp_path / "labels"), QUICK)
     assert (alone.held, alone.named) == ((3, 3), ())
+
+
+def test_a_folder_of_an_earlier_version_goes_on_with_what_it_was_begun_with(
+    tmp_path: Path,
+) -> None:
+    begun = {
+        "images": str(tmp_path / "scans"),
+        "labels": None,
+        "preset": "quick",
+        "resample_labels": True,
+    }
+    write_json(tmp_path / "w" / "run.json", begun)
+    asked = Request.of(tmp_path / "w", {"images": None, "preset": None})
+    assert (asked.method, asked.preset, asked.resample_labels) == ("simcvd", QUICK, True)
+    assert not asked.by_patient  # its folds were counted off the list, and stay so
+    assert "patient_pattern" not in asked.record()
+    with pytest.raises(SimcvdError, match="patient_pattern: None -> 'x'"):
+        Request.of(tmp_path / "w", {"patient_pattern": "x"}).refuse_folder()
+    with pytest.raises(SimcvdError, match="say which scans with --images"):
+        Request.of(tmp_path / "other", {})
+
+
+def _round(folder: Path, *folds: tuple[list[str], list[str]], finished: bool = True) -> None:
+    """A result whose folds were trained on, and had held out, these scans."""
+    for number, (labeled, holdout) in enumerate(folds):
+        record = {"labeled": labeled, "holdout": holdout, "train": {}}
+        write_json(folder / "supervised" / f"fold_{number}" / "config.json", {"run": record})
+    if finished:
+        (folder / "model").mkdir()
+        (folder / "model" / "model.json").write_text("{}")
+        for name in ("metrics.json", "metrics.csv"):
+            (folder / "supervised" / name).write_text("{}")
+
+
+def _source(labeled: str, unlabeled: str) -> Source:
+    cases = {
+        name: SourceCase(name=name, images=(), label=Path(name) if name in labeled else None)
+        for name in sorted(labeled + unlabeled)
+    }
+    return Source(kind="folders", description="", cases=cases, train=tuple(cases))
+
+
+def test_a_scan_is_never_held_out_from_weights_that_have_seen_its_label(tmp_path: Path) -> None:
+    """Round 1 held out a, c (fold 0) and b, d (fold 1), with e in both trainings."""
+    first = (list("bde"), list("ac")), (list("ace"), list("bd"))
+    _round(tmp_path, *first)
+    second = Round(work=tmp_path).next(fresh=False)
+    assert second == Round(work=tmp_path, number=2, start=1)
+    fresh = deal(_source("abcdefg", "hi"), QUICK)
+    now, folds = second.folds(_source("abcdefg", "hi"), fresh)
+    assert now == second
+    # f and g are new; one goes to either fold, and e, which both have seen, is never held out
+    assert [fold.holdout for fold in folds.named] == [tuple("acf"), tuple("bdg")]
+    assert [fold.labeled for fold in folds.named] == [tuple("bdeg"), tuple("acef")]
+    # c's label was taken away and comes back in the third round: to the fold that it was in
+    shutil.move(tmp_path / "supervised", tmp_path / "rounds" / "1" / "supervised")
+    shutil.move(tmp_path / "model", tmp_path / "rounds" / "1" / "model")
+    _round(tmp_path, (list("bde"), list("a")), (list("ae"), list("bd")))
+    write_json(tmp_path / "round.json", {"number": 2, "start": 1})
+    third, folds = current(tmp_path).next(fresh=False).folds(_source("abcde", "fg"), fresh)
+    assert third.start == 2
+    assert [fold.holdout for fold in folds.named] == [tuple("ac"), tuple("bd")]
+
+
+def test_new_folds_begin_from_fresh_weights(tmp_path: Path) -> None:
+    _round(tmp_path, (list("cd"), list("ab")), (list("ab"), list("cd")))
+    fresh = deal(_source("abe", "cd"), QUICK)
+    following = Round(work=tmp_path).next(fresh=False)
+    emptied = following.folds(_source("ab", "cd"), fresh)  # nothing is left to hold out in fold 1
+    asked = Round(work=tmp_path).next(fresh=True).folds(_source("abcd", "e"), fresh)
+    assert emptied == asked == (Round(work=tmp_path, number=2), fresh)
+
+
+def test_a_round_that_was_not_finished_is_no_start(tmp_path: Path) -> None:
+    _round(tmp_path, (list("cd"), list("ab")), finished=False)
+    assert Round(work=tmp_path).next(fresh=False).start is None
 
 
 def _quiet() -> Console:

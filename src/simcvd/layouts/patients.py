@@ -143,7 +143,7 @@ def folds_by_patient(
             new = min(range(count), key=lambda fold: sizes[fold])
             place[patient] = ALWAYS if before and count == 1 else new
         sizes[place[patient]] += len(labeled[patient])
-    if not all(sizes[fold] for fold in range(count)):
+    if not all(sizes[fold] for fold in range(count)) or (count < 2 and not before):
         raise SimcvdError(
             f"{len(labeled)} patients have a labelled scan, too few for {count} folds; at least 2 "
             "are needed, and one for each fold. Label scans of more patients."

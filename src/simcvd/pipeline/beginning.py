@@ -41,14 +41,26 @@ class Begun:
     changed: list[str] = field(default_factory=list)
 
     @property
+    def origin(self) -> str:
+        """Where the weights of a later round come from, for the report."""
+        start = self.round.start
+        if start is None:
+            return f"Round {self.round.number}, from fresh weights."
+        return (
+            f"Round {self.round.number}: trainings started from the weights of round {start}, "
+            "those of a fold from the control of the same fold, so that no scan is held out from "
+            "weights that have seen its label."
+        )
+
+    @property
     def planned_steps(self) -> str:
         """What the round will do."""
         former = self.round.number - 1
         weights = (
             "All start from fresh weights"
             if self.round.start is None
-            else f"Trainings start from the weights of round {self.round.start}, so that the base "
-            "is half as long"
+            else f"Trainings start from the weights of round {self.round.start}; a base is half as "
+            "long"
         )
         return (
             f"The result of round {former} goes to rounds/{former}. {weights}; then the same "

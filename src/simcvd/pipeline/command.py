@@ -29,7 +29,6 @@ from rich.console import Console
 from simcvd.data.prepare import prepare
 from simcvd.engine.loop import BASE
 from simcvd.files import LOCK
-from simcvd.layouts.records import Source
 from simcvd.locks import locked
 from simcvd.pipeline.beginning import (
     Begun,
@@ -42,7 +41,7 @@ from simcvd.pipeline.beginning import (
     say_cost,
 )
 from simcvd.pipeline.compare import Arms, answer, best, counting, cross_validate, differences
-from simcvd.pipeline.presets import Folds, PresetName
+from simcvd.pipeline.presets import PresetName
 from simcvd.pipeline.request import Request
 from simcvd.pipeline.segment import jobs_of, segment_all
 from simcvd.planning import Plan, read_plan
@@ -135,7 +134,7 @@ def _worked(asked: Request, begun: Begun, plan: Plan, console: Console) -> Outco
         cache,
         results,
         title="Did the unlabelled scans help?",
-        notes=_notes(asked, found, arms, folds, chosen_arm),
+        notes=_notes(asked, begun, arms, chosen_arm),
         answer=said,
         gaps=differences(results),
         scored="held-out labelled scans",
@@ -234,7 +233,8 @@ def _plainly(console: Console) -> Callable[[str], None]:
     return lambda text: console.print(text, markup=False)
 
 
-def _notes(asked: Request, found: Source, arms: Arms, folds: Folds, arm: str) -> list[str]:
+def _notes(asked: Request, begun: Begun, arms: Arms, arm: str) -> list[str]:
+    found, folds = begun.found, begun.folds
     unlabeled = sum(found.cases[name].label is None for name in found.train)
     rest, plan = folds.labeled - folds.compared, arms.plan
     never = f" {rest} of the labelled scans were in every training." if rest else ""
@@ -242,6 +242,7 @@ def _notes(asked: Request, found: Source, arms: Arms, folds: Folds, arm: str) ->
     return [
         f"{folds.sentence()}{never} {unlabeled} scans without a label were added for {method}.",
         f"{_budget(plan, method)} One seed each; preset {asked.preset.name}, {plan.recipe} recipe.",
+        *([begun.origin] if begun.round.number > 1 else []),
         f"The final model is {arms.title(arm)}, whose mean was higher, trained again on all "
         f"{folds.labeled} labelled scans. It has seen them all, so its own score is not known.",
         "Training curves are those of the first fold. The hardest scans are not shown apart: each "

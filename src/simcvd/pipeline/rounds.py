@@ -124,8 +124,8 @@ def changes(work: Path, found: Source) -> list[str]:
     manifest = work / "cache" / "manifest.json"
     if not manifest.exists() or not any(work.glob("*/fold_*/config.json")):
         return []
-    entries = Cache(manifest.parent).manifest.cases
-    have = {name: entry.has_label for name, entry in entries.items()}
+    then = Cache(manifest.parent).manifest
+    have = {name: entry.has_label for name, entry in then.cases.items()}
     names = [name for name in (*found.train, *found.test) if name in found.cases]
     now = {name: found.cases[name].label is not None for name in names}
     both = [name for name in now if name in have]
@@ -138,8 +138,13 @@ def changes(work: Path, found: Source) -> list[str]:
         "removed label": [name for name in both if have[name] and not now[name]],
         "changed scan": [name for name in same if "images" in other[name]],
         "changed label": [name for name in same if other[name] == ["label"]],
+        "regrouped scan": [n for n in both if (n in then.train) != (n in found.train)],
     }
-    return [f"{counted(len(n), what)}: {few(sorted(n))}" for what, n in told.items() if n]
+    said = [f"{counted(len(n), what)}: {few(sorted(n))}" for what, n in told.items() if n]
+    classes = {then.label_values[k]: name for k, name in then.class_names.items()}
+    if found.labels is not None and found.labels != classes:
+        said.append(f"other classes: {few(list(found.labels.values()))}")
+    return said
 
 
 def _changed(folder: Path, found: Source, name: str) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simcvd.engine.log import read_log
-from simcvd.engine.loop import BASE, CONTROL
+from simcvd.engine.loop import BASE
 from simcvd.engine.run import read_config
 from simcvd.report.results import load_result
 from simcvd.scoring.record import is_scored
@@ -28,8 +28,7 @@ class RoundSummary:
 
 def summary_of(folder: Path, arms: Sequence[str]) -> RoundSummary:
     """The summary of the round whose result lies in ``folder``."""
-    folds = sorted(folder.glob(f"{CONTROL}/fold_*"))
-    runs = [read_config(fold)["run"] for fold in folds]
+    runs = [read_config(path.parent)["run"] for path in folder.glob("*/fold_*/config.json")]
     known = {name for run in runs for name in (*run["labeled"], *run["holdout"])}
     logs = [read_log(run) for arm in (BASE, *arms) for run in folder.glob(f"{arm}/fold_*")]
     return RoundSummary(
