@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import nibabel
 import numpy as np
@@ -20,12 +20,14 @@ from tests.small import make_cache
 from simcvd import files
 from simcvd.data.cache import Cache
 from simcvd.data.phantom import PhantomSettings, write_phantoms
+from simcvd.data.prepare import prepare
 from simcvd.engine.run import read_config
+from simcvd.engine.score_run import score_run
 from simcvd.files import write_json
 from simcvd.inference.model import weights_digest
 from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import Source, SourceCase
-from simcvd.pipeline import Outcome, compare, run
+from simcvd.pipeline import Outcome, command, compare, run
 from simcvd.pipeline.presets import QUICK, deal
 from simcvd.pipeline.request import Request
 from simcvd.pipeline.rounds import RESULT, Round, begin, changes, current
@@ -57,7 +59,12 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
         write_phantoms(root / name, SCANS, 0, test=0, labeled=labeled, settings=settings)
     scans, work = root / "scans", root / "work"
     plan = make_plan(scans / "images", scans / "labels", jobs=1).quick()
-    small = {"patch": (16, 16, 16), "widths": (4, 8), "blocks": (1, 1), "strides": ((2, 2, 2),)}
+    small: dict[str, Any] = {
+        "patch": (16, 16, 16),
+        "widths": (4, 8),
+        "blocks": (1, 1),
+        "strides": ((2, 2, 2),),
+    }
     write_plan(replace(plan, **small, iterations=STEPS, base=STEPS), work / "plan.toml")
     run(scans / "images", work, labels=scans / "labels", preset="quick", jobs=1, console=_quiet())
     _mend(work / "predictions" / "phantom_006.nii.gz")
@@ -105,12 +112,11 @@ def test_its_trainings_start_from_the_control_of_the_same_fold(two: Two) -> None
 
 
 def test_the_drawn_label_is_learnt_from_and_stays(two: Two) -> None:
-    drawn = nibabel.load(two.work / "labels" / "phantom_005.nii.gz")
+    drawn = two.work / "labels" / "phantom_005.nii.gz"
     case = Cache(two.work / "cache").case("phantom_005")
     assert case.has_label
     assert (case.label > 0).sum() > 0
-    source = case.info["sources"]["label"]["path"]
-    assert source == str(Path(drawn.get_filename()).resolve())
+    assert case.info["sources"]["label"]["path"] == str(drawn.resolve())
     mended = "predictions/phantom_006.nii.gz"
     assert _bytes_of(two.work)[mended] == two.before[mended]  # a corrected mask, not segmented anew
 
@@ -132,12 +138,11 @@ def test_killed_in_round_2_and_typed_again_it_ends_the_same(
     work = two.work.parent / "killed"
     scored = iter(range(4))
 
-    def dies(*given: object, **named: object) -> Path:
+    def dies(*given: Any, **named: Any) -> Path:
         if next(scored) == 2:
             raise KeyboardInterrupt
-        return score(*given, **named)
+        return score_run(*given, **named)
 
-    score = compare.score_run
     monkeypatch.setattr(compare, "score_run", dies)
     with pytest.raises(KeyboardInterrupt):
         run(None, work, jobs=1, console=_quiet())
@@ -151,6 +156,22 @@ def test_killed_in_round_2_and_typed_again_it_ends_the_same(
     assert two.before == {name: moved.get(name) for name in two.before}
     for part in ("model/model.safetensors", "cutmix/metrics.csv"):
         assert (work / part).read_bytes() == (two.work / part).read_bytes(), part
+
+
+def test_a_label_that_comes_while_the_scans_are_read(
+    two: Two, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    shutil.copy(two.work / "plan.toml", work)
+
+    def late(*given: Any, **named: Any) -> Cache:
+        _label(two.scans.parent / "all", "phantom_007", work / "labels")
+        return prepare(*given, **named)
+
+    monkeypatch.setattr(command, "prepare", late)
+    with pytest.raises(SimcvdError, match="while they were read: phantom_007; re-run"):
+        run(two.scans / "images", work, labels=two.scans / "labels", jobs=1, console=_quiet())
 
 
 def test_scans_may_come_and_go_until_the_first_training(tmp_path: Path) -> None:
@@ -328,7 +349,7 @@ def _bytes_of(work: Path) -> dict[str, str]:
 
 def _mend(path: Path) -> None:
     """One more voxel of the object."""
-    old = nibabel.load(path)
+    old = nibabel.nifti1.load(path)
     values = np.asarray(old.dataobj).copy()
     values[tuple(np.argwhere(values == 0)[0])] = 1
     nibabel.save(nibabel.Nifti1Image(values, old.affine), path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from simcvd.formats import stem_of, suffix_of
 from simcvd.layouts.lists import visible
-from simcvd.layouts.records import Source
+from simcvd.layouts.records import Source, SourceCase
 from simcvd.wording import few
 
 
@@ -17,7 +17,8 @@ def with_drawn(found: Source, folder: Path | None) -> Source:
     A file that is called like no scan is left out, and named. Two of one scan are a problem.
     """
     files = visible(folder.iterdir()) if folder and folder.is_dir() else []
-    cases, strangers, problems = {}, [], []
+    cases: dict[str, SourceCase] = {}
+    strangers, problems = [], []
     for path in sorted(files):
         name = stem_of(path)
         if not suffix_of(path) or name not in found.cases:

@@ -26,10 +26,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
 from simcvd.engine.loop import BASE
-from simcvd.files import LOCK
-from simcvd.locks import locked
+from simcvd.layouts.records import Source
 from simcvd.pipeline.beginning import (
     Begun,
     begun_of,
@@ -43,13 +43,15 @@ from simcvd.pipeline.beginning import (
 from simcvd.pipeline.compare import Arms, answer, best, counting, cross_validate, differences
 from simcvd.pipeline.presets import PresetName
 from simcvd.pipeline.request import Request
+from simcvd.pipeline.rounds import working
 from simcvd.pipeline.segment import jobs_of, segment_all
 from simcvd.planning import Plan, read_plan
 from simcvd.planning.text import as_toml
 from simcvd.report.html import write_page
 from simcvd.report.results import Result
 from simcvd.report.rounds import summary_of
-from simcvd.wording import counted
+from simcvd.types import SimcvdError
+from simcvd.wording import counted, few
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +106,7 @@ def run(
     console = console or Console(soft_wrap=True, highlight=False)
     begun = begun_of(asked, console)
     looked = looked_at(asked, begun, console)
-    busy = f"{asked.work}: another `simcvd run` works here; let it end, or give another --out."
-    with locked(asked.work / LOCK, busy):
+    with working(asked.work):
         plan = planned(asked, begun, looked, console)
         return _worked(asked, begun, plan, console)
 
@@ -125,6 +126,7 @@ def _worked(asked: Request, begun: Begun, plan: Plan, console: Console) -> Outco
         **asked.reading(),
         **plan.prepare_arguments(),
     )
+    _refuse_late(cache, found)
     arms = Arms(cache=cache, plan=plan, method=asked.method)
     results = _compared(asked, arms, begun, console)
     chosen_arm, said = arms.names[best(results)], answer(results)
@@ -226,6 +228,16 @@ def _finish(asked: Request, begun: Begun, arms: Arms, arm: str, console: Console
     console.print(f"[bold]Segmenting[/bold] {counted(len(names), 'scan')}")
     cases = [found.cases[name] for name in names]
     segment_all(model, cases, asked.work / "predictions", console)
+
+
+def _refuse_late(cache: Cache, found: Source) -> None:
+    """Refuse labels that came or went after the folds were made, as they do while one draws."""
+    then = {name for name, case in found.cases.items() if case.label is not None}
+    now = {name for name, entry in cache.manifest.cases.items() if entry.has_label}
+    if other := sorted(then.intersection(cache.manifest.cases) ^ now):
+        raise SimcvdError(
+            f"labels came or went while they were read: {few(other)}; re-run the same command"
+        )
 
 
 def _plainly(console: Console) -> Callable[[str], None]:

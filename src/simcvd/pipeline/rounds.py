@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,12 @@ from simcvd.data.cache import Cache, read_json, write_json
 from simcvd.data.cases import source_records
 from simcvd.engine.loop import BASE, CONTROL
 from simcvd.engine.run import read_config
-from simcvd.files import contents, move, replace_into
+from simcvd.files import LOCK, contents, move, replace_into
 from simcvd.inference.model import DESCRIPTION, WORK_RECORD
 from simcvd.inference.results import corrected
 from simcvd.layouts.patients import ALWAYS, folds_by_patient
 from simcvd.layouts.records import Source
+from simcvd.locks import locked
 from simcvd.pipeline.compare import MEAN
 from simcvd.pipeline.presets import Folds
 from simcvd.planning import Plan
@@ -99,9 +101,16 @@ class Round:
 def current(work: Path) -> Round:
     """The round that a folder is in; the move of a former result that was cut short is ended."""
     if (work / ROUNDS / CLOSING).exists():
-        _move_result(work)
+        with working(work):
+            _move_result(work)
     record = _read(work / ROUND)
     return Round(work=work, number=record.get("number", 1), start=record.get("start"))
+
+
+def working(work: Path) -> AbstractContextManager[None]:
+    """Hold the folder alone; raises SimcvdError where another run works in it."""
+    busy = f"{work}: another `simcvd run` works here; let it end, or give another --out."
+    return locked(work / LOCK, busy)
 
 
 def begin(following: Round) -> None:
