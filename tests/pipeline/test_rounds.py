@@ -83,7 +83,7 @@ def test_a_second_round_says_what_changed_and_keeps_the_first_whole(two: Two) ->
     assert "1 changed label: phantom_000" in two.said
     assert "2 new labels: phantom_004, phantom_005" in two.said
     assert "The result of round 1 goes to rounds/1" in two.said
-    assert f"1 labels are those of {two.work / 'labels'}: phantom_005" in two.said
+    assert f"1 label taken from {two.work / 'labels'}: phantom_005" in two.said
     assert {"predictions/phantom_006.nii.gz", "model/model.safetensors"} < set(two.before)
     assert "training 6 of 6: CutMix, fold 2 of 2" in two.said
     moved = _bytes_of(two.work / "rounds" / "1")
@@ -252,8 +252,20 @@ def test_no_patient_is_on_both_sides_of_a_fold(tmp_path: Path) -> None:
         learnt, tested = fold.labeled + fold.unlabeled, fold.holdout
         assert not {name[0] for name in learnt} & {name[0] for name in tested}
     assert "2 to 4 are held out and 2 to 4 trained on, all scans of a patient" in folds.sentence()
+    work = tmp_path / "work"
+    shutil.copy(tmp_path / "labels" / "C_v2.nii.gz", tmp_path / "labels" / "C_v3.nii.gz")
+    (tmp_path / "labels" / "A_v2.nii.gz").unlink()
+    given: dict[str, Any] = {
+        "labels": tmp_path / "labels",
+        "patient_pattern": "(.)_",
+        "preset": "quick",
+    }
+    with pytest.raises(SimcvdError, match="fold 2 of 2 holds out A, of whom all"):
+        run(tmp_path / "images", work, **given, patient_pattern="(.)_", console=_quiet())
+    assert not work.exists()
+    (tmp_path / "labels" / "C_v3.nii.gz").unlink()
     alone = deal(recognise(tmp_path / "images", tmp_path / "labels"), QUICK)
-    assert (alone.held, alone.named) == ((3, 3), ())
+    assert (alone.held, alone.named) == ((2, 2), ())
 
 
 def test_a_folder_of_an_earlier_version_goes_on_with_what_it_was_begun_with(

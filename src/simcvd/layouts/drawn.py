@@ -8,7 +8,7 @@ from pathlib import Path
 from simcvd.formats import stem_of, suffix_of
 from simcvd.layouts.lists import visible
 from simcvd.layouts.records import Source, SourceCase
-from simcvd.wording import few
+from simcvd.wording import counted, few
 
 
 def with_drawn(found: Source, folder: Path | None) -> Source:
@@ -29,7 +29,7 @@ def with_drawn(found: Source, folder: Path | None) -> Source:
             cases[name] = replace(found.cases[name], label=path, masks=(), values=())
     notes = []
     if cases:
-        notes.append(f"{len(cases)} labels are those of {folder}: {few(list(cases))}")
+        notes.append(f"{counted(len(cases), 'label')} taken from {folder}: {few(list(cases))}")
     if strangers:
         notes.append(f"{folder}: no scan is called like {few(strangers)}, so it is left out")
     return replace(

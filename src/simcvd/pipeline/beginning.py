@@ -21,6 +21,7 @@ from simcvd.pipeline.rounds import Round, begin, changes, current
 from simcvd.planning import Plan, plan_from, read_plan, write_plan
 from simcvd.planning.memory import SHARE, free_bytes
 from simcvd.types import SimcvdError
+from simcvd.wording import few
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +100,20 @@ def begun_of(asked: Request, console: Console) -> Begun:
     here = current(asked.work)
     changed = changes(asked.work, found)
     now, folds = (here.next(fresh=asked.fresh) if changed else here).folds(found, folds)
+    _refuse_bare(found, folds)
     return Begun(found=found, folds=folds, round=now, changed=changed)
+
+
+def _refuse_bare(found: Source, folds: Folds) -> None:
+    """Refuse folds that leave a method without an unlabelled scan."""
+    for number, fold in enumerate(folds.named, start=1):
+        if not fold.unlabeled:
+            patients = sorted({found.cases[name].patient for name in fold.left_out})
+            raise SimcvdError(
+                f"fold {number} of {folds.count} holds out {few(patients)}, of whom all scans "
+                "without a label are, so that a method has none to learn from. Add unlabelled "
+                "scans of other patients."
+            )
 
 
 def looked_at(asked: Request, begun: Begun, console: Console) -> Looked | None:
