@@ -261,7 +261,7 @@ def test_no_patient_is_on_both_sides_of_a_fold(tmp_path: Path) -> None:
         "preset": "quick",
     }
     with pytest.raises(SimcvdError, match="fold 2 of 2 holds out A, of whom all"):
-        run(tmp_path / "images", work, **given, patient_pattern="(.)_", console=_quiet())
+        run(tmp_path / "images", work, **given, console=_quiet())
     assert not work.exists()
     (tmp_path / "labels" / "C_v3.nii.gz").unlink()
     alone = deal(recognise(tmp_path / "images", tmp_path / "labels"), QUICK)
