@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import simcvd
+
 COMMAND = Path(sys.executable).with_name("simcvd")
 HEAVY = {"torch", "lightning", "monai", "numpy", "scipy", "matplotlib", "nibabel", "SimpleITK"}
 IMPORT_SECONDS = """
@@ -37,6 +39,11 @@ def processor_seconds(*arguments: str | Path) -> float:
     output_of(*arguments)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_the_short_help_and_the_version() -> None:
+    assert output_of(COMMAND, "run", "-h") == output_of(COMMAND, "run", "--help")
+    assert output_of(COMMAND, "--version") == f"simcvd {simcvd.__version__}\n"
 
 
 def test_help_within_half_a_second() -> None:

@@ -16,33 +16,13 @@ from simcvd.checking.check import examine_all
 from simcvd.formats.dicom_seg_write import writer
 from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import SourceCase
-from simcvd.pipeline.refuse import refuse_full_disk, refuse_other_scans
+from simcvd.pipeline.refuse import refuse_full_disk
 from simcvd.pipeline.segment import jobs_of
 from simcvd.types import SimcvdError
 
 FRAME = {"t0020x0052": "1.2.826.0.1.3680043.2.1125.7"}
 VOXELS = np.random.default_rng(0).integers(0, 100, (8, 6, 4))
 PLAIN = np.diag([1.0, 1.0, 2.0, 1.0])
-
-
-def test_other_scans_than_at_the_first_training(tmp_path: Path) -> None:
-    """Scans may come until a training has begun, and not afterwards."""
-    scans, work = tmp_path / "scans", tmp_path / "work"
-    cache = make_cache(tmp_path)
-    shutil.copytree(cache.root, work / "cache")
-    shutil.copy(scans / "images" / "case0.nii.gz", scans / "images" / "p9.nii.gz")
-    (scans / "labels" / "case1.nii.gz").unlink()
-    with (scans / "train.list").open("a") as file:
-        file.write("p9\n")
-    found = recognise(scans, None)
-    refuse_other_scans(work, scans, found)
-    (work / "supervised" / "fold_0").mkdir(parents=True)
-    (work / "supervised" / "fold_0" / "config.json").write_text("{}")
-    with pytest.raises(SimcvdError) as caught:
-        refuse_other_scans(work, scans, found)
-    message = str(caught.value)
-    assert "(new: p9; without a label unlike then: case1)" in message
-    assert f"simcvd predict {work / 'model'} SCAN" in message
 
 
 def test_a_disk_that_the_results_would_fill(

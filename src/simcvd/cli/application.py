@@ -7,14 +7,33 @@ from typing import Annotated
 
 import typer
 
+from simcvd import __version__
+
 app = typer.Typer(
     name="simcvd",
-    help="Semi-supervised segmentation of 3D medical scans.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"simcvd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which it is."),
+    ] = False,
+) -> None:
+    """Semi-supervised segmentation of 3D medical scans."""
+
 
 Settings = Annotated[
     list[str] | None,

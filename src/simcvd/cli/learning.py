@@ -7,19 +7,32 @@ from typing import Annotated, Literal
 
 import typer
 
-from simcvd.cli.application import Fast, PlanFile, ResampleLabels, Settings, Stride, app
+from simcvd.cli.application import (
+    Fast,
+    Names,
+    PatientPattern,
+    PlanFile,
+    ResampleLabels,
+    Settings,
+    Stride,
+    app,
+)
 
 
 @app.command()
 def run(
-    images: Annotated[Path, typer.Option(help="Folder of scans, or a data set with its labels.")],
     out: Annotated[Path, typer.Option(help="Folder for everything; the same command resumes.")],
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of scans, or a data set with its labels; needed once."),
+    ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="Folder of label maps; a scan without one is unlabelled.")
     ] = None,
     preset: Annotated[
-        Literal["quick", "standard", "full"], typer.Option(help="How much is trained.")
-    ] = "standard",
+        Literal["quick", "standard", "full"] | None,
+        typer.Option(help="How much is trained (default standard)."),
+    ] = None,
     method: Annotated[
         str | None,
         typer.Option(help="Which method learns from the unlabelled scans (default cutmix)."),
@@ -27,10 +40,19 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print plan, time and memory; write nothing.")
     ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="A new round starts from fresh weights.")
+    ] = False,
     resample_labels: ResampleLabels = False,
+    names: Names = None,
+    patient_pattern: PatientPattern = None,
     jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
 ) -> None:
-    """Everything: check, plan, train with and without the unlabelled scans, segment all scans."""
+    """Everything: check, plan, train with and without the unlabelled scans, segment all scans.
+
+    Typed again it goes on where it stopped, or, where scans or labels have changed, begins a new
+    round from the weights of the last.
+    """
     from simcvd import pipeline
 
     (pipeline.dry_run if dry_run else pipeline.run)(
@@ -40,7 +62,10 @@ def run(
         preset=preset,
         method=method,
         resample_labels=resample_labels,
+        names=names,
+        patient_pattern=patient_pattern,
         jobs=jobs,
+        fresh=fresh,
     )
 
 
@@ -83,7 +108,10 @@ def train(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="A finished run.")],
+    model: Annotated[
+        Path,
+        typer.Argument(help="A training, an exported model, or WORK of `simcvd run`."),
+    ],
     scans: Annotated[list[Path], typer.Argument(help="Files or folders of scans.")],
     out: Annotated[Path, typer.Option(help="Folder for the segmentations.")],
     also: Annotated[

@@ -12,7 +12,7 @@ from simcvd.cli.application import app
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    run: Annotated[Path, typer.Argument(help="A finished training, or WORK of `simcvd run`.")],
     out: Annotated[Path, typer.Option(help="The zip to write, such as MODEL.zip.")],
     onnx: Annotated[
         bool, typer.Option("--onnx", help="The network as ONNX too, beside it, checked.")

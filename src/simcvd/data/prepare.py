@@ -46,6 +46,7 @@ def prepare(
     resample_labels: bool = False,
     names: str | None = None,
     patient: str | None = None,
+    drawn: Path | None = None,
     spacing: tuple[float, ...] | None = None,
     normalization: str | None = None,
     window: tuple[float, float] | None = None,
@@ -59,7 +60,8 @@ def prepare(
     labels: folder of label maps when `source` is a plain folder of scans.
     resample_labels: read labels that lie on another grid on their scan's, instead of refusing.
     names, patient: regular expressions that find a scan's name in the paths of its files, and
-    the patient in a scan's name; see `simcvd.layouts.recognise.recognise`.
+    the patient in a scan's name; drawn: a folder of label maps that win over all others; see
+    `simcvd.layouts.recognise.recognise`.
     spacing: one or three mm values to resample to; None keeps each scan's own.
     normalization: "none", "zscore" or "ct"; None takes the source's default.
     window: (low, high) in Hounsfield units for "ct".
@@ -69,7 +71,9 @@ def prepare(
     """
     source, out = Path(source), Path(out)
     folder = Path(labels) if labels else None
-    found = recognise(source, folder, resample_labels=resample_labels, names=names, patient=patient)
+    found = recognise(
+        source, folder, resample_labels=resample_labels, names=names, patient=patient, drawn=drawn
+    )
     settings = _settings(found.preprocessing, spacing, normalization, window)
     settings = replace(settings, crop=cast(Crop, crop), margin=margin)
     found = replace(found, preprocessing=settings)

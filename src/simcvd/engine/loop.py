@@ -25,7 +25,7 @@ from simcvd.engine.log import RunLog
 from simcvd.engine.optim import build_optimizers, clip_gradients, set_learning_rates
 from simcvd.engine.progress import ProgressLine
 from simcvd.engine.recipes import PAPER, Recipe
-from simcvd.engine.run import Run, model_spec, network_arguments, open_folder, resolve
+from simcvd.engine.run import Run, Split, model_spec, network_arguments, open_folder, resolve
 from simcvd.engine.settings import NetworkConfig, TrainConfig
 from simcvd.engine.start import Start, load_start, read_start
 from simcvd.files import LOCK
@@ -65,6 +65,7 @@ def train(
     recipe: Recipe = PAPER,
     init: Path | None = None,
     teachers: Sequence[Path] = (),
+    scans: Split | None = None,
 ) -> Path:
     """Train in ``out``, or go on there from the last checkpoint; returns the run's folder.
 
@@ -82,6 +83,7 @@ def train(
         recipe: where the settings begin.
         init: a finished run, or an exported model, whose weights it starts from.
         teachers: more of them, for a method with ``pseudo_labels``.
+        scans: names of the labelled, unlabelled and held-out scans, in place of counts.
 
     Raises:
         SimcvdError: settings that do not fit the data or the folder; a term that is not finite.
@@ -101,6 +103,7 @@ def train(
         train=train,
         network=size,
         recipe=recipe,
+        scans=scans,
     )
     start = read_start(init, network_of(run)) if init else None
     if start:

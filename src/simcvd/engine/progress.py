@@ -14,7 +14,10 @@ _PLAIN_SECONDS = 30.0  # between lines where there is no terminal
 
 
 class ProgressLine:
-    """A bar with loss terms, speed and time left; plain lines where output is not a terminal."""
+    """A bar with loss, speed and time left; plain lines where output is not a terminal.
+
+    No line is longer than 80 columns; the terms of the loss are in the log.
+    """
 
     def __init__(self, step: int, total: int, *, enabled: bool) -> None:
         self._console = Console(quiet=not enabled)
@@ -22,7 +25,7 @@ class ProgressLine:
         self._started = self._printed = time.monotonic()
         self._bar = Progress(
             TextColumn("training"),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[text]}"),
@@ -47,12 +50,7 @@ class ProgressLine:
         """Bring the line up to ``step``."""
         now = time.monotonic()
         pace = (now - self._started) / max(step - self._first, 1)
-        terms = " ".join(
-            f"{name.removeprefix('term/')} {value:.3f}"
-            for name, value in row.items()
-            if name.startswith("term/")
-        )
-        text = f"{terms}, {pace:.2f} s/step"
+        text = f"loss {row['loss']:.3f}, {pace:.2f} s/step"
         self._bar.update(self._task, completed=step, text=text)
         last = step == self._total
         if not self._console.is_terminal and (last or now - self._printed > _PLAIN_SECONDS):

@@ -27,6 +27,9 @@ from simcvd.types import IntTriple, SimcvdError, Task
 FORMAT = 1
 BENCHMARK_PATCH_MM = (70.0, 70.0, 50.0)  # 112 x 112 x 80 voxels of 0.625 mm
 
+Split = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+"""Names of the training scans that count as labelled, as unlabelled, and those held out."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
@@ -91,11 +94,13 @@ def resolve(
     network: NetworkConfig | CustomNetwork | None = None,
     recipe: Recipe = PAPER,
     init: str = "",
+    scans: Split | None = None,
 ) -> Run:
     """Fill in all defaults.
 
     ``settings`` are ``group.field=value`` over what the recipe says; the groups are method, train,
-    augment and network. ``init``: as `Run` has it.
+    augment and network. ``init``: as `Run` has it. ``scans``: in place of those that the counts
+    choose.
 
     Raises:
         SimcvdError: settings out of range, or that fit neither each other nor the data.
@@ -115,7 +120,7 @@ def resolve(
     _check_patch(schedule.patch, configs["network"])
     check_augment(configs["augment"], schedule.patch, cache.manifest.spacing)
     info = cache.task_info
-    names, rest, held = split(cache, labeled, schedule.holdout, schedule.fold)
+    names, rest, held = scans or split(cache, labeled, schedule.holdout, schedule.fold)
     return Run(
         method=method,
         recipe=recipe.name,
@@ -131,9 +136,7 @@ def resolve(
     )
 
 
-def split(
-    cache: Cache, labeled: int, holdout: int, fold: int = 0
-) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+def split(cache: Cache, labeled: int, holdout: int, fold: int = 0) -> Split:
     """Training cases that count as labelled, as unlabelled, and those held out.
 
     Held out are the last ``holdout`` cases that have a label, or in fold 1 those before, and so

@@ -29,6 +29,7 @@ WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
 CARD = "MODEL_CARD.md"
 SETTINGS = "config.json"
+WORK_RECORD = "run.json"  # of a folder of `simcvd run`
 # What a description of wrong types or sizes comes to, here, in torch and in safetensors.
 MALFORMED = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 # What a model's zip may hold, and how many bytes of it.
@@ -173,8 +174,16 @@ def load_model(
     return Model(network=trained.eval().requires_grad_(False).to(device), spec=spec)
 
 
+def model_place(path: Path | str) -> Path:
+    """Where the model of a path lies: in a folder of `simcvd run`, its final model."""
+    place = Path(path)
+    whole = (place / WORK_RECORD).is_file() and not (place / DESCRIPTION).is_file()
+    return place / "model" if whole else place
+
+
 def model_files(place: Path) -> dict[str, bytes]:
     """``model.json``, ``model.safetensors`` and, from a zip, what else is in it; unchecked."""
+    place = model_place(place)
     if place.is_file():
         files = read_archive(place, MEMBERS)
         if missing := sorted({DESCRIPTION, WEIGHTS} - set(files)):

@@ -18,7 +18,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from simcvd import __version__
-from simcvd.files import LOCK, checksum, json_hash, read_object, remove, stats_of, write_json
+from simcvd.files import (
+    LOCK,
+    checksum,
+    contents,
+    json_hash,
+    read_object,
+    remove,
+    stats_of,
+    write_json,
+)
 from simcvd.formats import files_of
 from simcvd.inference.inputs import Job
 from simcvd.inference.model import ModelSpec
@@ -112,3 +121,18 @@ class Results:
     def _held(self) -> AbstractContextManager[None]:
         busy = f"{self.out}: another process has been writing its table for {LOCK_SECONDS:.0f} s."
         return locked(self.out / f"{RECORD}{LOCK}", busy, wait=LOCK_SECONDS)
+
+
+def corrected(out: Path) -> list[Path]:
+    """Segmentations in ``out`` that were changed by hand or put there; none if none is noted."""
+    try:
+        record = read_object(out / RECORD, "")
+    except SimcvdError:
+        return []
+    named = [path for path in contents(out) if path.name != TABLE and path.name[0] != "."]
+    noted = {path: record.get(path.name) for path in named if path.is_file()}
+    return [
+        path
+        for path, entry in noted.items()
+        if entry is None or entry.get("checksum") not in (None, checksum(path))
+    ]

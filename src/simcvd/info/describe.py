@@ -161,12 +161,13 @@ def describe_benchmark(path: Path) -> Info:
 def describe_work(path: Path) -> Info:
     """A folder of `simcvd run`: which of its stages are done."""
     asked = read_json(path / "run.json")
+    method = asked.get("method", "simcvd")
     stages = {
         "checked": (path / "check.json").exists(),
         "planned": (path / "plan.toml").exists(),
         "prepared": (path / "cache" / "manifest.json").exists(),
         "control scored": is_scored(path / "supervised"),
-        "SimCVD scored": is_scored(path / "simcvd"),
+        f"{method} scored": is_scored(path / method),
         "report written": (path / "report.html").exists(),
         "final model trained": (path / "model" / DESCRIPTION).exists(),
         "all scans segmented": _all_segmented(path),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +16,7 @@ SUBJECT = re.compile(r"(?:^|_)(sub-[A-Za-z0-9]+)")
 VISIT = re.compile(r"(.+)[_-][a-z]*\d+")
 # Names that suggest so many visits of each patient, on average, suggest none.
 VISITS = 5
+ALWAYS = -1  # the fold of what is held out from no training
 
 
 def patients_of(cases: Mapping[str, SourceCase], pattern: str | None = None) -> dict[str, str]:
@@ -113,37 +114,62 @@ class Fold:
     holdout: tuple[str, ...]
     left_out: tuple[str, ...]
 
+    @property
+    def scans(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """Labelled, unlabelled and held-out names, as a training takes them."""
+        return self.labeled, self.unlabeled, self.holdout
 
-def folds_by_patient(source: Source, count: int) -> list[Fold]:
+
+def folds_by_patient(
+    source: Source, count: int, before: Mapping[str, int] | None = None
+) -> list[Fold]:
     """The training scans as `count` folds, all scans of a patient on one side of each.
 
     Every labelled scan is held out in one fold. Patients are dealt by the number of their
-    labelled scans, most first, each to the fold that holds the fewest. Raises SimcvdError where
-    fewer than `count` patients have a labelled scan.
+    labelled scans, most first, each to the fold that holds the fewest. before: the fold of scans
+    that were dealt earlier, `ALWAYS` for those that every training has seen; their patients stay
+    where they are. A single fold takes no new patients. Raises SimcvdError where a fold is left
+    empty, as where fewer than `count` patients have a labelled scan.
     """
-    cases = [source.cases[name] for name in source.train]
+    cases = [source.cases[name] for name in source.train if name in source.cases]
     labeled: dict[str, list[str]] = defaultdict(list)
     for case in cases:
         if case.label is not None:
-            labeled[case.patient or case.name].append(case.name)
-    if len(labeled) < count or count < 2:
+            labeled[_who(case)].append(case.name)
+    place = _dealt_before(cases, before or {})
+    sizes = Counter({place[who]: 0 for who in place} | dict.fromkeys(range(count), 0))
+    for patient in sorted(labeled, key=lambda who: (who not in place, -len(labeled[who]))):
+        if patient not in place:
+            new = min(range(count), key=lambda fold: sizes[fold])
+            place[patient] = ALWAYS if before and count == 1 else new
+        sizes[place[patient]] += len(labeled[patient])
+    if not all(sizes[fold] for fold in range(count)) or (count < 2 and not before):
         raise SimcvdError(
             f"{len(labeled)} patients have a labelled scan, too few for {count} folds; at least 2 "
             "are needed, and one for each fold. Label scans of more patients."
         )
-    held: list[set[str]] = [set() for _ in range(count)]
-    sizes = [0] * count
-    for patient in sorted(labeled, key=lambda who: -len(labeled[who])):
-        fold = sizes.index(min(sizes))
-        held[fold].add(patient)
-        sizes[fold] += len(labeled[patient])
+    held = [{who for who, at in place.items() if at == fold} for fold in range(count)]
     return [_fold(cases, patients) for patients in held]
+
+
+def _who(case: SourceCase) -> str:
+    return case.patient or case.name
+
+
+def _dealt_before(cases: Sequence[SourceCase], before: Mapping[str, int]) -> dict[str, int]:
+    """The fold of each patient that has one; of one with scans in two, every training saw some."""
+    place: dict[str, int] = {}
+    for case in cases:
+        if case.name in before:
+            fold = before[case.name]
+            place[_who(case)] = fold if place.get(_who(case), fold) == fold else ALWAYS
+    return place
 
 
 def _fold(cases: Sequence[SourceCase], held: set[str]) -> Fold:
     parts: dict[tuple[bool, bool], list[str]] = defaultdict(list)
     for case in cases:
-        parts[case.label is not None, (case.patient or case.name) in held].append(case.name)
+        parts[case.label is not None, _who(case) in held].append(case.name)
     return Fold(
         labeled=tuple(parts[True, False]),
         unlabeled=tuple(parts[False, False]),

@@ -15,6 +15,7 @@ from simcvd.layouts.accounts import account
 from simcvd.layouts.beside import beside
 from simcvd.layouts.bids import bids
 from simcvd.layouts.decathlon import decathlon
+from simcvd.layouts.drawn import with_drawn
 from simcvd.layouts.folders import DECLARED, images_folder, labels_folder, source_of, two_folders
 from simcvd.layouts.kits import kits
 from simcvd.layouts.la2018 import as_benchmark, la_h5, la_nrrd
@@ -43,16 +44,19 @@ def recognise(
     resample_labels: bool = False,
     names: str | None = None,
     patient: str | None = None,
+    drawn: Path | None = None,
 ) -> Source:
     """Look at the folder `source` and say what it is, and what becomes of every file in it.
 
     labels: the folder of label maps, when `source` itself is a folder of scans.
     resample_labels: accept labels on another grid than their scan's. names: a regular expression
     that finds a scan's name in the path of its scan and of its label. patient: one that finds
-    the patient in a scan's name; see `simcvd.layouts.patients`.
+    the patient in a scan's name; see `simcvd.layouts.patients`. drawn: a folder of label maps that
+    win over all others; see `simcvd.layouts.drawn`.
     Raises SimcvdError with the layouts that would be recognised when none fits.
     """
-    return _completed(_recognised(source, labels, names), source, labels, resample_labels, patient)
+    found = _recognised(source, labels, names)
+    return _completed(found, source, labels, resample_labels, patient, drawn)
 
 
 def recognise_or_scans(
@@ -97,10 +101,15 @@ def every_scan(source: Path, *, apart_from: Path) -> Source:
 
 
 def _completed(
-    found: Source, source: Path, labels: Path | None, resample_labels: bool, patient: str | None
+    found: Source,
+    source: Path,
+    labels: Path | None,
+    resample_labels: bool,
+    patient: str | None,
+    drawn: Path | None = None,
 ) -> Source:
     """With its patients and the use of every file, its names found to be names."""
-    found = with_patients(with_own_names(found), patient)
+    found = with_drawn(with_patients(with_own_names(found), patient), drawn)
     check_all(found.cases, f"{source}: a scan")
     check_all((found.labels or {}).values(), f"{source}: a class")
     check_all(found.channel_names, f"{source}: a channel")

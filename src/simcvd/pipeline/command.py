@@ -14,337 +14,239 @@
     WORK/final/             the best of them, trained on all labelled scans, with what it needs
     WORK/model/             its model
     WORK/predictions/       a segmentation of every scan
+    WORK/labels/            labels that were drawn in review; they win over the given ones
+    WORK/rounds/            the results of former rounds, see `simcvd.pipeline.rounds`
 """
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from simcvd.checking.check import examine_all, report_of
-from simcvd.checking.facts import CaseFacts
-from simcvd.checking.findings import CheckReport, show
-from simcvd.data.cache import read_json, write_json
+from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
 from simcvd.engine.loop import BASE
-from simcvd.engine.settings import differences as changes
-from simcvd.files import stats_of
-from simcvd.layouts.lists import visible
-from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import Source
-from simcvd.methods.base import find
-from simcvd.pipeline.compare import Arms, answer, best, cross_validate, differences
-from simcvd.pipeline.estimate import estimate, with_equal_time
-from simcvd.pipeline.presets import PRESETS, Folds, Preset, PresetName, divide
-from simcvd.pipeline.refuse import refuse_full_disk, refuse_other_scans
+from simcvd.pipeline.beginning import (
+    Begun,
+    begun_of,
+    look,
+    looked_at,
+    new_plan,
+    planned,
+    say_changes,
+    say_cost,
+)
+from simcvd.pipeline.compare import Arms, answer, best, counting, cross_validate, differences
+from simcvd.pipeline.presets import PresetName
+from simcvd.pipeline.request import Request
+from simcvd.pipeline.rounds import working
 from simcvd.pipeline.segment import jobs_of, segment_all
-from simcvd.planning import Plan, plan_from, read_plan, write_plan
-from simcvd.planning.memory import SHARE, free_bytes
+from simcvd.planning import Plan, read_plan
 from simcvd.planning.text import as_toml
 from simcvd.report.html import write_page
 from simcvd.report.results import Result
+from simcvd.report.rounds import summary_of
 from simcvd.types import SimcvdError
 from simcvd.wording import counted, few
 
-METHOD = "cutmix"
-FIRST_METHOD = "simcvd"  # of folders that do not name one
-
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What was asked for. labels: None where the layout of ``images`` has them."""
+class Outcome:
+    """What a run came to; as a string it is its answer.
 
-    images: Path
-    labels: Path | None
-    work: Path
-    preset: Preset
-    method: str
-    resample_labels: bool = False
-    jobs: int | None = None
+    answer: whether the unlabelled scans helped, in words. arm: what the final model was trained
+    with. dice: mean Dice in 0..1 on the held-out scans, by arm, the control's first. round: 1 for
+    the first in the folder. The paths are those of the report, the final model and the folder of
+    the segmentations.
+    """
 
-    @classmethod
-    def of(
-        cls,
-        images: Path | str,
-        work: Path | str,
-        labels: Path | str | None,
-        preset: str,
-        method: str | None,
-        resample_labels: bool,
-        jobs: int | None,
-    ) -> Request:
-        """From what `run` is given; without a method, what the folder was begun with, or `METHOD`.
+    answer: str
+    arm: str
+    dice: dict[str, float]
+    round: int
+    report: Path
+    model: Path
+    predictions: Path
 
-        Raises SimcvdError for an unknown preset or method, and for one without unlabelled scans.
-        """
-        path = Path(work) / "run.json"
-        if method is None:
-            method = read_json(path).get("method", FIRST_METHOD) if path.exists() else METHOD
-        if not find(method).uses_unlabeled:
-            raise SimcvdError(f"{method} is the control; give a method that uses unlabelled scans")
-        if preset not in PRESETS:
-            raise SimcvdError(f"there is no preset {preset!r}; choose {', '.join(PRESETS)}")
-        return cls(
-            images=Path(images),
-            labels=Path(labels) if labels else None,
-            work=Path(work),
-            preset=PRESETS[preset],
-            method=method,
-            resample_labels=resample_labels,
-            jobs=jobs,
-        )
-
-    @property
-    def folders(self) -> list[Path]:
-        """Where scans and labels lie."""
-        return [self.images, *([self.labels] if self.labels else [])]
-
-    def record(self) -> dict[str, str | bool | None]:
-        """What must be the same when the command is typed again."""
-        labels = str(self.labels.resolve()) if self.labels else None
-        return {
-            "images": str(self.images.resolve()),
-            "labels": labels,
-            "preset": self.preset.name,
-            "method": self.method,
-            "resample_labels": self.resample_labels,
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Looked:
-    """All scans read once, and what was found."""
-
-    facts: list[CaseFacts]
-    report: CheckReport
+    def __str__(self) -> str:
+        return self.answer
 
 
 def run(
-    images: Path | str,
+    images: Path | str | None,
     out: Path | str,
     *,
     labels: Path | str | None = None,
-    preset: PresetName = "standard",
+    preset: PresetName | None = None,
     method: str | None = None,
     resample_labels: bool = False,
+    names: str | None = None,
+    patient_pattern: str | None = None,
     jobs: int | None = None,
+    fresh: bool = False,
     console: Console | None = None,
-) -> str:
-    """Check, plan, prepare, compare, train and segment in ``out``; returns the answer.
+) -> Outcome:
+    """Check, plan, prepare, compare, train and segment in ``out``; returns what came of it.
 
     images: a folder of scans, or a data set in any layout that `simcvd prepare` takes. labels: the
-    folder of label maps; a scan without one is unlabelled. preset: one of `PRESETS`. method: which
-    one learns from the unlabelled scans, `METHOD` by default.
-    resample_labels: as `prepare` takes it. The same call goes on where it stopped. Raises
-    SimcvdError for anything the user can mend.
+    folder of label maps; a scan without one is unlabelled. preset: one of `PRESETS`, by default
+    standard. method: which one learns from the unlabelled scans, cutmix by default.
+    resample_labels, names, patient_pattern: as `prepare` takes them. What is not given is as the
+    folder was begun; for one that was, ``images`` may be None. The same call goes on where it
+    stopped, or begins a new round where scans or labels were added, changed or removed: from the
+    last round's weights, or, with ``fresh``, without. Raises SimcvdError for anything the user can
+    mend.
     """
-    asked = Request.of(images, out, labels, preset, method, resample_labels, jobs)
-    work = asked.work
+    given = _given(images, labels, preset, method, resample_labels, names, patient_pattern)
+    asked = Request.of(out, given, jobs=jobs, fresh=fresh)
     console = console or Console(soft_wrap=True, highlight=False)
-    found, folds = _begun(asked, console)
-    plan = _planned(asked, found, folds, console)
+    begun = begun_of(asked, console)
+    looked = looked_at(asked, begun, console)
+    with working(asked.work):
+        plan = planned(asked, begun, looked, console)
+        return _worked(asked, begun, plan, console)
+
+
+def _worked(asked: Request, begun: Begun, plan: Plan, console: Console) -> Outcome:
+    """Everything that comes after the plan."""
+    work, found, folds = asked.work, begun.found, begun.folds
     for note in jobs_of(list(found.cases.values()), work / "predictions")[1]:
         console.print(f"note: {note}", markup=False)
     console.print(folds.sentence())
     console.print("[bold]Preparing[/bold]")
-    chosen = plan.prepare_arguments()
     cache = prepare(
-        images,
+        asked.images,
         work / "cache",
-        labels=labels,
-        resample_labels=resample_labels,
-        jobs=jobs,
-        **chosen,
+        labels=asked.labels,
+        jobs=asked.jobs,
+        **asked.reading(),
+        **plan.prepare_arguments(),
     )
+    _refuse_late(cache, found)
     arms = Arms(cache=cache, plan=plan, method=asked.method)
-    results = _compared(asked, arms, folds, console)
+    results = _compared(asked, arms, begun, console)
     chosen_arm, said = arms.names[best(results)], answer(results)
-    write_page(
+    former = [begun.round.folder(number) for number in range(1, begun.round.number)]
+    report = write_page(
         work,
         cache,
         results,
         title="Did the unlabelled scans help?",
-        notes=_notes(asked, found, arms, folds, chosen_arm),
+        notes=_notes(asked, begun, arms, chosen_arm),
         answer=said,
         gaps=differences(results),
         scored="held-out labelled scans",
+        rounds=[summary_of(one, arms.names) for one in (*former, work)] if former else (),
     )
-    _finish(asked, found, arms, chosen_arm, folds, console)
+    _finish(asked, begun, arms, chosen_arm, console)
     console.print(f"[bold]{said}[/bold]")
-    places = f"the report: {work / 'report.html'}\nthe segmentations: {work / 'predictions'}"
+    places = f"the report: {report}\nthe segmentations: {work / 'predictions'}"
     console.print(places, markup=False)
-    return said
+    dice = [result.summary.means["dice"].mean for result in results]
+    return Outcome(
+        answer=said,
+        arm=chosen_arm,
+        dice=dict(zip(arms.names, dice, strict=True)),
+        round=begun.round.number,
+        report=report,
+        model=work / "model",
+        predictions=work / "predictions",
+    )
 
 
 def dry_run(
-    images: Path | str,
+    images: Path | str | None,
     out: Path | str,
     *,
     labels: Path | str | None = None,
-    preset: PresetName = "standard",
+    preset: PresetName | None = None,
     method: str | None = None,
     resample_labels: bool = False,
+    names: str | None = None,
+    patient_pattern: str | None = None,
     jobs: int | None = None,
+    fresh: bool = False,
     console: Console | None = None,
 ) -> None:
     """Print the plan and what a run will take; write nothing. Arguments as of `run`."""
-    asked = Request.of(images, out, labels, preset, method, resample_labels, jobs)
+    given = _given(images, labels, preset, method, resample_labels, names, patient_pattern)
+    asked = Request.of(out, given, jobs=jobs, fresh=fresh)
     console = console or Console(soft_wrap=True, highlight=False)
-    found, folds = _begun(asked, console)
-    looked = _look(asked, found, console)
+    begun = begun_of(asked, console)
+    looked = look(asked, begun.found, console)
     path = asked.work / "plan.toml"
-    plan = read_plan(path) if path.exists() else _plan(asked, found, looked)
+    plan = read_plan(path) if path.exists() else new_plan(asked, begun.found, looked)
+    plan = begun.round.planned(plan)
     console.print(as_toml(plan), markup=False)
-    console.print(folds.sentence())
-    _say_cost(asked, plan, folds, looked, console)
+    console.print(begun.folds.sentence())
+    say_changes(begun, console)
+    say_cost(asked, plan, begun.folds, looked, console)
     console.print("Nothing was written.")
 
 
-def folds_of(found: Source, preset: Preset) -> Folds:
-    """How the labelled scans are divided. Raises SimcvdError where nothing can be compared."""
-    have = [found.cases[name].label is not None for name in found.train if name in found.cases]
-    folds = divide(sum(have), preset)
-    if all(have):
-        raise SimcvdError(
-            f"all {len(have)} training scans have a label, so that there is nothing for a "
-            "semi-supervised method to learn from. Add scans without one, or use `simcvd prepare` "
-            "and `simcvd train --method supervised`."
-        )
-    return folds
+def _given(
+    images: Path | str | None,
+    labels: Path | str | None,
+    preset: str | None,
+    method: str | None,
+    resample_labels: bool,
+    names: str | None,
+    patient_pattern: str | None,
+) -> dict[str, str | bool | None]:
+    """By the names of `Request.record`; None for what is not given."""
+    return {
+        "images": None if images is None else str(images),
+        "labels": str(labels) if labels else None,
+        "preset": preset,
+        "method": method,
+        "resample_labels": resample_labels or None,
+        "names": names,
+        "patient_pattern": patient_pattern,
+    }
 
 
-def _begun(asked: Request, console: Console) -> tuple[Source, Folds]:
-    """The data set and how it is divided, both sound enough to begin in the folder asked for.
-
-    Faults of the files, which may be why labels are missing, are told before that they are.
-    """
-    found = recognise(asked.images, asked.labels, resample_labels=asked.resample_labels)
-    try:
-        folds = folds_of(found, asked.preset)
-    except SimcvdError:
-        for note in found.notes:
-            console.print(f"note: {note}", markup=False)
-        if found.problems:
-            _look(asked, found, console)
-        raise
-    _refuse_folder(asked, found)
-    return found, folds
-
-
-def _refuse_folder(asked: Request, found: Source) -> None:
-    """Refuse a folder that was begun with something else, or holds something else."""
-    for folder in asked.folders:
-        if asked.work.resolve().is_relative_to(folder.resolve()):
-            raise SimcvdError(
-                f"{asked.work} lies in {folder}, where its segmentations would be taken for scans; "
-                "give an --out elsewhere"
-            )
-    path = asked.work / "run.json"
-    if path.exists():
-        # Later choices, and what was done before there were any.
-        begun = {"resample_labels": False, "method": FIRST_METHOD, **read_json(path)}
-        if changed := changes(begun, asked.record()):
-            raise SimcvdError(
-                f"{asked.work} was begun with something else:\n  "
-                + "\n  ".join(changed)
-                + "\nType the same command to go on with it, or give another --out"
-            )
-        refuse_other_scans(asked.work, asked.images, found)
-        return
-    there = visible(asked.work.iterdir()) if asked.work.is_dir() else []
-    if others := [path.name for path in there if path.name != "plan.toml"]:
-        raise SimcvdError(
-            f"{asked.work} holds other files ({few(others)}) and no run; give another --out"
-        )
-
-
-def _planned(asked: Request, found: Source, folds: Folds, console: Console) -> Plan:
-    """Check the scans unless these very files were found good; the plan, made if there is none."""
-    checked, path = asked.work / "check.json", asked.work / "plan.toml"
-    files = _fingerprint(asked)
-    if path.exists() and checked.exists() and read_json(checked).get("files") == files:
-        return read_plan(path)
-    looked = _look(asked, found, console)
-    refuse_full_disk(asked.work, looked.facts)
-    # Only now: a refused folder of scans leaves nothing that stands in the way of a mended one.
-    write_json(asked.work / "run.json", asked.record())
-    write_json(checked, {**looked.report.to_json(), "files": files})
-    if path.exists():
-        console.print(f"the plan is the one of {path}", markup=False)
-        plan = read_plan(path)
-    else:
-        plan = _plan(asked, found, looked)
-        write_plan(plan, path)
-        console.print(f"the plan: {path}", markup=False)
-    for warning in plan.warnings:
-        console.print(f"warning: {warning}", markup=False)
-    _say_cost(asked, plan, folds, looked, console)
-    return plan
-
-
-def _look(asked: Request, found: Source, console: Console) -> Looked:
-    """Read every scan once and show what is wrong. Raises SimcvdError for what must be mended."""
-    console.print("[bold]Checking[/bold]")
-    started = time.perf_counter()
-    facts = examine_all(found, asked.jobs, "checking", quiet=False)
-    report = report_of(asked.images, found, facts, time.perf_counter() - started)
-    show(report, console)
-    if report.errors:
-        labels = f" --labels {asked.labels}" if asked.labels else ""
-        mends = [f for f in report.findings if f.severity == "error" and f.fixable]
-        advice = (
-            f" `simcvd check {asked.images}{labels} --fix FOLDER` mends {len(mends)} of them "
-            "without guessing, into copies."
-        )
-        raise SimcvdError(
-            f"to be mended before training: the errors listed above, {report.errors} in all."
-            f"{advice if mends else ''}"
-        )
-    return Looked(facts=facts, report=report)
-
-
-def _plan(asked: Request, found: Source, looked: Looked) -> Plan:
-    """The preset's plan for the scans that were read."""
-    memory = asked.preset.memory
-    free = int(SHARE * free_bytes())
-    plan = plan_from(found, looked.facts, free if memory is None else min(memory, free))
-    return with_equal_time(asked.preset.planned(plan), asked.method)
-
-
-def _say_cost(asked: Request, plan: Plan, folds: Folds, looked: Looked, console: Console) -> None:
-    expected = estimate(plan, asked.method, folds, looked.facts, looked.report.seconds)
-    console.print(expected.sentence())
-
-
-def _fingerprint(asked: Request) -> str:
-    """Changes when any file in the folders is touched, swapped or renamed."""
-    return stats_of(sorted(p for f in asked.folders for p in f.rglob("*") if p.is_file()))
-
-
-def _compared(asked: Request, arms: Arms, folds: Folds, console: Console) -> list[Result]:
+def _compared(asked: Request, arms: Arms, begun: Begun, console: Console) -> list[Result]:
     """Every arm, trained and scored on the same folds."""
     console.print(f"[bold]Comparing[/bold] {', '.join(map(arms.title, arms.names))}")
-    return cross_validate(arms, asked.work, folds, lambda text: console.print(text, markup=False))
+    return cross_validate(arms, asked.work, begun.folds, _plainly(console), begun.round.former)
 
 
-def _finish(
-    asked: Request, found: Source, arms: Arms, arm: str, folds: Folds, console: Console
-) -> None:
+def _finish(asked: Request, begun: Begun, arms: Arms, arm: str, console: Console) -> None:
     """Train the best arm on all labelled scans and segment every scan with it."""
-    console.print(f"[bold]Final training[/bold]: {arms.title(arm)} on all {folds.labeled} labelled")
+    found, labeled, former = begun.found, begun.folds.labeled, begun.round.former
+    console.print(f"[bold]Final training[/bold]: {arms.title(arm)} on all {labeled} labelled")
     model = asked.work / "model"
     folders = {name: asked.work / "final" / name for name in (BASE, *arms.names)}
-    arms.train({**folders, arm: model}, folds.labeled, wanted=[arm])
+    start = former / "model" if former else None
+    tell = counting(_plainly(console), len(arms.trained([arm])))
+    arms.train({**folders, arm: model}, labeled, wanted=[arm], start=start, tell=tell)
     names = dict.fromkeys((*found.train, *found.test))
     console.print(f"[bold]Segmenting[/bold] {counted(len(names), 'scan')}")
     cases = [found.cases[name] for name in names]
     segment_all(model, cases, asked.work / "predictions", console)
 
 
-def _notes(asked: Request, found: Source, arms: Arms, folds: Folds, arm: str) -> list[str]:
+def _refuse_late(cache: Cache, found: Source) -> None:
+    """Refuse labels that came or went after the folds were made, as they do while one draws."""
+    then = {name for name, case in found.cases.items() if case.label is not None}
+    now = {name for name, entry in cache.manifest.cases.items() if entry.has_label}
+    if other := sorted(then.intersection(cache.manifest.cases) ^ now):
+        raise SimcvdError(
+            f"labels came or went while they were read: {few(other)}; re-run the same command"
+        )
+
+
+def _plainly(console: Console) -> Callable[[str], None]:
+    """Prints text as it is, names of scans in it included."""
+    return lambda text: console.print(text, markup=False)
+
+
+def _notes(asked: Request, begun: Begun, arms: Arms, arm: str) -> list[str]:
+    found, folds = begun.found, begun.folds
     unlabeled = sum(found.cases[name].label is None for name in found.train)
     rest, plan = folds.labeled - folds.compared, arms.plan
     never = f" {rest} of the labelled scans were in every training." if rest else ""
@@ -352,6 +254,7 @@ def _notes(asked: Request, found: Source, arms: Arms, folds: Folds, arm: str) ->
     return [
         f"{folds.sentence()}{never} {unlabeled} scans without a label were added for {method}.",
         f"{_budget(plan, method)} One seed each; preset {asked.preset.name}, {plan.recipe} recipe.",
+        *([begun.origin] if begun.round.number > 1 else []),
         f"The final model is {arms.title(arm)}, whose mean was higher, trained again on all "
         f"{folds.labeled} labelled scans. It has seen them all, so its own score is not known.",
         "Training curves are those of the first fold. The hardest scans are not shown apart: each "

@@ -8,6 +8,8 @@ method go on from the same supervised weights, and the control gets the method's
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import math
 import shutil
 from collections.abc import Callable, Sequence
@@ -18,6 +20,7 @@ from simcvd.data.cache import Cache
 from simcvd.engine.log import read_log
 from simcvd.engine.loop import BASE, CONTROL, train
 from simcvd.engine.recipes import find_recipe
+from simcvd.engine.run import Split
 from simcvd.engine.score_run import score_run
 from simcvd.engine.start import average_runs
 from simcvd.files import replace_into
@@ -50,27 +53,54 @@ class Arms:
         """What an arm is called in the report."""
         if arm == MEAN:
             return f"mean of {method_title(CONTROL)} and {method_title(self.method)}"
+        if arm == BASE:
+            return "the base of all"
         return method_title(arm)
 
+    def trained(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """What is trained to have the wanted arms, in order."""
+        base = (BASE,) if self.plan.base else ()
+        return (*base, *(a for a in (CONTROL, self.method) if a in wanted or MEAN in wanted))
+
     def train(
-        self, folders: dict[str, Path], labeled: int, *more: str, wanted: Sequence[str] = ()
+        self,
+        folders: dict[str, Path],
+        labeled: int,
+        *more: str,
+        wanted: Sequence[str] = (),
+        scans: Split | None = None,
+        start: Path | None = None,
+        tell: Callable[[str], None] = lambda title: None,
     ) -> None:
-        """Train the wanted arms, all by default, each into its folder; the base into its own."""
+        """Train the wanted arms, all by default, each into its folder; the base into its own.
+
+        scans: the fold, where counts in ``more`` do not say it. start: a run whose weights the
+        base starts from, or, without a base, the arms. tell: is given each training's title.
+        """
         wanted = wanted or self.names
-        needed = [arm for arm in (CONTROL, self.method) if arm in wanted or MEAN in wanted]
-        start = None
-        if self.plan.base:
-            start = folders[BASE]
-            base = (f"train.iterations={self.plan.base}", "train.base=0")
-            self._train(CONTROL, start, labeled, None, *more, *base)
-        for arm in needed:
-            own = self.plan.control_iterations if arm == CONTROL else 0
-            steps = (f"train.iterations={own}",) if own else ()
-            self._train(arm, folders[arm], labeled, start, *more, *steps)
+        for arm in self.trained(wanted):
+            tell(self.title(arm))
+            self._train(arm, folders[arm], labeled, start, scans, *more, *self._steps(arm))
+            start = folders[BASE] if arm == BASE else start
         if MEAN in wanted and not (folders[MEAN] / DESCRIPTION).exists():
             average_runs([folders[CONTROL], folders[self.method]], folders[MEAN])
 
-    def _train(self, method: str, out: Path, labeled: int, start: Path | None, *more: str) -> None:
+    def _steps(self, arm: str) -> tuple[str, ...]:
+        if arm == BASE:
+            return f"train.iterations={self.plan.base}", "train.base=0"
+        own = self.plan.control_iterations if arm == CONTROL else 0
+        return (f"train.iterations={own}",) if own else ()
+
+    def _train(
+        self,
+        arm: str,
+        out: Path,
+        labeled: int,
+        start: Path | None,
+        scans: Split | None,
+        *more: str,
+    ) -> None:
+        method = CONTROL if arm == BASE else arm
         train(
             self.cache.root,
             out,
@@ -79,23 +109,45 @@ class Arms:
             settings=(*self.plan.settings(method), *more),
             recipe=find_recipe(self.plan.recipe),
             init=start,
+            scans=scans,
         )
 
 
+def counting(say: Callable[[str], None], total: int) -> Callable[..., None]:
+    """A function that says a training's title with its number, and where it belongs."""
+    numbers = itertools.count(1)
+
+    def tell(title: str, where: str = "") -> None:
+        say(f"training {next(numbers)} of {total}: {title}{where}")
+
+    return tell
+
+
 def cross_validate(
-    arms: Arms, work: Path, folds: Folds, say: Callable[[str], None]
+    arms: Arms,
+    work: Path,
+    folds: Folds,
+    say: Callable[[str], None],
+    former: Path | None = None,
 ) -> list[Result]:
     """Train and score each arm in each fold, going on with what is there; the control's first.
 
     A fold's runs are ``work/ARM/fold_K``, the pooled scores and predictions of an arm's held-out
-    scans lie in ``work/ARM``.
+    scans lie in ``work/ARM``. former: the result of an earlier round, from whose control of the
+    same fold all start: it has seen neither the fold's labels nor any unlabelled scan.
     """
     runs: dict[str, list[Path]] = {arm: [] for arm in arms.names}
+    tell_each = counting(say, folds.count * len(arms.trained(arms.names)))
     for fold in range(folds.count):
-        say(f"fold {fold + 1} of {folds.count}")
         folders = {arm: work / arm / f"fold_{fold}" for arm in (BASE, *arms.names)}
-        held = (f"train.holdout={folds.holdout}", f"train.fold={fold}")
-        arms.train(folders, folds.trained_on, *held)
+        start = former / CONTROL / f"fold_{fold}" if former else None
+        tell = functools.partial(tell_each, where=f", fold {fold + 1} of {folds.count}")
+        if folds.named:
+            scans = folds.named[fold].scans
+            arms.train(folders, len(scans[0]), scans=scans, start=start, tell=tell)
+        else:
+            held = (f"train.holdout={folds.holdout}", f"train.fold={fold}")
+            arms.train(folders, folds.trained_on, *held, start=start, tell=tell)
         for arm in arms.names:
             runs[arm].append(folders[arm])
             if not is_scored(folders[arm], "holdout"):

@@ -18,6 +18,7 @@ from simcvd.formats import read_label
 from simcvd.naming import inside
 from simcvd.report import figures
 from simcvd.report.results import METRICS, Result, compare_all, sentence
+from simcvd.report.rounds import RoundSummary
 from simcvd.scoring.comparison import Comparison
 from simcvd.scoring.gap import Gap
 from simcvd.scoring.scores import Mean
@@ -39,13 +40,14 @@ def write_page(
     answer: str | None = None,
     gaps: Sequence[Comparison] | None = None,
     scored: str = "test scans",
+    rounds: Sequence[RoundSummary] = (),
 ) -> Path:
     """Write ``report.html``: the answer, the table, the curves, and scans with outlines.
 
     results: the control first, or one alone. notes: what a reader must know of the data and the
     settings. answer: the sentence at the top, by default how the others stand against the control.
     gaps: each of the others compared with the control, by default as single trainings. scored: what
-    the scans that were scored are called.
+    the scans that were scored are called. rounds: those up to this one, where there were several.
     """
     import jinja2
 
@@ -65,6 +67,8 @@ def write_page(
         answer=answer or (sentence(control, others, gaps) if others else _alone(control, scored)),
         scored=scored,
         notes=notes,
+        arms=list(rounds[-1].dice) if rounds else [],
+        rounds=[_round(number, one) for number, one in enumerate(rounds, start=1)],
         metrics={metric: metric_title(metric) for metric in METRICS},
         columns=[_column(result, gap) for result, gap in zip(results, (None, *gaps), strict=True)],
         hardest=any(gap.hardest for gap in gaps),
@@ -86,6 +90,11 @@ def _alone(result: Result, scored: str) -> str:
     value, interval = _cell("dice", result.summary.means["dice"])
     within = f" ({interval})" if interval else ""
     return f"{result.name}: mean Dice {value}{within} over {len(result.cases)} {scored}."
+
+
+def _round(number: int, one: RoundSummary) -> dict[str, Any]:
+    dice = {arm: f"{100 * value:.1f}" for arm, value in one.dice.items() if math.isfinite(value)}
+    return {"number": number, "labeled": one.labeled, "dice": dice, "minutes": f"{one.minutes:.1f}"}
 
 
 def _column(result: Result, compared: Comparison | None) -> dict[str, Any]:

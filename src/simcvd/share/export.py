@@ -10,7 +10,7 @@ from typing import Any
 
 from simcvd.engine.run import read_config
 from simcvd.inference.archive import write_archive
-from simcvd.inference.model import CARD, SETTINGS, load_model, model_files
+from simcvd.inference.model import CARD, SETTINGS, load_model, model_files, model_place
 from simcvd.share.card import model_card
 from simcvd.types import SimcvdError
 
@@ -36,14 +36,14 @@ def export_run(run: Path, out: Path, *, onnx: bool = False) -> Exported:
     """Write the model of a finished run to the zip ``out``; the same run gives the same bytes.
 
     Args:
-        run: the folder of a finished training.
+        run: the folder of a finished training, or of `simcvd run`, whose final model it is then.
         out: a file that ends in ``.zip``; one that is there is replaced.
         onnx: write the network as ONNX too, beside the zip, after holding it against torch.
 
     Raises SimcvdError for a run that is not finished or is damaged, scores that are not the run's
     own, and an ONNX network that does not compute the same.
     """
-    run, out = Path(run), Path(out)
+    run, out = model_place(run), Path(out)
     if out.suffix != ".zip":
         raise SimcvdError(f"{out}: call it NAME.zip; that is what `simcvd predict` reads")
     model, config = load_model(run), read_config(run)

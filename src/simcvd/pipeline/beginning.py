@@ -1,0 +1,193 @@
+"""What `simcvd run` does before it prepares and trains: look, plan, say what it will do."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from rich.console import Console
+
+from simcvd.checking.check import examine_all, report_of
+from simcvd.checking.facts import CaseFacts
+from simcvd.checking.findings import CheckReport, show
+from simcvd.data.cache import read_json, write_json
+from simcvd.inference.model import WORK_RECORD
+from simcvd.layouts.records import Source
+from simcvd.pipeline.estimate import estimate, with_equal_time
+from simcvd.pipeline.presets import Folds, deal, divide
+from simcvd.pipeline.refuse import refuse_full_disk
+from simcvd.pipeline.request import Request
+from simcvd.pipeline.rounds import Round, begin, changes, current
+from simcvd.planning import Plan, plan_from, read_plan, write_plan
+from simcvd.planning.memory import SHARE, free_bytes
+from simcvd.types import SimcvdError
+from simcvd.wording import few
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """All scans read once, and what was found."""
+
+    facts: list[CaseFacts]
+    report: CheckReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """What a run works on. changed: in words, where it begins a new round; else empty."""
+
+    found: Source
+    folds: Folds
+    round: Round
+    changed: list[str] = field(default_factory=list)
+
+    @property
+    def origin(self) -> str:
+        """Where the weights of a later round come from, for the report."""
+        start = self.round.start
+        if start is None:
+            return f"Round {self.round.number}, from fresh weights."
+        return (
+            f"Round {self.round.number}: trainings started from the weights of round {start}, "
+            "those of a fold from the control of the same fold, so that no scan is held out from "
+            "weights that have seen its label."
+        )
+
+    @property
+    def planned_steps(self) -> str:
+        """What the round will do."""
+        former = self.round.number - 1
+        weights = (
+            "All start from fresh weights"
+            if self.round.start is None
+            else f"Trainings start from the weights of round {self.round.start}; a base is half as "
+            "long"
+        )
+        return (
+            f"The result of round {former} goes to rounds/{former}. {weights}; then the same "
+            "comparison, final training and segmentations."
+        )
+
+
+def folds_of(asked: Request, found: Source) -> Folds:
+    """How the labelled scans are divided. Raises SimcvdError where nothing can be compared."""
+    have = [found.cases[name].label is not None for name in found.train if name in found.cases]
+    folds = divide(sum(have), asked.preset)
+    if all(have):
+        raise SimcvdError(
+            f"all {len(have)} training scans have a label, so that there is nothing for a "
+            "semi-supervised method to learn from. Add scans without one, or use `simcvd prepare` "
+            "and `simcvd train --method supervised`."
+        )
+    return deal(found, asked.preset) if asked.by_patient else folds
+
+
+def begun_of(asked: Request, console: Console) -> Begun:
+    """The data set and how it is divided, both sound enough to begin in the folder asked for.
+
+    Faults of the files, which may be why labels are missing, are told before that they are.
+    """
+    found = asked.recognised()
+    try:
+        folds = folds_of(asked, found)
+    except SimcvdError:
+        for note in found.notes:
+            console.print(f"note: {note}", markup=False)
+        if found.problems:
+            look(asked, found, console)
+        raise
+    asked.refuse_folder()
+    here = current(asked.work)
+    changed = changes(asked.work, found)
+    now, folds = (here.next(fresh=asked.fresh) if changed else here).folds(found, folds)
+    _refuse_bare(found, folds)
+    return Begun(found=found, folds=folds, round=now, changed=changed)
+
+
+def _refuse_bare(found: Source, folds: Folds) -> None:
+    """Refuse folds that leave a method without an unlabelled scan."""
+    for number, fold in enumerate(folds.named, start=1):
+        if not fold.unlabeled:
+            patients = sorted({found.cases[name].patient for name in fold.left_out})
+            raise SimcvdError(
+                f"fold {number} of {folds.count} holds out {few(patients)}, of whom all scans "
+                "without a label are, so that a method has none to learn from. Add unlabelled "
+                "scans of other patients."
+            )
+
+
+def looked_at(asked: Request, begun: Begun, console: Console) -> Looked | None:
+    """Check the scans, unless these very files were found good and there is a plan for them."""
+    checked, path = asked.work / "check.json", asked.work / "plan.toml"
+    known = path.exists() and checked.exists() and not begun.changed
+    if known and read_json(checked).get("files") == asked.files():
+        return None
+    looked = look(asked, begun.found, console)
+    refuse_full_disk(asked.work, looked.facts)
+    return looked
+
+
+def planned(asked: Request, begun: Begun, looked: Looked | None, console: Console) -> Plan:
+    """The plan, made if there is none; what stands in a new round's way is moved."""
+    path = asked.work / "plan.toml"
+    if looked is None:
+        return begun.round.planned(read_plan(path))
+    say_changes(begun, console)
+    if begun.changed:
+        begin(begun.round)
+    # Only now: a refused folder of scans leaves nothing that stands in the way of a mended one.
+    write_json(asked.work / WORK_RECORD, asked.record())
+    write_json(asked.work / "check.json", {**looked.report.to_json(), "files": asked.files()})
+    if path.exists():
+        console.print(f"the plan is the one of {path}", markup=False)
+        plan = read_plan(path)
+    else:
+        plan = new_plan(asked, begun.found, looked)
+        write_plan(plan, path)
+        console.print(f"the plan: {path}", markup=False)
+    plan = begun.round.planned(plan)
+    for warning in plan.warnings:
+        console.print(f"warning: {warning}", markup=False)
+    say_cost(asked, plan, begun.folds, looked, console)
+    return plan
+
+
+def say_changes(begun: Begun, console: Console) -> None:
+    if begun.changed:
+        said = "; ".join(begun.changed)
+        console.print(f"[bold]Round {begun.round.number}[/bold]")
+        console.print(f"{said}. {begun.planned_steps}", markup=False)
+
+
+def look(asked: Request, found: Source, console: Console) -> Looked:
+    """Read every scan once and show what is wrong. Raises SimcvdError for what must be mended."""
+    console.print("[bold]Checking[/bold]")
+    started = time.perf_counter()
+    facts = examine_all(found, asked.jobs, "checking", quiet=False)
+    report = report_of(asked.images, found, facts, time.perf_counter() - started)
+    show(report, console)
+    if report.errors:
+        labels = f" --labels {asked.labels}" if asked.labels else ""
+        mends = [f for f in report.findings if f.severity == "error" and f.fixable]
+        advice = (
+            f" `simcvd check {asked.images}{labels} --fix FOLDER` mends {len(mends)} of them "
+            "without guessing, into copies."
+        )
+        raise SimcvdError(
+            f"to be mended before training: the errors listed above, {report.errors} in all."
+            f"{advice if mends else ''}"
+        )
+    return Looked(facts=facts, report=report)
+
+
+def new_plan(asked: Request, found: Source, looked: Looked) -> Plan:
+    """The preset's plan for the scans that were read."""
+    memory = asked.preset.memory
+    free = int(SHARE * free_bytes())
+    plan = plan_from(found, looked.facts, free if memory is None else min(memory, free))
+    return with_equal_time(asked.preset.planned(plan), asked.method)
+
+
+def say_cost(asked: Request, plan: Plan, folds: Folds, looked: Looked, console: Console) -> None:
+    expected = estimate(plan, asked.method, folds, looked.facts, looked.report.seconds)
+    console.print(expected.sentence())

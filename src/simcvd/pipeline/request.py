@@ -1,0 +1,158 @@
+"""What `simcvd run` is asked for, and what its folder says of that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simcvd.data.cache import read_json
+from simcvd.engine.settings import differences as changes
+from simcvd.files import stats_of
+from simcvd.inference.model import WORK_RECORD
+from simcvd.layouts.lists import visible
+from simcvd.layouts.recognise import recognise
+from simcvd.layouts.records import Source
+from simcvd.methods.base import find
+from simcvd.pipeline.presets import PRESETS, STANDARD, Preset
+from simcvd.types import SimcvdError
+from simcvd.wording import few
+
+METHOD = "cutmix"
+# What folders were begun with whose record does not say it.
+EARLIER = {
+    "method": "simcvd",
+    "resample_labels": False,
+    "names": None,
+    "patient_pattern": None,
+}
+OWN = ("plan.toml", "labels")  # what may lie in a folder before the first run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What was asked for. labels: None where the layout of ``images`` has them.
+
+    names, patient: as `prepare` takes them. fresh: a new round starts from fresh weights.
+    by_patient: whether the first round's folds keep patients apart; those of a folder that an
+    earlier version began do not.
+    """
+
+    images: Path
+    labels: Path | None
+    work: Path
+    preset: Preset
+    method: str = METHOD
+    resample_labels: bool = False
+    names: str | None = None
+    patient: str | None = None
+    jobs: int | None = None
+    fresh: bool = False
+    by_patient: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        work: Path | str,
+        given: Mapping[str, Any],
+        *,
+        jobs: int | None = None,
+        fresh: bool = False,
+    ) -> Request:
+        """What is given, by the names of `record`; what is None, as the folder was begun.
+
+        Raises SimcvdError for an unknown preset or method, for a method without unlabelled scans,
+        and without images where nothing was begun.
+        """
+        path = Path(work) / WORK_RECORD
+        begun = {**EARLIER, **read_json(path)} if path.exists() else {}
+        asked = {**begun, **{name: value for name, value in given.items() if value is not None}}
+        method, preset = asked.get("method", METHOD), asked.get("preset", STANDARD.name)
+        if not asked.get("images"):
+            raise SimcvdError(f"{work} holds no run to go on with; say which scans with --images")
+        if not find(method).uses_unlabeled:
+            raise SimcvdError(f"{method} is the control; give a method that uses unlabelled scans")
+        if preset not in PRESETS:
+            raise SimcvdError(f"there is no preset {preset!r}; choose {', '.join(PRESETS)}")
+        return cls(
+            images=Path(asked["images"]),
+            labels=Path(asked["labels"]) if asked.get("labels") else None,
+            work=Path(work),
+            preset=PRESETS[preset],
+            method=method,
+            resample_labels=bool(asked.get("resample_labels")),
+            names=asked.get("names"),
+            patient=asked.get("patient_pattern"),
+            jobs=jobs,
+            fresh=fresh,
+            by_patient=not path.exists() or "patient_pattern" in read_json(path),
+        )
+
+    @property
+    def drawn(self) -> Path:
+        """Where labels lie that were drawn in review; they win over those of ``labels``."""
+        return self.work / "labels"
+
+    @property
+    def folders(self) -> list[Path]:
+        """Where scans and labels lie."""
+        return [self.images, *([self.labels] if self.labels else [])]
+
+    def recognised(self) -> Source:
+        """The data set as it is now."""
+        return recognise(self.images, self.labels, **self.reading())
+
+    def reading(self) -> dict[str, Any]:
+        """How `recognise` and `prepare` are to read the folders."""
+        return {
+            "resample_labels": self.resample_labels,
+            "names": self.names,
+            "patient": self.patient,
+            "drawn": self.drawn,
+        }
+
+    def record(self) -> dict[str, str | bool | None]:
+        """What holds for all rounds in the folder."""
+        labels = str(self.labels.resolve()) if self.labels else None
+        record: dict[str, str | bool | None] = {
+            "images": str(self.images.resolve()),
+            "labels": labels,
+            "preset": self.preset.name,
+            "method": self.method,
+            "resample_labels": self.resample_labels,
+            "names": self.names,
+        }
+        # A folder that an earlier version began goes on without, and so with its folds by count.
+        known = self.by_patient or self.patient is not None
+        return {**record, "patient_pattern": self.patient} if known else record
+
+    def files(self) -> str:
+        """Changes when any file in the folders is touched, swapped or renamed."""
+        folders = [*self.folders, self.drawn]
+        return stats_of(sorted(p for f in folders for p in f.rglob("*") if p.is_file()))
+
+    def refuse_folder(self) -> None:
+        """Refuse a folder that was begun with something else, or holds something else."""
+        for folder in self.folders:
+            if self.work.resolve().is_relative_to(folder.resolve()):
+                raise SimcvdError(
+                    f"{self.work} lies in {folder}, where its segmentations would be taken for "
+                    "scans; give an --out elsewhere"
+                )
+        path = self.work / WORK_RECORD
+        if path.exists():
+            begun = {**EARLIER, **read_json(path)}
+            if changed := changes(begun, {**EARLIER, **self.record()}):
+                raise SimcvdError(
+                    f"{self.work} was begun with something else:\n  "
+                    + "\n  ".join(changed)
+                    + f"\nTo go on with it, `simcvd run --out {self.work}` is enough; for "
+                    "something else give another --out"
+                )
+            return
+        there = visible(self.work.iterdir()) if self.work.is_dir() else []
+        if others := [path.name for path in there if path.name not in OWN]:
+            raise SimcvdError(
+                f"{self.work} holds other files ({few(others)}) and no run; give another --out"
+            )

@@ -1,0 +1,42 @@
+"""One line for each round of a `simcvd run` folder, read from the trainings that it left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from simcvd.engine.log import read_log
+from simcvd.engine.loop import BASE
+from simcvd.engine.run import read_config
+from simcvd.report.results import load_result
+from simcvd.scoring.record import is_scored
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundSummary:
+    """labeled: scans with a label. dice: cross-validated mean Dice in 0..1, by arm.
+
+    minutes: of the trainings that were compared. An arm that was not scored, as in a round that
+    was not finished, is left out.
+    """
+
+    labeled: int
+    dice: dict[str, float]
+    minutes: float
+
+
+def summary_of(folder: Path, arms: Sequence[str]) -> RoundSummary:
+    """The summary of the round whose result lies in ``folder``."""
+    runs = [read_config(path.parent)["run"] for path in folder.glob("*/fold_*/config.json")]
+    known = {name for run in runs for name in (*run["labeled"], *run["holdout"])}
+    logs = [read_log(run) for arm in (BASE, *arms) for run in folder.glob(f"{arm}/fold_*")]
+    return RoundSummary(
+        labeled=len(known),
+        dice={
+            arm: load_result(folder / arm, arm).summary.means["dice"].mean
+            for arm in arms
+            if is_scored(folder / arm)
+        },
+        minutes=sum(log[-1]["seconds"] for log in logs if log) / 60,
+    )
