@@ -21,8 +21,15 @@ from simcvd.data.cache import Cache
 from simcvd.data.sampler import Patches, TwoStreams, Views
 from simcvd.engine.checkpoint import load_latest, save_checkpoint
 from simcvd.engine.ema import update_averages
+from simcvd.engine.faults import Faults
 from simcvd.engine.log import RunLog
-from simcvd.engine.optim import build_optimizers, clip_gradients, set_learning_rates
+from simcvd.engine.optim import (
+    build_optimizers,
+    clip_gradients,
+    restore_optimizer,
+    set_learning_rates,
+    step_unless,
+)
 from simcvd.engine.progress import ProgressLine
 from simcvd.engine.recipes import PAPER, Recipe
 from simcvd.engine.run import Run, model_spec, network_arguments, open_folder, resolve
@@ -165,12 +172,12 @@ class Trainer:
 
     def __init__(self, fabric: Fabric, run: Run, cache: Cache, out: Path) -> None:
         self.fabric, self.run, self.out = fabric, run, out
-        self.method = build_method(run)
+        self.method = build_method(run).to(fabric.device)
         self.optimizers = build_optimizers(self.method.players(), run.train)
+        self.faults = Faults(fabric.device)
         self.patches = _patches(fabric, run, cache, self.method)
         self.dtype = autocast_dtype(precision_of(run, fabric.device), fabric.device)
         self.step, self.seconds = 0, 0.0
-        self.method.to(fabric.device)
         wrapped = fabric.setup(self.method, *self.optimizers.values())
         self.terms_of = wrapped[0] if isinstance(wrapped, tuple) else wrapped
         self.two_steps = type(self.method).later is not Method.later
@@ -225,15 +232,10 @@ class Trainer:
             while self.step < total:
                 row = self.train_step()
                 self.seconds = before + time.monotonic() - started
-                if log and (self.step % LOG_EVERY == 0 or self.step == total):
-                    row |= {f"log/{name}": value for name, value in self.method.logged().items()}
-                    scalars = {name: float(value) for name, value in row.items()}
-                    log.write({"step": self.step, "seconds": round(self.seconds, 3), **scalars})
-                    progress.show(self.step, scalars)
-                    for note in self.method.notes():
-                        if note not in told:
-                            told.add(note)
-                            print(f"\nwarning: step {self.step}: {note}", flush=True)
+                if self.step % LOG_EVERY == 0 or self.step == total:
+                    self._refuse_faults()
+                    if log:
+                        self._log(row, log, progress, told)
                 if stop.asked(self.fabric):
                     break
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:
@@ -248,8 +250,28 @@ class Trainer:
                 "type the same command again to go on"
             )
 
+    def _log(
+        self,
+        row: dict[str, float | Tensor],
+        log: RunLog,
+        progress: ProgressLine,
+        told: set[str],
+    ) -> None:
+        """Write and show a step's numbers, and the notes that have not been told yet."""
+        row = row | {f"log/{name}": value for name, value in self.method.logged().items()}
+        scalars = {name: float(value) for name, value in row.items()}
+        log.write({"step": self.step, "seconds": round(self.seconds, 3), **scalars})
+        progress.show(self.step, scalars)
+        for note in self.method.notes():
+            if note not in told:
+                told.add(note)
+                print(f"\nwarning: step {self.step}: {note}", flush=True)
+
     def train_step(self) -> dict[str, float | Tensor]:
-        """Draw, forward, backward, step, average. Returns what is logged."""
+        """Draw, forward, backward, step, average. Returns what is logged.
+
+        Nothing in it waits for the device; a term that is not finite is refused by `fit`.
+        """
         config = self.run.train
         progress = Progress(step=self.step, total=config.iterations)
         rate = set_learning_rates(self.optimizers, config, self.step)
@@ -281,19 +303,19 @@ class Trainer:
         """One step of every player that the terms reach; returns these and their sum, detached."""
         with autocast(self.dtype, self.fabric.device):
             terms = terms_of(batch, progress)
-        _check_finite(terms, batch, self.step)
+        self.faults.look_at(terms, self.step)
         loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()  # Eq. (6)
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         if self.run.train.clip:
             clip_gradients(self.optimizers.values(), self.run.train.clip)
-        for optimizer in self.optimizers.values():
-            optimizer.step()
+        step_unless(self.faults.found, self.optimizers.values())
         return {name: term.detach() for name, term in terms.items()}, loss.detach()
 
     def save(self) -> None:
         """Write a checkpoint; every process holds the same state, so one of them writes."""
+        self._refuse_faults()
         if self.fabric.is_global_zero:
             weights = self.method.state_dict()
             _check_weights(weights, self.step)
@@ -315,7 +337,11 @@ class Trainer:
         if self.run.train.average:
             self.tested.load_state_dict(state["tested"])
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            restore_optimizer(optimizer, state["optimizers"][name])
+
+    def _refuse_faults(self) -> None:
+        base = self.run.train.base
+        self.faults.refuse(lambda step: self.patches.streams.cases(base + step))
 
     def _average(self) -> dict[str, Tensor]:
         """The state of the average that is tested; empty where the network itself is."""
@@ -426,18 +452,6 @@ def _say_padded(patches: Patches) -> None:
         )
 
 
-def _check_finite(terms: dict[str, Tensor], batch: Batch, step: int) -> None:
-    """Stop before a bad number reaches the weights."""
-    finite = torch.stack([term.detach().isfinite() for term in terms.values()]).tolist()
-    bad = [name for name, good in zip(terms, finite, strict=True) if not good]
-    if bad:
-        raise SimcvdError(
-            f"step {step}: {' and '.join(bad)} not finite on the cases {', '.join(batch.cases)}. "
-            "The last checkpoint, from before this step, is kept. `simcvd check` looks for odd "
-            "intensities in the scans; or lower train.lr, in another --out"
-        )
-
-
 def _check_weights(weights: dict[str, Tensor], step: int) -> None:
     """Keep out of the checkpoints what an infinite gradient of a finite term has made."""
     bad = [name for name, value in weights.items() if not value.isfinite().all()]
@@ -462,6 +476,7 @@ class _StopRequest:
 
     def __init__(self) -> None:
         self._asked = False
+        self._everywhere: Tensor | None = None
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> _StopRequest:
@@ -474,12 +489,16 @@ class _StopRequest:
             signal.signal(number, handler)
 
     def asked(self, fabric: Fabric) -> bool:
-        """Whether any process was asked, so that all stop at the same step."""
+        """Whether any process was asked, so that all stop at the same step.
+
+        Of several processes each learns it a step late, and waits for no more than that step.
+        """
         if fabric.world_size == 1:
             return self._asked
-        flag = torch.tensor(float(self._asked), device=fabric.device)
-        distributed.all_reduce(flag)
-        return bool(flag > 0)
+        before = self._everywhere
+        self._everywhere = torch.full((), float(self._asked), device=fabric.device)
+        distributed.all_reduce(self._everywhere)
+        return before is not None and bool(before > 0)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self._asked = True
