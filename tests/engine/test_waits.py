@@ -176,7 +176,8 @@ def test_a_bad_step_and_those_after_it_change_no_parameter(
     for _ in range(3):
         trainer.train_step()
     after = _state(trainer)
-    assert before and all(torch.equal(before[key], value) for key, value in after.items())
+    assert before
+    assert all(torch.equal(before[key], value) for key, value in after.items())
     cases = ", ".join(draw(2).cases)
     with pytest.raises(SimcvdError, match=f"step 2: seg.* not finite on the cases {cases}"):
         trainer.save()
@@ -206,11 +207,11 @@ def test_a_checkpoint_of_foreach_steps_goes_on_with_fused_ones() -> None:
     new = torch.optim.SGD([weight, late], lr=0.1, momentum=0.9, fused=True)
     restore_optimizer(new, old.state_dict())
     (group,) = new.param_groups
-    assert group["fused"] and not group["foreach"] and group["lr"] == 0.5
+    assert (group["fused"], group["foreach"], group["lr"]) == (True, False, 0.5)
     late.grad = torch.ones(3)
     new.found_inf = torch.ones(())  # type: ignore[attr-defined]
     new.step()
-    assert weight.tolist() == [0.5] * 3 and late.tolist() == [1.0] * 3
+    assert [*weight.tolist(), *late.tolist()] == [0.5] * 3 + [1.0] * 3
     new.found_inf = torch.zeros(())  # type: ignore[attr-defined]
     new.step()
     torch.testing.assert_close(late.detach(), torch.full((3,), 0.5))  # 1 - 0.5

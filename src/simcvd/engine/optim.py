@@ -95,7 +95,7 @@ def _build(name: str, parameters: list[nn.Parameter], config: TrainConfig) -> op
 
 
 def _begin_momentum(optimizer: optim.Optimizer) -> None:
-    """At 0, which gives the same first step; fused steps cannot begin with some parameters later."""
+    """At 0: the first step is the same, and fused ones cannot start with some parameters only."""
     for group in optimizer.param_groups:
         for parameter in group["params"] if group.get("momentum") and group["fused"] else ():
             optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
