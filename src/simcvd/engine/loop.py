@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -40,10 +41,12 @@ from simcvd.inference.model import DESCRIPTION, save_model
 from simcvd.inference.predict import Compute
 from simcvd.inference.pseudo_labels import Labelling, label_unlabelled, pseudo_label
 from simcvd.locks import locked
-from simcvd.machine import keep_freed_memory
+from simcvd.machine import reuse_memory
 from simcvd.methods.base import Average, Method, default_config, find, frozen_copy
 from simcvd.networks.autocast import Precision, autocast, autocast_dtype
 from simcvd.networks.build import CustomNetwork, Factory, build_network, check_network
+from simcvd.networks.compiled import compile_networks
+from simcvd.torch_state import left_as_found
 from simcvd.types import Batch, Progress, SimcvdError
 from simcvd.wording import few
 
@@ -60,6 +63,7 @@ class Interrupted(SimcvdError):
     exit_code = 130
 
 
+@left_as_found()
 def train(
     cache: Path,
     out: Path,
@@ -183,6 +187,8 @@ class Trainer:
         self.two_steps = type(self.method).later is not Method.later
         if self.two_steps:
             self.terms_of.mark_forward_method("later")
+        if fabric.device.type == "cuda":
+            compile_networks(self.method)
         self.averages, self.tested = self.method.averages(), self.method.network
         if run.train.average:
             self.tested = frozen_copy(self.method.network)
@@ -389,7 +395,7 @@ def launch() -> Fabric:
     fabric = Fabric(devices=processes, num_nodes=nodes, strategy=strategy)
     fabric.launch()
     if fabric.device.type == "cpu":
-        keep_freed_memory()
+        reuse_memory()
     return fabric
 
 
@@ -480,6 +486,8 @@ class _StopRequest:
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> _StopRequest:
+        if threading.current_thread() is not threading.main_thread():
+            return self  # signals are the main thread's, which may handle them in its own way
         for number in (signal.SIGTERM, signal.SIGINT):
             self._handlers[number] = signal.signal(number, self._ask)
         return self
