@@ -4,24 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 
+def set_switches() -> None:
+    """For the rest of the process: how torch computes on a GPU.
+
+    Float32 is float32 and not TF32, which keeps ten bits of its fraction; and cuDNN times its
+    kernels and takes the fastest, as shapes never change.
+    """
+    cudnn: Any = torch.backends.cudnn
+    cudnn.benchmark = True
+    cudnn.conv.fp32_precision = torch.backends.cuda.matmul.fp32_precision = "ieee"
+
+
 @contextmanager
 def left_as_found() -> Iterator[None]:
-    """Also a decorator: inside, torch computes as simcvd needs it; afterwards all is as before.
+    """Inside, torch's switches are set; afterwards they and its random states are as before.
 
-    Float32 is float32 on a GPU, too, and not TF32, which keeps ten bits of its fraction; and cuDNN
-    times its kernels and takes the fastest, as shapes never change. The random states that are put
-    back are the CPU's and those of the GPUs that the process has used already.
+    Also a decorator. The random states are the CPU's and those of GPUs that were in use before.
     """
-    cudnn, product = torch.backends.cudnn, torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    product = torch.backends.cuda.matmul
     before = cudnn.benchmark, cudnn.conv.fp32_precision, product.fp32_precision
     used = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=used):
         try:
-            cudnn.benchmark, cudnn.conv.fp32_precision, product.fp32_precision = True, *["ieee"] * 2
+            set_switches()
             yield
         finally:
             cudnn.benchmark, cudnn.conv.fp32_precision, product.fp32_precision = before

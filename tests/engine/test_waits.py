@@ -207,7 +207,7 @@ def test_a_checkpoint_of_foreach_steps_goes_on_with_fused_ones() -> None:
     new = torch.optim.SGD([weight, late], lr=0.1, momentum=0.9, fused=True)
     restore_optimizer(new, old.state_dict())
     (group,) = new.param_groups
-    assert (group["fused"], group["foreach"], group["lr"]) == (True, False, 0.5)
+    assert (group["fused"], bool(group["foreach"]), group["lr"]) == (True, False, 0.5)
     late.grad = torch.ones(3)
     new.found_inf = torch.ones(())  # type: ignore[attr-defined]
     new.step()

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies import DDPStrategy
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from simcvd.data.cache import Cache
 from simcvd.data.sampler import Patches, TwoStreams, Views
@@ -36,6 +33,7 @@ from simcvd.engine.recipes import PAPER, Recipe
 from simcvd.engine.run import Run, model_spec, network_arguments, open_folder, resolve
 from simcvd.engine.settings import NetworkConfig, TrainConfig
 from simcvd.engine.start import Start, load_start, read_start
+from simcvd.engine.stop import StopRequest
 from simcvd.files import LOCK
 from simcvd.inference.model import DESCRIPTION, save_model
 from simcvd.inference.predict import Compute
@@ -229,7 +227,7 @@ class Trainer:
         total = self.run.train.iterations
         if self.step >= total:
             return
-        stop, told = _StopRequest(), set[str]()
+        stop, told = StopRequest(), set[str]()
         log = RunLog(self.out, self.step) if self.fabric.is_global_zero else None
         progress = ProgressLine(self.step, total, enabled=self.fabric.is_global_zero)
         saved = started = time.monotonic()
@@ -475,38 +473,3 @@ def mix(seed: int, step: int, rank: int) -> int:
     mixed &= (1 << 64) - 1
     mixed = ((mixed ^ (mixed >> 31)) * 0xD6E8FEB86659FD93) & ((1 << 64) - 1)
     return (mixed ^ (mixed >> 32)) >> 1
-
-
-class _StopRequest:
-    """Remembers SIGTERM and SIGINT until the step is over."""
-
-    def __init__(self) -> None:
-        self._asked = False
-        self._everywhere: Tensor | None = None
-        self._handlers: dict[int, Any] = {}
-
-    def __enter__(self) -> _StopRequest:
-        if threading.current_thread() is not threading.main_thread():
-            return self  # signals are the main thread's, which may handle them in its own way
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._handlers[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-
-    def asked(self, fabric: Fabric) -> bool:
-        """Whether any process was asked, so that all stop at the same step.
-
-        Of several processes each learns it a step late, and waits for no more than that step.
-        """
-        if fabric.world_size == 1:
-            return self._asked
-        before = self._everywhere
-        self._everywhere = torch.full((), float(self._asked), device=fabric.device)
-        distributed.all_reduce(self._everywhere)
-        return before is not None and bool(before > 0)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self._asked = True
