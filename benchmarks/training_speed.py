@@ -120,7 +120,11 @@ def our_trainer(cache: Path, how: Training, folder: Path) -> Any:
     """A `Trainer` as `simcvd train` makes it."""
     from simcvd.data.cache import Cache
     from simcvd.engine.loop import Trainer, launch
+    from simcvd.machine import is_command
+    from simcvd.torch_state import set_switches
 
+    is_command()
+    set_switches()
     data = Cache(cache)
     return Trainer(launch(), _run(data, how), data, folder)
 

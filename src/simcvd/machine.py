@@ -39,6 +39,21 @@ def _limit() -> int:
     return 1 << 62
 
 
+_commands = False  # whether the process is a command's, and not a program that calls simcvd
+
+
+def is_command() -> None:
+    """Say so: such a process may have its memory handled as suits training and scoring."""
+    global _commands
+    _commands = True
+
+
+def reuse_memory(keep: bool = True) -> None:
+    """`keep_freed_memory` in a command's process; to a caller's own, nothing is done."""
+    if _commands:
+        keep_freed_memory(keep)
+
+
 def keep_freed_memory(keep: bool = True) -> bool:
     """Have freed blocks reused instead of given back to the kernel, or given back again.
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from simcvd.data import sampler
-from simcvd.data.sampler import TwoStreams, home_of
+from simcvd.data.cache import Cache
+from simcvd.data.sampler import Ahead, Cut, Patches, TwoStreams, Views, home_of
 
 STREAMS = TwoStreams(
     labeled=[f"labeled_{i}" for i in range(3)],
@@ -49,3 +50,39 @@ def test_scans_stay_on_a_gpu_where_half_of_its_free_memory_holds_them(
     arrays = [np.zeros(400, np.uint8), np.zeros(300, np.float16)]  # 1,000 bytes
     assert home_of(arrays, torch.device("cuda")).type == home
     assert home_of(arrays, torch.device("cpu")).type == "cpu"
+
+
+def test_batches_cut_a_step_ahead_are_the_same(small_cache: Cache) -> None:
+    streams = TwoStreams(
+        labeled=small_cache.train[:3], unlabeled=small_cache.train[3:], batch=(2, 2), seed=1
+    )
+    views = Views(patch=(16, 16, 8), poses="fixed", distance=True)
+    plain, ahead = (Patches(small_cache, streams, views, torch.device("cpu")) for _ in range(2))
+    calls: list[int] = []
+
+    def make(step: int) -> Cut:
+        calls.append(step)
+        return cut_all(step)
+
+    cut_all = ahead._cut_all
+    ahead._cut_batch = Ahead(make)
+    for step in (0, 1, 2, 7, 8):  # a run that was resumed jumps
+        one, other = plain.batch(step), ahead.batch(step)
+        assert one.cases == other.cases
+        for field in ("image", "label", "distance"):
+            assert torch.equal(getattr(one, field), getattr(other, field))
+    assert calls[:6] == [0, 1, 2, 3, 7, 8]  # each once; what is not asked for is dropped
+
+
+def test_what_goes_wrong_a_step_ahead_is_raised_at_its_step() -> None:
+    def make(step: int) -> Cut:
+        if step == 1:
+            raise OSError("the disk is gone")
+        return cut
+
+    empty = torch.zeros(0)
+    cut = Cut(cases=(), image=empty, label=empty, distance=empty, target=None)
+    ahead = Ahead(make)
+    assert ahead(0) is cut
+    with pytest.raises(OSError, match="the disk is gone"):
+        ahead(1)

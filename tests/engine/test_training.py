@@ -20,6 +20,7 @@ from tests.small import LABELED, NETWORK, TRAIN, make_cache
 from simcvd.data.cache import Cache
 from simcvd.engine import loop
 from simcvd.engine.checkpoint import load_latest, save_checkpoint
+from simcvd.engine.faults import Faults
 from simcvd.engine.log import read_log
 from simcvd.engine.loop import train
 from simcvd.engine.run import split
@@ -311,7 +312,7 @@ def test_weights_that_are_not_finite_reach_no_checkpoint(
 
     monkeypatch.setattr(loop, "build_method", remember)
     monkeypatch.setattr(loop, "update_averages", spoil)
-    monkeypatch.setattr(loop, "_check_finite", lambda *_: None)
+    monkeypatch.setattr(Faults, "look_at", lambda *_: None)
     with pytest.raises(SimcvdError, match=r"network\.class_head\.bias.* not finite"):
         train(
             small_cache.root,

@@ -6,7 +6,6 @@ import inspect
 import os
 import subprocess
 import sys
-from contextlib import nullcontext
 from dataclasses import fields, replace
 from math import inf, isfinite, nan
 from pathlib import Path
@@ -14,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 from tests.small import LABELED, NETWORK, TRAIN, with_pseudo_labels
-from torch.fx.experimental import _config as fx_config
 
 from simcvd.data.cache import Cache
 from simcvd.engine.ema import update_averages
@@ -83,31 +81,6 @@ def test_every_term_trains_exactly_one_player(method: Method, batch: Batch, step
             if any(g is not None and g.any() for g in _gradients(term, parameters))
         ]
         assert len(trained) == 1, f"{name} trains {trained}"
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_a_step_stays_on_its_device(
-    method: Method, batch: Batch, step: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On the device without memory, as a stand-in for a GPU.
-
-    There a tensor of the CPU mixes with none, and no value can be asked for, for which a GPU would
-    have to be waited for.
-    """
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # has none for it
-    device = torch.device("meta")
-    there = replace(
-        batch,
-        image=batch.image.to(device),
-        label=batch.label.to(device),
-        distance=batch.distance.to(device),
-        strong=None if batch.strong is None else batch.strong.to(device),
-        target=None if batch.target is None else batch.target.to(device),
-    )
-    with fx_config.patch(meta_nonzero_assume_all_nonzero=True):
-        terms = _terms(method.to(device), there, Progress(step=step, total=TOTAL))
-    assert all(term.device == device for term in terms.values())
-    torch.stack(list(terms.values())).sum().backward()
 
 
 def test_every_trained_parameter_belongs_to_one_player(method: Method) -> None:

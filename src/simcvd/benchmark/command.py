@@ -19,6 +19,7 @@ from simcvd.benchmark.write import write_tables
 from simcvd.engine.settings import override
 from simcvd.experiments import listing as rows_listing
 from simcvd.experiments import select
+from simcvd.machine import free_memory
 from simcvd.planning.memory import free_bytes
 from simcvd.types import SimcvdError
 from simcvd.wording import counted
@@ -92,8 +93,9 @@ def _brief(protocol: Protocol) -> str:
 
 def _fit(grid: Grid, jobs: int) -> Fit:
     # Only where several are asked for: to ask a GPU is to hold a part of it from then on.
-    gpu = torch.cuda.is_available()
-    return fit(jobs, grid.protocol, grid.cache, free_bytes(), gpu=gpu)
+    gpus = torch.cuda.device_count()
+    free = min((free_memory(f"cuda:{i}") for i in range(gpus)), default=free_bytes())
+    return fit(jobs, grid.protocol, grid.cache, free, gpus=gpus)
 
 
 def _plan(grid: Grid, missing: Sequence[Unit], here: Fit) -> str:

@@ -13,7 +13,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
+from queue import SimpleQueue
 
 from simcvd.benchmark.units import Unit
 from simcvd.types import SimcvdError
@@ -30,17 +32,20 @@ class Ended:
     problem: str
 
 
-def execute(unit: Unit, root: Path, side_by_side: int) -> Ended:
+def execute(unit: Unit, root: Path, side_by_side: int, gpu: str | None = None) -> Ended:
     """One run in a process of its own, which stops with a checkpoint if this one is killed.
 
     root: the cache. side_by_side: runs at once on one machine, which share out its cores: threads
-    that wait for each other's cores cost far more than they bring.
+    that wait for each other's cores cost far more than they bring. gpu: the only one that it sees,
+    as CUDA_VISIBLE_DEVICES names it; None leaves that as it is.
     """
     log = unit.beside(".log")
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ)
     if side_by_side > 1:
         environment["OMP_NUM_THREADS"] = str(max((os.cpu_count() or 1) // side_by_side, 1))
+    if gpu is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = gpu
     command = [sys.executable, "-m", "simcvd.benchmark.worker"]
     with (
         log.open("ab") as output,
@@ -65,7 +70,8 @@ def execute_all(
 ) -> Iterator[Ended]:
     """Execute runs and give back each as it ends, in no fixed order.
 
-    jobs: runs side by side on one machine. dask: address of a scheduler, whose workers take the
+    jobs: runs side by side on one machine, each on a GPU of its own while there are enough, and
+    else as many on each as on any other. dask: address of a scheduler, whose workers take the
     runs instead, one for each of their threads; ``jobs`` of them share a machine.
     It is not asked when there is nothing to run: tables need no cluster.
     Raises SimcvdError where the scheduler cannot be reached.
@@ -82,7 +88,33 @@ def execute_all(
             batch_size=1,
             pre_dispatch="all" if dask else "1 * n_jobs",
         )
-        yield from parallel(joblib.delayed(execute)(unit, root, jobs) for unit in units)
+        do = joblib.delayed(execute if dask else _OnFreeGPU(jobs))
+        yield from parallel(do(unit, root, jobs) for unit in units)
+
+
+def visible_gpus() -> list[str]:
+    """The names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them."""
+    import torch
+
+    count, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = named.split(",") if named else map(str, range(count))
+    return [name.strip() for name in names][:count]
+
+
+class _OnFreeGPU:
+    """`execute` on one of the GPUs with the fewest runs; as it is where there is none."""
+
+    def __init__(self, jobs: int) -> None:
+        self._free: SimpleQueue[str | None] = SimpleQueue()
+        for gpu in islice(cycle(visible_gpus() or [None]), jobs):
+            self._free.put(gpu)
+
+    def __call__(self, unit: Unit, root: Path, side_by_side: int) -> Ended:
+        gpu = self._free.get()
+        try:
+            return execute(unit, root, side_by_side, gpu)
+        finally:
+            self._free.put(gpu)
 
 
 @contextmanager

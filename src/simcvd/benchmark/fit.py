@@ -20,11 +20,12 @@ class Fit(NamedTuple):
     note: str = ""
 
 
-def fit(jobs: int, protocol: Protocol, cache: Cache, free: int, *, gpu: bool) -> Fit:
+def fit(jobs: int, protocol: Protocol, cache: Cache, free: int, *, gpus: int) -> Fit:
     """As many of ``jobs`` runs as a share of ``free`` bytes holds, and never less than one.
 
-    gpu: the bytes are a GPU's, where a run keeps the training scans, too. A run is counted as a
-    plan counts it: as SimCVD's, in float32. In bfloat16 one takes less, with two students more.
+    gpus: if any, the bytes are each one's, where a run keeps the training scans, too. A run is
+    counted as a plan counts it: as SimCVD's, in float32. In bfloat16 one takes less, with two
+    students more.
     """
     known, unknown = (protocol.labeled_batch, protocol.batch - protocol.labeled_batch)
     if protocol.recipe != PAPER.name:
@@ -39,14 +40,14 @@ def fit(jobs: int, protocol: Protocol, cache: Cache, free: int, *, gpu: bool) ->
         batch=known + unknown,
         labeled_batch=known,
     )
-    if gpu:
+    if gpus:
         voxels = sum(prod(cache.manifest.cases[name].shape) for name in cache.train)
         one += FLOAT16 * cache.task_info.channels * voxels
-    held = max(int(SHARE * free) // one, 1)
+    held = max(int(SHARE * free) // one, 1) * max(gpus, 1)
     if held >= jobs:
         return Fit(jobs)
     return Fit(
         held,
         f"{held} side by side, not {jobs}: a run takes about {one / 1e9:.1f} GB, and of "
-        f"{free / 1e9:.1f} GB free {SHARE:.0%} may be filled",
+        f"{free / 1e9:.1f} GB free{' on a GPU' if gpus else ''} {SHARE:.0%} may be filled",
     )

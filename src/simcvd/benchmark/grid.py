@@ -28,6 +28,7 @@ from simcvd.engine.recipes import find_recipe
 from simcvd.engine.run import resolve
 from simcvd.experiments import Row
 from simcvd.files import contents, read_object
+from simcvd.torch_state import left_as_found
 from simcvd.types import SimcvdError
 
 RECORD = "protocol.json"
@@ -130,6 +131,7 @@ def _share_done(unit: Unit) -> float:
     return steps_done(unit)[0] / unit.protocol.iterations
 
 
+@left_as_found()
 def _step_seconds(grid: Grid) -> float:
     """Of a step of the supervised method under the protocol, after one to warm up."""
     unit = grid.units[0]

@@ -22,6 +22,7 @@ from simcvd.engine.score_run import score_run
 from simcvd.engine.start import average_runs
 from simcvd.files import LOCK
 from simcvd.locks import locked
+from simcvd.machine import is_command
 from simcvd.types import SimcvdError
 
 LOCK_SECONDS = 24 * 3600.0  # to wait for a process that trains what this one needs
@@ -71,6 +72,7 @@ def work(unit: Unit, root: Path) -> None:
 
 def main() -> int:
     """Do the work that `execute` sends through standard input, then watch for its end."""
+    is_command()
     unit, root = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:

@@ -18,9 +18,11 @@ def main() -> None:
     Exit codes: 0 done, 1 refused or failed, 2 used wrongly, 3 done in part, 130 interrupted.
     """
     from simcvd.escape import lines, prepare_streams
+    from simcvd.machine import is_command
     from simcvd.types import SimcvdError
 
     prepare_streams()
+    is_command()
     sys.argv[1:] = joined(sys.argv[1:])
     try:
         app()

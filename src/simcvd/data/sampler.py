@@ -5,7 +5,8 @@ Resuming therefore needs nothing but the step, and any batch of any run can be d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -85,12 +86,24 @@ class Views:
     strong: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """Patches as they are cut, float32 ``[n, channels, X, Y, Z]``; otherwise as in `Batch`."""
+
+    cases: tuple[str, ...]
+    image: Tensor
+    label: Tensor
+    distance: Tensor
+    target: Tensor | None
+
+
 class Patches:
     """Cuts batches out of prepared scans.
 
-    On a GPU the scans stay on the device if they take at most `SHARE` of what is free there; else,
-    and on a CPU, they are read through the memory map. The label and distance files of an
-    unlabelled case are never opened.
+    On a GPU the scans stay on the device if they take at most `SHARE` of what is free there. Else,
+    and on a CPU, they are read through the memory map; for a GPU a thread of its own does that, a
+    step ahead, into memory that the device copies from by itself. The label and distance files of
+    an unlabelled case are never opened.
     """
 
     def __init__(
@@ -118,6 +131,8 @@ class Patches:
         }
         inside = maps["label"] if views.foreground else {}
         self._inside = {name: foreground_voxels(label) for name, label in inside.items()}
+        self._pinned = self._home.type == "cpu" and device.type == "cuda"
+        self._cut_batch = self._cut_all if self._home == device else Ahead(self._cut_all)
 
     def open_targets(self, labels: Mapping[str, np.ndarray]) -> None:
         """Give batches pseudo-labels: of each unlabelled scan ``[X, Y, Z]``, `UNKNOWN` for none."""
@@ -128,6 +143,26 @@ class Patches:
 
         Poses and places follow the step alone; intensities follow torch's own random state.
         """
+        cut = self._cut_batch(step)
+        count, views = self.streams.batch[0], self.views
+        image, label, distance = (
+            t.to(self.device, non_blocking=True) for t in (cut.image, cut.label, cut.distance)
+        )
+        target = None if cut.target is None else cut.target.to(self.device, non_blocking=True)
+        strong = self._jittered(image[count:]) if views.strong else None
+        if views.augment.intensity:
+            image[:count] = self._jittered(image[:count])
+        return Batch(
+            image=image,
+            label=label[:, 0].long(),
+            distance=distance,
+            cases=cut.cases,
+            strong=strong,
+            target=None if target is None else target[:, 0].long(),
+        )
+
+    def _cut_all(self, step: int) -> Cut:
+        """The patches of this step, where the scans lie."""
         names = self.streams.cases(step)
         rng = np.random.default_rng(
             (self.streams.seed, _GEOMETRY, step, self.streams.rank, self.streams.world)
@@ -146,17 +181,7 @@ class Patches:
                 self._cut(distance[i], "distance", name, geometry, 1)
             if i >= count and target is not None:
                 self._cut(target[i - count], "target", name, geometry, UNKNOWN)
-        strong = self._jittered(image[count:]) if views.strong else None
-        if views.augment.intensity:
-            image[:count] = self._jittered(image[:count])
-        return Batch(
-            image=image,
-            label=label[:, 0].long(),
-            distance=distance,
-            cases=names,
-            strong=strong,
-            target=None if target is None else target[:, 0].long(),
-        )
+        return Cut(cases=names, image=image, label=label, distance=distance, target=target)
 
     def _jittered(self, image: Tensor) -> Tensor:
         augment = self.views.augment
@@ -186,15 +211,30 @@ class Patches:
     def _cut(self, out: Tensor, kind: Kind, name: str, geometry: Geometry, fill: float) -> None:
         nearest = kind in ("label", "target")
         volume = self._maps[kind][name]
-        cut = apply_geometry(volume, geometry, self.views.patch, fill, nearest=nearest)
-        out.copy_(cut, non_blocking=True)
+        out.copy_(apply_geometry(volume, geometry, self.views.patch, fill, nearest=nearest))
 
     def _empty(self, batch: int, channels: int) -> Tensor:
         return torch.empty(
             (batch, channels, *self.views.patch),
-            device=self.device,
+            device=self._home,
             memory_format=torch.channels_last_3d,
+            pin_memory=self._pinned,
         )
+
+
+class Ahead:
+    """A function of the step whose next result a thread makes while this one is used."""
+
+    def __init__(self, make: Callable[[int], Cut]) -> None:
+        self._make, self._thread = make, ThreadPoolExecutor(1)
+        self._next: dict[int, Future[Cut]] = {}
+
+    def __call__(self, step: int) -> Cut:
+        """Raises what the function raises."""
+        made = self._next.get(step) or self._thread.submit(self._make, step)
+        cut = made.result()
+        self._next = {step + 1: self._thread.submit(self._make, step + 1)}
+        return cut
 
 
 def foreground_voxels(label: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -4,39 +4,47 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies import DDPStrategy
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from simcvd.data.cache import Cache
 from simcvd.data.sampler import Patches, TwoStreams, Views
 from simcvd.engine.checkpoint import load_latest, save_checkpoint
 from simcvd.engine.ema import update_averages
+from simcvd.engine.faults import Faults
 from simcvd.engine.log import RunLog
-from simcvd.engine.optim import build_optimizers, clip_gradients, set_learning_rates
+from simcvd.engine.optim import (
+    build_optimizers,
+    clip_gradients,
+    restore_optimizer,
+    set_learning_rates,
+    step_unless,
+)
 from simcvd.engine.progress import ProgressLine
 from simcvd.engine.recipes import PAPER, Recipe
 from simcvd.engine.run import Run, Split, model_spec, network_arguments, open_folder, resolve
 from simcvd.engine.settings import NetworkConfig, TrainConfig
 from simcvd.engine.start import Start, load_start, read_start
+from simcvd.engine.stop import StopRequest
 from simcvd.files import LOCK
 from simcvd.inference.model import DESCRIPTION, save_model
 from simcvd.inference.predict import Compute
 from simcvd.inference.pseudo_labels import Labelling, label_unlabelled, pseudo_label
 from simcvd.locks import locked
-from simcvd.machine import keep_freed_memory
+from simcvd.machine import reuse_memory
 from simcvd.methods.base import Average, Method, default_config, find, frozen_copy
 from simcvd.networks.autocast import Precision, autocast, autocast_dtype
 from simcvd.networks.build import CustomNetwork, Factory, build_network, check_network
+from simcvd.networks.compiled import compile_networks
+from simcvd.torch_state import left_as_found
 from simcvd.types import Batch, Progress, SimcvdError
 from simcvd.wording import few
 
@@ -53,6 +61,7 @@ class Interrupted(SimcvdError):
     exit_code = 130
 
 
+@left_as_found()
 def train(
     cache: Path,
     out: Path,
@@ -168,17 +177,19 @@ class Trainer:
 
     def __init__(self, fabric: Fabric, run: Run, cache: Cache, out: Path) -> None:
         self.fabric, self.run, self.out = fabric, run, out
-        self.method = build_method(run)
+        self.method = build_method(run).to(fabric.device)
         self.optimizers = build_optimizers(self.method.players(), run.train)
+        self.faults = Faults(fabric.device)
         self.patches = _patches(fabric, run, cache, self.method)
         self.dtype = autocast_dtype(precision_of(run, fabric.device), fabric.device)
         self.step, self.seconds = 0, 0.0
-        self.method.to(fabric.device)
         wrapped = fabric.setup(self.method, *self.optimizers.values())
         self.terms_of = wrapped[0] if isinstance(wrapped, tuple) else wrapped
         self.two_steps = type(self.method).later is not Method.later
         if self.two_steps:
             self.terms_of.mark_forward_method("later")
+        if fabric.device.type == "cuda":
+            compile_networks(self.method)
         self.averages, self.tested = self.method.averages(), self.method.network
         if run.train.average:
             self.tested = frozen_copy(self.method.network)
@@ -219,7 +230,7 @@ class Trainer:
         total = self.run.train.iterations
         if self.step >= total:
             return
-        stop, told = _StopRequest(), set[str]()
+        stop, told = StopRequest(), set[str]()
         log = RunLog(self.out, self.step) if self.fabric.is_global_zero else None
         progress = ProgressLine(self.step, total, enabled=self.fabric.is_global_zero)
         saved = started = time.monotonic()
@@ -228,15 +239,10 @@ class Trainer:
             while self.step < total:
                 row = self.train_step()
                 self.seconds = before + time.monotonic() - started
-                if log and (self.step % LOG_EVERY == 0 or self.step == total):
-                    row |= {f"log/{name}": value for name, value in self.method.logged().items()}
-                    scalars = {name: float(value) for name, value in row.items()}
-                    log.write({"step": self.step, "seconds": round(self.seconds, 3), **scalars})
-                    progress.show(self.step, scalars)
-                    for note in self.method.notes():
-                        if note not in told:
-                            told.add(note)
-                            print(f"\nwarning: step {self.step}: {note}", flush=True)
+                if self.step % LOG_EVERY == 0 or self.step == total:
+                    self._refuse_faults()
+                    if log:
+                        self._log(row, log, progress, told)
                 if stop.asked(self.fabric):
                     break
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:
@@ -251,8 +257,28 @@ class Trainer:
                 "type the same command again to go on"
             )
 
+    def _log(
+        self,
+        row: dict[str, float | Tensor],
+        log: RunLog,
+        progress: ProgressLine,
+        told: set[str],
+    ) -> None:
+        """Write and show a step's numbers, and the notes that have not been told yet."""
+        row = row | {f"log/{name}": value for name, value in self.method.logged().items()}
+        scalars = {name: float(value) for name, value in row.items()}
+        log.write({"step": self.step, "seconds": round(self.seconds, 3), **scalars})
+        progress.show(self.step, scalars)
+        for note in self.method.notes():
+            if note not in told:
+                told.add(note)
+                print(f"\nwarning: step {self.step}: {note}", flush=True)
+
     def train_step(self) -> dict[str, float | Tensor]:
-        """Draw, forward, backward, step, average. Returns what is logged."""
+        """Draw, forward, backward, step, average. Returns what is logged.
+
+        Nothing in it waits for the device; a term that is not finite is refused by `fit`.
+        """
         config = self.run.train
         progress = Progress(step=self.step, total=config.iterations)
         rate = set_learning_rates(self.optimizers, config, self.step)
@@ -284,19 +310,19 @@ class Trainer:
         """One step of every player that the terms reach; returns these and their sum, detached."""
         with autocast(self.dtype, self.fabric.device):
             terms = terms_of(batch, progress)
-        _check_finite(terms, batch, self.step)
+        self.faults.look_at(terms, self.step)
         loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()  # Eq. (6)
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         if self.run.train.clip:
             clip_gradients(self.optimizers.values(), self.run.train.clip)
-        for optimizer in self.optimizers.values():
-            optimizer.step()
+        step_unless(self.faults.found, self.optimizers.values())
         return {name: term.detach() for name, term in terms.items()}, loss.detach()
 
     def save(self) -> None:
         """Write a checkpoint; every process holds the same state, so one of them writes."""
+        self._refuse_faults()
         if self.fabric.is_global_zero:
             weights = self.method.state_dict()
             _check_weights(weights, self.step)
@@ -318,7 +344,11 @@ class Trainer:
         if self.run.train.average:
             self.tested.load_state_dict(state["tested"])
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            restore_optimizer(optimizer, state["optimizers"][name])
+
+    def _refuse_faults(self) -> None:
+        base = self.run.train.base
+        self.faults.refuse(lambda step: self.patches.streams.cases(base + step))
 
     def _average(self) -> dict[str, Tensor]:
         """The state of the average that is tested; empty where the network itself is."""
@@ -366,7 +396,7 @@ def launch() -> Fabric:
     fabric = Fabric(devices=processes, num_nodes=nodes, strategy=strategy)
     fabric.launch()
     if fabric.device.type == "cpu":
-        keep_freed_memory()
+        reuse_memory()
     return fabric
 
 
@@ -429,18 +459,6 @@ def _say_padded(patches: Patches) -> None:
         )
 
 
-def _check_finite(terms: dict[str, Tensor], batch: Batch, step: int) -> None:
-    """Stop before a bad number reaches the weights."""
-    finite = torch.stack([term.detach().isfinite() for term in terms.values()]).tolist()
-    bad = [name for name, good in zip(terms, finite, strict=True) if not good]
-    if bad:
-        raise SimcvdError(
-            f"step {step}: {' and '.join(bad)} not finite on the cases {', '.join(batch.cases)}. "
-            "The last checkpoint, from before this step, is kept. `simcvd check` looks for odd "
-            "intensities in the scans; or lower train.lr, in another --out"
-        )
-
-
 def _check_weights(weights: dict[str, Tensor], step: int) -> None:
     """Keep out of the checkpoints what an infinite gradient of a finite term has made."""
     bad = [name for name, value in weights.items() if not value.isfinite().all()]
@@ -458,31 +476,3 @@ def mix(seed: int, step: int, rank: int) -> int:
     mixed &= (1 << 64) - 1
     mixed = ((mixed ^ (mixed >> 31)) * 0xD6E8FEB86659FD93) & ((1 << 64) - 1)
     return (mixed ^ (mixed >> 32)) >> 1
-
-
-class _StopRequest:
-    """Remembers SIGTERM and SIGINT until the step is over."""
-
-    def __init__(self) -> None:
-        self._asked = False
-        self._handlers: dict[int, Any] = {}
-
-    def __enter__(self) -> _StopRequest:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._handlers[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-
-    def asked(self, fabric: Fabric) -> bool:
-        """Whether any process was asked, so that all stop at the same step."""
-        if fabric.world_size == 1:
-            return self._asked
-        flag = torch.tensor(float(self._asked), device=fabric.device)
-        distributed.all_reduce(flag)
-        return bool(flag > 0)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self._asked = True

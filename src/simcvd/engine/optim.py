@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
-from torch import nn, optim
+from torch import Tensor, nn, optim
 
 from simcvd.engine.settings import TrainConfig
 from simcvd.schedules import cosine_decay, poly_decay, step_decay
@@ -45,6 +46,28 @@ def rate_factor(config: TrainConfig, step: int) -> float:
     return step_decay(step, config.lr_every or math.ceil(config.iterations / 2))
 
 
+def restore_optimizer(optimizer: optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load a checkpoint's state; how steps are computed stays as it is built here."""
+    ways = [{way: group[way] for way in ("foreach", "fused")} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, way in zip(optimizer.param_groups, ways, strict=True):
+        group.update(way)
+    _begin_momentum(optimizer)
+
+
+def step_unless(found: Tensor, optimizers: Iterable[optim.Optimizer]) -> None:
+    """Step, but where the scalar ``found`` is not 0 change no parameter and no state.
+
+    On a GPU the optimisers, which are fused for this, look at it there and nothing is waited for.
+    """
+    if found.device.type == "cpu" and found:
+        return
+    for optimizer in optimizers:
+        if found.device.type != "cpu":
+            optimizer.found_inf = found  # type: ignore[attr-defined]
+        optimizer.step()
+
+
 def clip_gradients(optimizers: Iterable[optim.Optimizer], most: float) -> None:
     """Scale each optimiser's gradients down to the norm ``most``, all its parameters together."""
     for optimizer in optimizers:
@@ -57,11 +80,22 @@ def _build(name: str, parameters: list[nn.Parameter], config: TrainConfig) -> op
         return optim.Adam(parameters, lr=1e-4, betas=(0.9, 0.99), fused=True)
     if config.optimizer == "adamw":
         return optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-    return optim.SGD(
+    fused = parameters[0].device.type != "cpu"  # there it would round otherwise than it used to
+    optimizer = optim.SGD(
         parameters,
         lr=config.lr,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         nesterov=config.nesterov,
-        foreach=True,
+        fused=fused,
+        foreach=not fused,
     )
+    _begin_momentum(optimizer)
+    return optimizer
+
+
+def _begin_momentum(optimizer: optim.Optimizer) -> None:
+    """At 0: the first step is the same, and fused ones cannot start with some parameters only."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group.get("momentum") and group["fused"] else ():
+            optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))

@@ -29,15 +29,17 @@ from simcvd.inference.sliding_window import (
     most_probable,
     predict_labels,
 )
-from simcvd.machine import keep_freed_memory
+from simcvd.machine import reuse_memory
 from simcvd.naming import inside
 from simcvd.networks.build import Factory
 from simcvd.scoring.record import Report, Split, scores_folder, write_report
 from simcvd.scoring.scores import Score, score_case
+from simcvd.torch_state import left_as_found
 from simcvd.types import IntTriple, SimcvdError, Volume
 from simcvd.wording import few
 
 
+@left_as_found()
 def score_run(
     run: Path,
     *,
@@ -71,7 +73,7 @@ def score_run(
     model = load_model(run, device=device, network=network)
     windows = how.windows(model)
     if device.type == "cpu":
-        keep_freed_memory()
+        reuse_memory()
     data = _open(cache or Path(config["cache"]), config["data"])
     names = data.test if split == "test" else tuple(config["run"]["holdout"])
     names = tuple(name for name in names if data.manifest.cases[name].has_label)

@@ -20,6 +20,7 @@ from simcvd.naming import check_all
 from simcvd.networks.build import Factory, build_network, check_sizes
 from simcvd.networks.folding import folded
 from simcvd.preprocessing import Preprocessing
+from simcvd.torch_state import left_as_found
 from simcvd.types import IntTriple, SimcvdError
 
 FORMAT = 1
@@ -133,6 +134,7 @@ def save_model(folder: Path, network: nn.Module, spec: ModelSpec) -> None:
     write_text(folder / DESCRIPTION, json.dumps(sealed({**content, **spec.to_json()}), indent=1))
 
 
+@left_as_found()
 def load_model(
     path: Path | str, *, device: torch.device | str = "cpu", network: Factory | None = None
 ) -> Model:

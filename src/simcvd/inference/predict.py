@@ -27,9 +27,10 @@ from simcvd.inference.results import Results, Standing
 from simcvd.inference.sliding_window import Advance, Windows, finished_blocks, grid_of
 from simcvd.inference.table import Row
 from simcvd.layouts.accounts import summary
-from simcvd.machine import keep_freed_memory
+from simcvd.machine import reuse_memory
 from simcvd.naming import inside
 from simcvd.networks.autocast import Precision, autocast_dtype
+from simcvd.torch_state import left_as_found
 from simcvd.types import DoneInPart, IntTriple, SimcvdError, Volume
 
 # A scan that needs fewer bytes may as well peak some 40 % higher, and takes a quarter less time.
@@ -82,6 +83,7 @@ def pick_device(device: str = "auto") -> torch.device:
         raise SimcvdError(f"device '{device}' cannot be used ({error}); try cpu or cuda") from error
 
 
+@left_as_found()
 def predict_scan(model: Model, volume: Volume, compute: Compute | None = None) -> np.ndarray:
     """Label values ``[X, Y, Z]`` of one scan, in the grid and orientation of ``volume``.
 
@@ -233,6 +235,7 @@ def _make_folder(out: Path) -> None:
         raise SimcvdError(f"{out}: cannot be made ({error}); give another --out") from error
 
 
+@left_as_found()
 def predict_job(model: Model, job: Job, compute: Compute, wanted: Wanted, start: Start) -> Row:
     """Read, segment and write one scan; the source's voxels are dropped before the windows run."""
     write = writer_of(job.format, job.path)
@@ -244,7 +247,7 @@ def predict_job(model: Model, job: Job, compute: Compute, wanted: Wanted, start:
     del volume
     how = fitted(model, scan, shape, compute.windows(model))
     need = needed(model, scan, shape, how)
-    keep_freed_memory(need < KEPT_BELOW and torch.device(how.device).type == "cpu")
+    reuse_memory(need < KEPT_BELOW and torch.device(how.device).type == "cpu")
     patch = model.spec.patch
     small = any(n < p for n, p in zip(_sizes(scan), patch, strict=True))
     filled = f", filled up with 0 to the patch of {_by(patch)}" if small else ""

@@ -27,8 +27,7 @@ def partition_contrast(vectors: Tensor, tau: float) -> Tensor:
     partition = torch.arange(partitions, device=vectors.device).repeat(count)
     same = partition[:, None] == partition
     repelled = similarity.masked_fill(same, -torch.inf).logsumexp(1, keepdim=True)
-    pairs = same & ~torch.eye(len(unit), dtype=torch.bool, device=vectors.device)
-    return nnf.softplus(repelled - similarity)[pairs].mean()
+    return nnf.softplus(repelled - similarity).gather(1, _partners(count, partition)).mean()
 
 
 @float32
@@ -59,6 +58,14 @@ def cut_partitions(x: Tensor, count: int, step: int) -> Tensor:
     slices = torch.arange(width, device=x.device)
     parts = [x[..., (a + slices).clamp(max=b - 1)] for a, b in pairwise(bounds)]
     return torch.stack(parts, 1).flatten(0, 1)
+
+
+def _partners(count: int, partition: Tensor) -> Tensor:
+    """Of each row, those of the same partition in the others: ``[N * P, N - 1]``."""
+    rows = torch.arange(len(partition), device=partition.device)
+    step = len(partition) // count
+    view, other = rows[:, None] // step, rows[: count - 1]
+    return (other + (other >= view)) * step + partition[:, None]
 
 
 def pool_regions(x: Tensor) -> Tensor:

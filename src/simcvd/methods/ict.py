@@ -44,7 +44,8 @@ class InterpolationConsistency(Method):
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """seg: L_seg on the labelled half. con: squared error on the mixes, one a pair."""
         labeled, unlabeled = batch.image[: batch.labeled], batch.image[batch.labeled :]
-        share = draw_shares(len(unlabeled) // 2, self.config.concentration).to(unlabeled)
+        share = draw_shares(len(unlabeled) // 2, self.config.concentration)
+        share = share.to(unlabeled, non_blocking=True)
         known, student = self.network(torch.cat([labeled, mix(unlabeled, share)])).split(
             batch.labeled
         )

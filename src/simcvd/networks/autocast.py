@@ -16,6 +16,9 @@ FEW = 4 * 27
 # kernels for AVX512-BF16 err: a 3x3x3 convolution of (2, Y, Z) voxels gets a gradient that has
 # nothing to do with its weights, one of 4x4x4 with stride 2 to (X, 1, 1) writes beyond its memory.
 LEAST = 3
+# Kinds of device with half precision. Torch's own list would break a compiled network's one graph
+# at every convolution: the compiler of torch 2.11 cannot see through the question.
+AUTOCASTS = ("cpu", "cuda", "mps", "xpu")
 
 
 def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
@@ -76,7 +79,7 @@ def half_on_cpu(x: Tensor) -> bool:
 
 
 def _autocasts(kind: str) -> bool:
-    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return kind in AUTOCASTS and torch.is_autocast_enabled(kind)
 
 
 def _has_bfloat16(device: torch.device) -> bool:

@@ -11,11 +11,14 @@ from math import prod
 
 import torch
 from torch import Tensor, nn
+from torch.export import register_dataclass
 
 from simcvd.networks.autocast import Conv3d
 from simcvd.networks.products import Grow, Pointwise
 from simcvd.networks.winograd import Convolution
 from simcvd.types import IntTriple, Prediction, SimcvdError
+
+register_dataclass(Prediction)  # so that torch.export takes a network that answers with one
 
 
 def divisor_of(strides: Sequence[IntTriple]) -> IntTriple:

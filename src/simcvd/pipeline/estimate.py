@@ -21,6 +21,7 @@ from simcvd.methods.base import default_config
 from simcvd.networks.autocast import autocast, autocast_dtype
 from simcvd.pipeline.presets import Folds
 from simcvd.planning import Plan
+from simcvd.torch_state import left_as_found
 from simcvd.types import Batch, IntTriple, Progress, Task
 
 # A patch this large is measured in a second or two; a larger one is scaled from it.
@@ -83,6 +84,7 @@ def with_equal_time(plan: Plan, method: str) -> Plan:
     return replace(plan, control_iterations=steps, reasons=reasons)
 
 
+@left_as_found()
 def step_seconds(plan: Plan, method: str) -> float:
     """Seconds of one training step, measured on random patches."""
     patch, share = _small(plan)

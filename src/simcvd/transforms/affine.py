@@ -162,7 +162,8 @@ def _places(warp: Warp, source: IntTriple, patch: IntTriple, device: torch.devic
 
 def _displacements(warp: Warp, patch: IntTriple, device: torch.device) -> Tensor:
     """The spline at every voxel, ``[3, *patch]``, in voxels."""
-    points = torch.tensor(warp.elastic, device=device).view(3, CONTROLS, CONTROLS, CONTROLS)
+    points = torch.tensor(warp.elastic).view(3, CONTROLS, CONTROLS, CONTROLS)
+    points = points.to(device, non_blocking=True)
     for n in patch:  # each time, the first axis of control points becomes the last, of voxels
         points = torch.einsum("aijk,ni->ajkn", points, _spline(n, device))
     return points

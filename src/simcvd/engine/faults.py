@@ -1,0 +1,57 @@
+"""Loss terms that are not finite, found on the device so that no step has to wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, distributed
+
+from simcvd.losses.gather import processes
+from simcvd.types import SimcvdError
+
+NEVER = -1  # a step that no term was bad at
+
+
+class Faults:
+    """Looks at every step's terms, and says what it saw when it is asked.
+
+    found: a scalar on the device, 0 until a term of any process is not finite, 1 from then on.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.found = torch.zeros((), device=device)
+        self._first: dict[tuple[str, ...], Tensor] = {}  # the step that each term was first bad at
+
+    def look_at(self, terms: Mapping[str, Tensor], step: int) -> None:
+        """Before these terms' optimisers take their step."""
+        names = tuple(terms)
+        if names not in self._first:
+            self._first[names] = torch.full((len(names),), NEVER, device=self.found.device)
+        bad = ~torch.stack([term.detach().isfinite() for term in terms.values()])
+        self._first[names].masked_fill_(bad & (self.found == 0), step)
+        self.found.masked_fill_(bad.any(), 1)
+        if processes() > 1:
+            distributed.all_reduce(self.found, distributed.ReduceOp.MAX)
+
+    def refuse(self, cases: Callable[[int], Sequence[str]]) -> None:
+        """Wait for the device, and raise SimcvdError if a term was not finite.
+
+        cases: of a step, the names of its batch.
+        """
+        if not self.found.item():
+            return
+        bad = {
+            name: step
+            for names, first in self._first.items()
+            for name, step in zip(names, first.tolist(), strict=True)
+            if step != NEVER
+        }
+        if not bad:
+            raise SimcvdError("a term of another process is not finite; its message names it")
+        step = min(bad.values())
+        raise SimcvdError(
+            f"step {step}: {' and '.join(bad)} not finite on the cases {', '.join(cases(step))}. "
+            "The last checkpoint, from before this step, is kept. `simcvd check` looks for odd "
+            "intensities in the scans; or lower train.lr, in another --out"
+        )
