@@ -96,7 +96,7 @@ class PlainStep:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        for average, source, decay in self.method.averages():
+        for average, source, decay, *_ in self.method.averages():
             kept = warm_decay(self.step, decay)
             for a, s in zip(average.parameters(), source.parameters(), strict=True):
                 a.data.mul_(kept).add_(s.data, alpha=1 - kept)
