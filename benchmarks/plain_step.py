@@ -18,9 +18,9 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from simcvd.data.cache import Cache
-from simcvd.engine.loop import build_method
 from simcvd.engine.optim import set_learning_rates
 from simcvd.engine.run import Run
+from simcvd.engine.setup import build_method
 from simcvd.schedules import warm_decay
 from simcvd.types import Batch, Progress
 

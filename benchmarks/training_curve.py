@@ -27,7 +27,8 @@ from training_speed import TINY, Training, our_trainer
 
 from simcvd.data.cache import Cache
 from simcvd.engine.log import Row
-from simcvd.engine.loop import Trainer, mix
+from simcvd.engine.loop import Trainer
+from simcvd.engine.setup import mix
 from simcvd.files import replace_into, write_text
 from simcvd.inference.sliding_window import Windows
 from simcvd.report.figures import curves

@@ -119,7 +119,8 @@ def our_parts(cache: Path, how: Training, folder: Path) -> Callable[[], Parts]:
 def our_trainer(cache: Path, how: Training, folder: Path) -> Any:
     """A `Trainer` as `simcvd train` makes it."""
     from simcvd.data.cache import Cache
-    from simcvd.engine.loop import Trainer, launch
+    from simcvd.engine.loop import Trainer
+    from simcvd.engine.setup import launch
     from simcvd.machine import is_command
     from simcvd.torch_state import set_switches
 

@@ -15,8 +15,9 @@ from rich.console import Console
 from simcvd.data.cache import Cache
 from simcvd.data.phantom import PhantomSettings, write_phantoms
 from simcvd.data.prepare import prepare
-from simcvd.engine.loop import BASE, CONTROL, train
+from simcvd.engine.loop import BASE, train
 from simcvd.engine.recipes import STRONG
+from simcvd.engine.run import CONTROL
 from simcvd.engine.score_run import score_run
 from simcvd.engine.settings import NetworkConfig
 from simcvd.report.html import write_page

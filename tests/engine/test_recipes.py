@@ -17,10 +17,10 @@ from torch import nn
 from simcvd.data.cache import Cache
 from simcvd.data.sampler import Patches, TwoStreams, Views, foreground_voxels
 from simcvd.engine.ema import update_averages
-from simcvd.engine.loop import Trainer, base_of, train
+from simcvd.engine.loop import Trainer, train
 from simcvd.engine.optim import build_optimizers, clip_gradients, rate_factor
 from simcvd.engine.recipes import PAPER, RECIPES, STRONG, find_recipe
-from simcvd.engine.run import completed, open_folder, resolve
+from simcvd.engine.run import base_of, completed, open_folder, resolve
 from simcvd.engine.settings import TrainConfig
 from simcvd.engine.start import average_runs
 from simcvd.methods.base import Average

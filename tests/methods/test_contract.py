@@ -16,8 +16,9 @@ from tests.small import LABELED, NETWORK, TRAIN, with_pseudo_labels
 
 from simcvd.data.cache import Cache
 from simcvd.engine.ema import update_averages
-from simcvd.engine.loop import Trainer, build_method
+from simcvd.engine.loop import Trainer
 from simcvd.engine.run import Run, resolve
+from simcvd.engine.setup import build_method
 from simcvd.methods.base import Method, default_config, find, names
 from simcvd.networks.vnet import VNet
 from simcvd.ranges import Range, ranges

@@ -13,8 +13,9 @@ import torch
 from torch import distributed
 
 from simcvd.data.cache import Cache
-from simcvd.engine.loop import Trainer, launch
+from simcvd.engine.loop import Trainer
 from simcvd.engine.run import resolve
+from simcvd.engine.setup import launch
 from simcvd.methods.base import names
 
 sys.path.insert(0, str(Path(__file__).parents[2]))

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 import simcvd
 from simcvd.data.cache import Cache
-from simcvd.engine.loop import build_method, precision_of, train
+from simcvd.engine.loop import train
 from simcvd.engine.run import resolve
+from simcvd.engine.setup import build_method, precision_of
 from simcvd.methods.base import names
 from simcvd.networks.build import CustomNetwork
 from simcvd.types import Prediction, SimcvdError

@@ -23,9 +23,8 @@ from simcvd.benchmark.protocols import Protocol
 from simcvd.benchmark.results import is_tapered
 from simcvd.data.cache import Cache, write_json
 from simcvd.engine.log import read_log
-from simcvd.engine.loop import CONTROL
 from simcvd.engine.recipes import find_recipe
-from simcvd.engine.run import completed, resolve
+from simcvd.engine.run import CONTROL, completed, resolve
 from simcvd.engine.settings import differences
 from simcvd.experiments import Row, paper_numbers
 from simcvd.methods.base import find

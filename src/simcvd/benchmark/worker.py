@@ -16,10 +16,11 @@ from pathlib import Path
 
 from simcvd.benchmark.units import Unit, state, steps_done, write_record
 from simcvd.data.cache import Cache
-from simcvd.engine.loop import Interrupted, train
+from simcvd.engine.loop import train
 from simcvd.engine.recipes import find_recipe
 from simcvd.engine.score_run import score_run
 from simcvd.engine.start import average_runs
+from simcvd.engine.stop import Interrupted
 from simcvd.files import LOCK
 from simcvd.locks import locked
 from simcvd.machine import is_command

@@ -55,3 +55,14 @@ class Faults:
             "The last checkpoint, from before this step, is kept. `simcvd check` looks for odd "
             "intensities in the scans; or lower train.lr, in another --out"
         )
+
+
+def check_weights(weights: dict[str, Tensor], step: int) -> None:
+    """Keep out of the checkpoints what an infinite gradient of a finite term has made."""
+    bad = [name for name, value in weights.items() if not value.isfinite().all()]
+    if bad:
+        raise SimcvdError(
+            f"before step {step}: {bad[0]}{f' and {len(bad) - 1} more' if bad[1:] else ''} not "
+            "finite, though every loss term was. The last checkpoint is from before that; lower "
+            "train.lr, or leave a term out to find whose gradient it is"
+        )

@@ -12,14 +12,12 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.strategies import DDPStrategy
-from torch import Tensor, nn
+from torch import Tensor
 
 from simcvd.data.cache import Cache
-from simcvd.data.sampler import Patches, TwoStreams, Views
 from simcvd.engine.checkpoint import load_latest, save_checkpoint
 from simcvd.engine.ema import update_averages
-from simcvd.engine.faults import Faults
+from simcvd.engine.faults import Faults, check_weights
 from simcvd.engine.log import RunLog
 from simcvd.engine.optim import (
     build_optimizers,
@@ -30,35 +28,43 @@ from simcvd.engine.optim import (
 )
 from simcvd.engine.progress import ProgressLine
 from simcvd.engine.recipes import PAPER, Recipe
-from simcvd.engine.run import Run, Split, model_spec, network_arguments, open_folder, resolve
+from simcvd.engine.run import (
+    Run,
+    Split,
+    base_of,
+    model_spec,
+    network_arguments,
+    open_folder,
+    resolve,
+)
 from simcvd.engine.settings import NetworkConfig, TrainConfig
+from simcvd.engine.setup import (
+    build_method,
+    launch,
+    mix,
+    network_of,
+    patches_of,
+    precision_of,
+    say_padded,
+)
 from simcvd.engine.start import Start, load_start, read_start
-from simcvd.engine.stop import StopRequest
+from simcvd.engine.stop import Interrupted, StopRequest
 from simcvd.files import LOCK
 from simcvd.inference.model import DESCRIPTION, save_model
 from simcvd.inference.predict import Compute
 from simcvd.inference.pseudo_labels import Labelling, label_unlabelled, pseudo_label
 from simcvd.locks import locked
-from simcvd.machine import reuse_memory
-from simcvd.methods.base import Average, Method, default_config, find, frozen_copy
-from simcvd.networks.autocast import Precision, autocast, autocast_dtype
-from simcvd.networks.build import CustomNetwork, Factory, build_network, check_network
+from simcvd.methods.base import Average, Method, frozen_copy
+from simcvd.networks.autocast import autocast, autocast_dtype
+from simcvd.networks.build import CustomNetwork, Factory
 from simcvd.networks.compiled import compile_networks
 from simcvd.torch_state import left_as_found
 from simcvd.types import Batch, Progress, SimcvdError
-from simcvd.wording import few
 
 LOG_EVERY = 10
-CONTROL = "supervised"
 BASE, PSEUDO_LABELS = "base", "pseudo_labels"  # folders inside a run's
 # Between checkpoints; tests shorten it.
 CHECKPOINT_SECONDS = float(os.environ.get("SIMCVD_CHECKPOINT_SECONDS", "60"))
-
-
-class Interrupted(SimcvdError):
-    """Training was asked to stop and can be resumed."""
-
-    exit_code = 130
 
 
 @left_as_found()
@@ -126,7 +132,7 @@ def train(
     with locked(out / LOCK, busy) if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero:
             open_folder(out, run, data)
-            _say_padded(trainer.patches)
+            say_padded(trainer.patches)
             print(fresh, end="\n" if fresh else "", flush=True)
         fabric.barrier()
         if run.train.base and not start:
@@ -137,12 +143,6 @@ def train(
             trainer.learn_from([*([start.path] if start else []), *teachers], data)
         _finish(trainer, data)
     return out
-
-
-def base_of(run: Run) -> Run:
-    """The supervised run whose weights ``run`` starts from."""
-    schedule = dataclasses.replace(run.train, iterations=run.train.base, base=0)
-    return dataclasses.replace(run, method=CONTROL, config=default_config(CONTROL), train=schedule)
 
 
 def _base(fabric: Fabric, run: Run, cache: Cache, out: Path) -> Start:
@@ -180,7 +180,7 @@ class Trainer:
         self.method = build_method(run).to(fabric.device)
         self.optimizers = build_optimizers(self.method.players(), run.train)
         self.faults = Faults(fabric.device)
-        self.patches = _patches(fabric, run, cache, self.method)
+        self.patches = patches_of(fabric, run, cache, self.method)
         self.dtype = autocast_dtype(precision_of(run, fabric.device), fabric.device)
         self.step, self.seconds = 0, 0.0
         wrapped = fabric.setup(self.method, *self.optimizers.values())
@@ -325,11 +325,11 @@ class Trainer:
         self._refuse_faults()
         if self.fabric.is_global_zero:
             weights = self.method.state_dict()
-            _check_weights(weights, self.step)
+            check_weights(weights, self.step)
             state: dict[str, Any] = {
                 "seconds": self.seconds,
                 "method": weights,
-                "tested": self._average(),
+                "tested": self.tested.state_dict() if self.run.train.average else {},
                 "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             }
             save_checkpoint(self.out / "checkpoints", self.step, state)
@@ -349,130 +349,3 @@ class Trainer:
     def _refuse_faults(self) -> None:
         base = self.run.train.base
         self.faults.refuse(lambda step: self.patches.streams.cases(base + step))
-
-    def _average(self) -> dict[str, Tensor]:
-        """The state of the average that is tested; empty where the network itself is."""
-        return self.tested.state_dict() if self.run.train.average else {}
-
-
-def build_method(run: Run) -> Method:
-    """The run's method with its initial weights, which depend on the seed alone."""
-    torch.manual_seed(run.train.seed)
-    own = network_of(run)
-    asked: list[bool] = []
-    built: list[nn.Module] = []
-
-    def build(*, distance: bool = False) -> nn.Module:
-        asked.append(distance)
-        network = build_network({**network_arguments(run), "distance": distance}, own)
-        built.append(network)
-        if own is not None:
-            task = run.task
-            check_network(
-                network,
-                channels=task.channels,
-                classes=task.classes,
-                distance=distance,
-                patch=task.patch,
-            )
-        return network
-
-    method = find(run.method)(run.config, run.task, build).train()
-    method.distance, method.built = any(asked), tuple(built)
-    return method
-
-
-def network_of(run: Run) -> Factory | None:
-    """The caller's own factory of the run's network, if it is not the V-Net."""
-    return run.network.factory if isinstance(run.network, CustomNetwork) else None
-
-
-def launch() -> Fabric:
-    """One process, or those that torchrun started; `srun` alone starts trainings apart."""
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    nodes = int(os.environ.get("WORLD_SIZE", "1")) // processes
-    # A method may leave a head unused in some phase; plain DDP would wait for its gradients.
-    strategy = DDPStrategy(find_unused_parameters=True) if processes * nodes > 1 else "auto"
-    fabric = Fabric(devices=processes, num_nodes=nodes, strategy=strategy)
-    fabric.launch()
-    if fabric.device.type == "cpu":
-        reuse_memory()
-    return fabric
-
-
-def precision_of(run: Run, device: torch.device) -> Precision:
-    """The run's; of a caller's own network on a CPU "auto" is float32.
-
-    Its layers are torch's own, and torch errs on small maps in bfloat16 (`networks.autocast`).
-    """
-    own = isinstance(run.network, CustomNetwork) and device.type == "cpu"
-    return "float32" if own and run.train.precision == "auto" else run.train.precision
-
-
-def _patches(fabric: Fabric, run: Run, cache: Cache, method: Method) -> Patches:
-    batch = run.train.patches(uses_unlabeled=method.uses_unlabeled)
-    if method.uses_unlabeled:
-        _check_unlabeled(run, batch, method.least_unlabeled)
-    streams = TwoStreams(
-        labeled=run.labeled,
-        unlabeled=run.unlabeled,
-        batch=batch,
-        seed=run.train.seed,
-        rank=fabric.global_rank,
-        world=fabric.world_size,
-    )
-    views = Views(
-        patch=run.task.patch,
-        poses=run.train.augmentation,
-        augment=run.augment,
-        foreground=run.train.foreground,
-        distance=method.distance,
-        strong=method.strong_views,
-    )
-    return Patches(cache, streams, views, fabric.device)
-
-
-def _check_unlabeled(run: Run, batch: tuple[int, int], least: int) -> None:
-    """Refuse a batch or a training list that a semi-supervised method cannot learn from."""
-    _, unlabeled = batch
-    if unlabeled and not run.unlabeled:
-        raise SimcvdError(
-            f"{run.method} needs unlabelled scans and the training list has none beyond the "
-            f"{len(run.labeled)} labelled; lower --labeled, or train --method supervised"
-        )
-    if unlabeled < least:
-        raise SimcvdError(
-            f"{run.method} needs {least} unlabelled patches or more a step and gets "
-            f"{unlabeled}, beside {run.train.labeled_batch} labelled; raise train.unlabeled_batch, "
-            "or train --method supervised"
-        )
-
-
-def _say_padded(patches: Patches) -> None:
-    """Name the scans that are smaller than the patch."""
-    if padded := patches.padded():
-        size = " x ".join(map(str, patches.views.patch))
-        print(
-            f"{len(padded)} scans are smaller than the patch of {size} voxels and are filled up "
-            f"with 0 around them: {few(padded)}",
-            flush=True,
-        )
-
-
-def _check_weights(weights: dict[str, Tensor], step: int) -> None:
-    """Keep out of the checkpoints what an infinite gradient of a finite term has made."""
-    bad = [name for name, value in weights.items() if not value.isfinite().all()]
-    if bad:
-        raise SimcvdError(
-            f"before step {step}: {bad[0]}{f' and {len(bad) - 1} more' if bad[1:] else ''} not "
-            "finite, though every loss term was. The last checkpoint is from before that; lower "
-            "train.lr, or leave a term out to find whose gradient it is"
-        )
-
-
-def mix(seed: int, step: int, rank: int) -> int:
-    """Distinct 63-bit seeds for (seed, step, process), by odd multipliers."""
-    mixed = seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB
-    mixed &= (1 << 64) - 1
-    mixed = ((mixed ^ (mixed >> 31)) * 0xD6E8FEB86659FD93) & ((1 << 64) - 1)
-    return (mixed ^ (mixed >> 32)) >> 1

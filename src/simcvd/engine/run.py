@@ -25,6 +25,7 @@ from simcvd.transforms.augment import AugmentConfig, check_augment
 from simcvd.types import IntTriple, SimcvdError, Task
 
 FORMAT = 1
+CONTROL = "supervised"  # the method that others are held against, and start from
 BENCHMARK_PATCH_MM = (70.0, 70.0, 50.0)  # 112 x 112 x 80 voxels of 0.625 mm
 
 Split = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
@@ -201,6 +202,12 @@ def network_arguments(run: Run) -> dict[str, Any]:
     else:
         size = dataclasses.asdict(run.network)
     return {"channels": run.task.channels, "classes": run.task.classes, **size}
+
+
+def base_of(run: Run) -> Run:
+    """The supervised run whose weights ``run`` starts from."""
+    schedule = dataclasses.replace(run.train, iterations=run.train.base, base=0)
+    return dataclasses.replace(run, method=CONTROL, config=default_config(CONTROL), train=schedule)
 
 
 def model_spec(run: Run, cache: Cache, *, distance: bool) -> ModelSpec:

@@ -11,6 +11,14 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, distributed
 
+from simcvd.types import SimcvdError
+
+
+class Interrupted(SimcvdError):
+    """Training was asked to stop and can be resumed."""
+
+    exit_code = 130
+
 
 class StopRequest:
     """Catches SIGTERM and SIGINT while it is entered.

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from simcvd.data.cache import Cache
 from simcvd.engine.log import read_log
-from simcvd.engine.loop import BASE, CONTROL, train
+from simcvd.engine.loop import BASE, train
 from simcvd.engine.recipes import find_recipe
-from simcvd.engine.run import Split
+from simcvd.engine.run import CONTROL, Split
 from simcvd.engine.score_run import score_run
 from simcvd.engine.start import average_runs
 from simcvd.files import replace_into

@@ -10,11 +10,11 @@ from math import prod
 import torch
 
 from simcvd.checking.facts import CaseFacts
-from simcvd.engine.loop import CONTROL, build_method
 from simcvd.engine.optim import build_optimizers
 from simcvd.engine.recipes import find_recipe
-from simcvd.engine.run import Run, default_stride
+from simcvd.engine.run import CONTROL, Run, default_stride
 from simcvd.engine.settings import NetworkConfig, override
+from simcvd.engine.setup import build_method
 from simcvd.inference.predict import pick_device
 from simcvd.inference.sliding_window import Windows, grid_of
 from simcvd.methods.base import default_config

@@ -24,8 +24,8 @@ from typing import Any
 
 from simcvd.data.cache import Cache, read_json, write_json
 from simcvd.data.cases import source_records
-from simcvd.engine.loop import BASE, CONTROL
-from simcvd.engine.run import read_config
+from simcvd.engine.loop import BASE
+from simcvd.engine.run import CONTROL, read_config
 from simcvd.files import LOCK, contents, move, replace_into
 from simcvd.inference.model import DESCRIPTION, WORK_RECORD
 from simcvd.inference.results import corrected

@@ -1,0 +1,132 @@
+"""What a training is made of before its first step: processes, method, patches, random seeds."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.strategies import DDPStrategy
+from torch import nn
+
+from simcvd.data.cache import Cache
+from simcvd.data.sampler import Patches, TwoStreams, Views
+from simcvd.engine.run import Run, network_arguments
+from simcvd.machine import reuse_memory
+from simcvd.methods.base import Method, find
+from simcvd.networks.autocast import Precision
+from simcvd.networks.build import CustomNetwork, Factory, build_network, check_network
+from simcvd.types import SimcvdError
+from simcvd.wording import few
+
+
+def build_method(run: Run) -> Method:
+    """The run's method with its initial weights, which depend on the seed alone."""
+    torch.manual_seed(run.train.seed)
+    own = network_of(run)
+    asked: list[bool] = []
+    built: list[nn.Module] = []
+
+    def build(*, distance: bool = False) -> nn.Module:
+        asked.append(distance)
+        network = build_network({**network_arguments(run), "distance": distance}, own)
+        built.append(network)
+        if own is not None:
+            task = run.task
+            check_network(
+                network,
+                channels=task.channels,
+                classes=task.classes,
+                distance=distance,
+                patch=task.patch,
+            )
+        return network
+
+    method = find(run.method)(run.config, run.task, build).train()
+    method.distance, method.built = any(asked), tuple(built)
+    return method
+
+
+def network_of(run: Run) -> Factory | None:
+    """The caller's own factory of the run's network, if it is not the V-Net."""
+    return run.network.factory if isinstance(run.network, CustomNetwork) else None
+
+
+def launch() -> Fabric:
+    """One process, or those that torchrun started; `srun` alone starts trainings apart."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    nodes = int(os.environ.get("WORLD_SIZE", "1")) // processes
+    # A method may leave a head unused in some phase; plain DDP would wait for its gradients.
+    strategy = DDPStrategy(find_unused_parameters=True) if processes * nodes > 1 else "auto"
+    fabric = Fabric(devices=processes, num_nodes=nodes, strategy=strategy)
+    fabric.launch()
+    if fabric.device.type == "cpu":
+        reuse_memory()
+    return fabric
+
+
+def precision_of(run: Run, device: torch.device) -> Precision:
+    """The run's; of a caller's own network on a CPU "auto" is float32.
+
+    Its layers are torch's own, and torch errs on small maps in bfloat16 (`networks.autocast`).
+    """
+    own = isinstance(run.network, CustomNetwork) and device.type == "cpu"
+    return "float32" if own and run.train.precision == "auto" else run.train.precision
+
+
+def patches_of(fabric: Fabric, run: Run, cache: Cache, method: Method) -> Patches:
+    batch = run.train.patches(uses_unlabeled=method.uses_unlabeled)
+    if method.uses_unlabeled:
+        _check_unlabeled(run, batch, method.least_unlabeled)
+    streams = TwoStreams(
+        labeled=run.labeled,
+        unlabeled=run.unlabeled,
+        batch=batch,
+        seed=run.train.seed,
+        rank=fabric.global_rank,
+        world=fabric.world_size,
+    )
+    views = Views(
+        patch=run.task.patch,
+        poses=run.train.augmentation,
+        augment=run.augment,
+        foreground=run.train.foreground,
+        distance=method.distance,
+        strong=method.strong_views,
+    )
+    return Patches(cache, streams, views, fabric.device)
+
+
+def _check_unlabeled(run: Run, batch: tuple[int, int], least: int) -> None:
+    """Refuse a batch or a training list that a semi-supervised method cannot learn from."""
+    _, unlabeled = batch
+    if unlabeled and not run.unlabeled:
+        raise SimcvdError(
+            f"{run.method} needs unlabelled scans and the training list has none beyond the "
+            f"{len(run.labeled)} labelled; lower --labeled, or train --method supervised"
+        )
+    if unlabeled < least:
+        raise SimcvdError(
+            f"{run.method} needs {least} unlabelled patches or more a step and gets "
+            f"{unlabeled}, beside {run.train.labeled_batch} labelled; raise train.unlabeled_batch, "
+            "or train --method supervised"
+        )
+
+
+def say_padded(patches: Patches) -> None:
+    """Name the scans that are smaller than the patch."""
+    if padded := patches.padded():
+        size = " x ".join(map(str, patches.views.patch))
+        print(
+            f"{len(padded)} scans are smaller than the patch of {size} voxels and are filled up "
+            f"with 0 around them: {few(padded)}",
+            flush=True,
+        )
+
+
+def mix(seed: int, step: int, rank: int) -> int:
+    """Distinct 63-bit seeds for (seed, step, process), by odd multipliers."""
+    mixed = seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB
+    mixed &= (1 << 64) - 1
+    mixed = ((mixed ^ (mixed >> 31)) * 0xD6E8FEB86659FD93) & ((1 << 64) - 1)
+    return (mixed ^ (mixed >> 32)) >> 1
