@@ -290,3 +290,25 @@ def test_a_record_from_before_there_were_recipes_is_the_paper_s(small_cache: Cac
     for name in ("base", "schedule", "fold", "clip"):
         del record["train"][name]
     assert completed(record) == completed(run.record())
+
+
+def test_a_short_run_has_a_short_base_and_no_average_that_cannot_fill(small_cache: Cache) -> None:
+    """0.99 remembers 100 steps; what is asked for by name is kept."""
+
+    def train_of(*settings: str) -> TrainConfig:
+        run = resolve(
+            small_cache,
+            method="supervised",
+            labeled=LABELED,
+            network=NETWORK,
+            recipe=STRONG,
+            settings=[f"train.patch={TRAIN.patch}", *settings],
+        )
+        return run.train
+
+    short, whole = train_of("train.iterations=20"), train_of()
+    assert (short.iterations, short.base, short.average) == (20, 20, 0.0)
+    assert (whole.base, whole.average) == (STRONG.train.base, 0.99)
+    assert train_of("train.iterations=100").average == 0.99
+    own = train_of("train.iterations=20", "train.base=7", "train.average=0.5")
+    assert (own.base, own.average) == (7, 0.5)

@@ -6,7 +6,7 @@ to bring. What is found to be better later gets another name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from simcvd.engine.settings import TrainConfig
@@ -23,6 +23,17 @@ class Recipe:
     about: str
     train: TrainConfig
     augment: AugmentConfig
+
+    def of_length(self, iterations: int) -> Recipe:
+        """The recipe for so many steps: its base no longer, and no average that cannot fill."""
+        fits = iterations * (1 - self.train.average) >= 1
+        train = replace(
+            self.train,
+            iterations=iterations,
+            base=min(self.train.base, iterations),
+            average=self.train.average if fits else 0.0,
+        )
+        return replace(self, train=train)
 
 
 PAPER = Recipe(

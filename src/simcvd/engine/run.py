@@ -106,6 +106,10 @@ def resolve(
     Raises:
         SimcvdError: settings out of range, or that fit neither each other nor the data.
     """
+    settings = tuple(settings)
+    if length := [s for s in settings if s.partition("=")[0].strip() == "train.iterations"]:
+        asked: TrainConfig = override({"train": PAPER.train}, length)["train"]
+        recipe = recipe.of_length(asked.iterations)
     configs = {
         "method": default_config(method),
         "train": train or recipe.train,
