@@ -157,6 +157,7 @@ def many_cases(one: Path, root: Path, count: int) -> Path:
         (root / "cases" / name).symlink_to(one / "cases" / first)
     cases = dict.fromkeys(names, manifest.cases[first])
     grown = replace(manifest, train=names, test=(), cases=cases)
+    grown = replace(grown, data_hash=grown.content_hash())
     write_text(root / "manifest.json", json.dumps(grown.to_json()))
     return root
 

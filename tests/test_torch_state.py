@@ -39,6 +39,7 @@ def test_training_and_scoring_in_a_thread_leave_the_process_alone(
     small_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whose signals are its main thread's, whose random numbers and memory are its own."""
+    monkeypatch.setattr(machine, "_commands", False)  # whatever commands ran in this process
     monkeypatch.setattr(machine, "keep_freed_memory", lambda keep=True: pytest.fail("tuned"))
     torch.manual_seed(7)
     random, switches, failed = torch.get_rng_state(), _switches(), list[BaseException]()

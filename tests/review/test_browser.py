@@ -17,7 +17,7 @@ from simcvd.files import CannotWrite
 from simcvd.review import server
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-SLOW = 60_000  # ms; software drawing on a busy machine
+SLOW = 180_000  # ms; software drawing on a busy machine
 WAITS = "import time; print('training 1 of 5, 4 min left in all', flush=True); time.sleep(60)"
 
 
