@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -148,13 +149,13 @@ def open_job(root: Path) -> Job:
 
 
 def many_cases(one: Path, root: Path, count: int) -> Path:
-    """A cache of ``count`` scans, all of them links to the first of cache ``one``."""
+    """A cache of ``count`` scans, all of them hard links to the first of cache ``one``."""
     manifest = Cache(one).manifest
     first = manifest.train[0]
     names = tuple(f"scan_{index:05d}" for index in range(count))
     (root / "cases").mkdir(parents=True)
     for name in names:
-        (root / "cases" / name).symlink_to(one / "cases" / first)
+        shutil.copytree(one / "cases" / first, root / "cases" / name, copy_function=os.link)
     cases = dict.fromkeys(names, manifest.cases[first])
     grown = replace(manifest, train=names, test=(), cases=cases)
     grown = replace(grown, data_hash=grown.content_hash())
