@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 from simcvd.benchmark.grid import open_results, plan_grid
 from simcvd.benchmark.units import write_record
 from simcvd.cli import app
-from simcvd.data.cache import Cache, write_json
+from simcvd.data.cache import Cache
 from simcvd.engine.loop import train
 from simcvd.engine.score_run import score_run
 from simcvd.experiments import select
+from simcvd.files import write_json
 from simcvd.info import describe
 from simcvd.pipeline.command import Request
 from simcvd.pipeline.presets import PRESETS

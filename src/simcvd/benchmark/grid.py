@@ -22,12 +22,12 @@ from simcvd.benchmark.protocols import Protocol, difference
 from simcvd.benchmark.units import State, Unit, make_units, seconds_of, state, steps_done
 from simcvd.checking.audit import audit, refuse_fatal
 from simcvd.checking.findings import Finding
-from simcvd.data.cache import Cache, write_json
+from simcvd.data.cache import Cache
 from simcvd.engine.loop import Trainer
 from simcvd.engine.recipes import find_recipe
 from simcvd.engine.run import resolve
 from simcvd.experiments import Row
-from simcvd.files import contents, read_object
+from simcvd.files import contents, read_object, write_json
 from simcvd.torch_state import left_as_found
 from simcvd.types import SimcvdError
 

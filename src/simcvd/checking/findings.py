@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from simcvd.data.cache import write_json
 from simcvd.escape import lines, one_line
+from simcvd.files import write_json
 from simcvd.layouts.accounts import summary as file_summary
 from simcvd.layouts.records import FileUse, Use
 from simcvd.types import SimcvdError

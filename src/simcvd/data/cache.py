@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 
 from simcvd.files import checksum, json_hash, parse_object, seal_holds, stat_of
-from simcvd.files import write_json as write_json
 from simcvd.naming import check_all, inside
 from simcvd.preprocessing import Preprocessing
 from simcvd.types import IntTriple, SimcvdError, Triple

@@ -12,13 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from simcvd.data.cache import FORMAT, read_json, write_json
+from simcvd.data.cache import FORMAT, read_json
 from simcvd.data.crop import crop_box, cropped, stored_like
 from simcvd.data.objects import lost
 from simcvd.data.preprocess import label_to_network, to_network
 from simcvd.data.reading import label_on_scan, read_case_label, read_channels
 from simcvd.distance import signed_distance
-from simcvd.files import CannotWrite, checksum, json_hash, replace_into, sealed, stats_of
+from simcvd.files import (
+    CannotWrite,
+    checksum,
+    json_hash,
+    replace_into,
+    sealed,
+    stats_of,
+    write_json,
+)
 from simcvd.formats import files_of, format_of, read_label, spacing_of
 from simcvd.layouts.records import SourceCase
 from simcvd.preprocessing import Preprocessing

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from simcvd.data.cache import FORMAT, Cache, CaseEntry, Manifest, read_json, write_json
+from simcvd.data.cache import FORMAT, Cache, CaseEntry, Manifest, read_json
 from simcvd.data.cases import (
     Job,
     cannot_write,
@@ -25,7 +25,7 @@ from simcvd.data.cases import (
 )
 from simcvd.data.classes import find_classes
 from simcvd.data.parallel import in_parallel
-from simcvd.files import LOCK, contents, move, remove, sweep
+from simcvd.files import LOCK, contents, move, remove, sweep, write_json
 from simcvd.layouts.accounts import summary
 from simcvd.layouts.decathlon import CT_WINDOW
 from simcvd.layouts.recognise import recognise

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from simcvd.data.cache import write_json
 from simcvd.engine.run import read_config
+from simcvd.files import write_json
 from simcvd.inference.model import Model, load_model, save_model, weights_digest
 from simcvd.networks.build import Factory
 from simcvd.types import SimcvdError

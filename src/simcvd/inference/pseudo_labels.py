@@ -20,8 +20,8 @@ import torch
 from rich.progress import track
 from torch import Tensor, nn
 
-from simcvd.data.cache import Cache, write_json
-from simcvd.files import replace_into
+from simcvd.data.cache import Cache
+from simcvd.files import replace_into, write_json
 from simcvd.inference.average import Averaged, flip_axes, load_members
 from simcvd.inference.model import ModelSpec, weights_digest
 from simcvd.inference.predict import Compute

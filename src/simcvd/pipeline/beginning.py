@@ -10,7 +10,8 @@ from rich.console import Console
 from simcvd.checking.check import examine_all, report_of
 from simcvd.checking.facts import CaseFacts
 from simcvd.checking.findings import CheckReport, show
-from simcvd.data.cache import read_json, write_json
+from simcvd.data.cache import read_json
+from simcvd.files import write_json
 from simcvd.inference.model import WORK_RECORD
 from simcvd.layouts.records import Source
 from simcvd.pipeline.estimate import estimate, with_equal_time

@@ -22,11 +22,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from simcvd.data.cache import Cache, read_json, write_json
+from simcvd.data.cache import Cache, read_json
 from simcvd.data.cases import source_records
 from simcvd.engine.loop import BASE
 from simcvd.engine.run import CONTROL, read_config
-from simcvd.files import LOCK, contents, move, replace_into
+from simcvd.files import LOCK, contents, move, replace_into, write_json
 from simcvd.inference.model import DESCRIPTION, WORK_RECORD
 from simcvd.inference.results import corrected
 from simcvd.layouts.patients import ALWAYS, folds_by_patient
