@@ -24,3 +24,11 @@ def shared_data() -> Path:
 def small_cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     """Six training and two test scans of 20 x 18 x 12 voxels, three classes; see small.py."""
     return make_cache(tmp_path_factory.mktemp("small"))
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes get no name of their own content: it may hold a time, and each process its own names.
+
+    pytest-xdist refuses workers whose names differ; pytest numbers the equal ones.
+    """
+    return argname if isinstance(val, bytes) else None

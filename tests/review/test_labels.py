@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import shutil
+from collections.abc import Callable
 from itertools import permutations, product
 from pathlib import Path
 from types import SimpleNamespace
@@ -279,22 +280,25 @@ def test_a_full_disk_is_said_and_the_former_label_stays(
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("made", "said"),
     [
-        (gzip.compress(bytes(10)), "10 of 30720 voxels arrived"),
-        (gzip.compress(bytes(30721)), "more voxels than the scan"),
-        (gzip.compress(bytes(10**9))[: 10**6], "more voxels than the scan"),  # a bomb
-        (gzip.compress(bytes(30720))[:-9], "voxels arrived"),
-        (b"not gzip", "arrived damaged"),
-        (b"", "0 of 30720 voxels arrived"),
-        (gzip.compress(bytes([9]) + bytes(30719)), "a class 9 that this round has not"),
+        (lambda: gzip.compress(bytes(10)), "10 of 30720 voxels arrived"),
+        (lambda: gzip.compress(bytes(30721)), "more voxels than the scan"),
+        (lambda: gzip.compress(bytes(10**9))[: 10**6], "more voxels than the scan"),  # a bomb
+        (lambda: gzip.compress(bytes(30720))[:-9], "voxels arrived"),
+        (lambda: b"not gzip", "arrived damaged"),
+        (lambda: b"", "0 of 30720 voxels arrived"),
+        (lambda: gzip.compress(bytes([9]) + bytes(30719)), "a class 9 that this round has not"),
     ],
+    ids=["too few", "too many", "bomb", "cut off", "not gzip", "empty", "foreign class"],
 )
-def test_a_drawing_that_is_none_is_refused(tmp_path: Path, body: bytes, said: str) -> None:
+def test_a_drawing_that_is_none_is_refused(
+    tmp_path: Path, made: Callable[[], bytes], said: str
+) -> None:
     work = make_work(tmp_path, ["a"], labelled=0)
     client = page(work)
     query, _ = opened(client, "a", "prediction")
-    refused = client.post("/api/save", params=query, content=body)
+    refused = client.post("/api/save", params=query, content=made())
     assert refused.status_code == 422
     assert said in refused.json()["error"]
     assert not (work / "labels").exists()
