@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simcvd.data.phantom import PhantomSettings, make_phantom
 from simcvd.data.preprocess import canonical, to_network
+from simcvd.demo.phantom import PhantomSettings, make_phantom
 from simcvd.files import replace_into
 from simcvd.preprocessing import Preprocessing
 from simcvd.transforms.augment import STRONG, AugmentConfig

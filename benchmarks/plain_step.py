@@ -18,10 +18,10 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from simcvd.data.cache import Cache
-from simcvd.engine.optim import set_learning_rates
-from simcvd.engine.run import Run
-from simcvd.engine.setup import build_method
 from simcvd.schedules import warm_decay
+from simcvd.training.optim import set_learning_rates
+from simcvd.training.run import Run
+from simcvd.training.setup import build_method
 from simcvd.types import Batch, Progress
 
 UNLABELED = 8  # scans that are written for it, beside the labelled ones

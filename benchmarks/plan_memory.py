@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 
-from simcvd.engine.optim import build_optimizers
-from simcvd.engine.settings import TrainConfig
 from simcvd.methods.simcvd import Config, SimCVD
 from simcvd.networks.vnet import VNet
 from simcvd.planning import Plan
+from simcvd.training.optim import build_optimizers
+from simcvd.training.settings import TrainConfig
 from simcvd.types import Batch, Progress, Task
 
 CASES = {

@@ -29,13 +29,13 @@ from torch import Tensor, nn
 from turns import Job, in_turn
 
 from simcvd.data.cache import Cache
-from simcvd.data.phantom import PhantomSettings, write_phantoms
 from simcvd.data.prepare import prepare
 from simcvd.data.sampler import Patches, TwoStreams, Views
-from simcvd.engine.log import read_log
+from simcvd.demo.phantom import PhantomSettings, write_phantoms
 from simcvd.files import replace_into, write_text
 from simcvd.inference.sliding_window import Windows, grid_of, predict_labels
 from simcvd.networks.vnet import VNet
+from simcvd.training.log import read_log
 from simcvd.types import IntTriple, Prediction
 
 PATCH = 48

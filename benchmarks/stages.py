@@ -22,8 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from simcvd.engine import loop
-from simcvd.engine.loop import Trainer
+from simcvd.training import loop
+from simcvd.training.loop import Trainer
 
 STUDENT, TEACHER, HEADS = "forward, student", "forward, teacher", "head and losses"
 STAGES = ("data and augmentation", STUDENT, TEACHER, HEADS, "backward", "optimiser", "averages")

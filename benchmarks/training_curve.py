@@ -26,12 +26,12 @@ from torch import nn
 from training_speed import TINY, Training, our_trainer
 
 from simcvd.data.cache import Cache
-from simcvd.engine.log import Row
-from simcvd.engine.loop import Trainer
-from simcvd.engine.setup import mix
 from simcvd.files import replace_into, write_text
 from simcvd.inference.sliding_window import Windows
 from simcvd.report.figures import curves
+from simcvd.training.log import Row
+from simcvd.training.loop import Trainer
+from simcvd.training.setup import mix
 from simcvd.types import IntTriple, Progress
 
 OURS, PLAIN, OTHERS = "simcvd", "plain", "plain, other draws"

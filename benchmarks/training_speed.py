@@ -119,10 +119,10 @@ def our_parts(cache: Path, how: Training, folder: Path) -> Callable[[], Parts]:
 def our_trainer(cache: Path, how: Training, folder: Path) -> Any:
     """A `Trainer` as `simcvd train` makes it."""
     from simcvd.data.cache import Cache
-    from simcvd.engine.loop import Trainer
-    from simcvd.engine.setup import launch
     from simcvd.machine import is_command
     from simcvd.torch_state import set_switches
+    from simcvd.training.loop import Trainer
+    from simcvd.training.setup import launch
 
     is_command()
     set_switches()
@@ -131,7 +131,7 @@ def our_trainer(cache: Path, how: Training, folder: Path) -> Any:
 
 
 def _run(data: Any, how: Training) -> Any:
-    from simcvd.engine.run import resolve
+    from simcvd.training.run import resolve
 
     return resolve(data, method="simcvd", labeled=how.labeled, settings=how.settings)
 

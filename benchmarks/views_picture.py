@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from simcvd.data.crop import cropped
-from simcvd.data.phantom import PhantomSettings, make_phantom
 from simcvd.data.preprocess import to_network
+from simcvd.demo.phantom import PhantomSettings, make_phantom
 from simcvd.files import replace_into
 from simcvd.formats import read_image
 from simcvd.preprocessing import Preprocessing

@@ -14,7 +14,7 @@ from monai.networks.nets import UNet
 from torch import Tensor, nn
 
 import simcvd
-from simcvd.data.phantom import PhantomSettings, make_phantom, write_phantoms
+from simcvd.demo.phantom import PhantomSettings, make_phantom, write_phantoms
 from simcvd.types import Prediction
 
 

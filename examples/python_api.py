@@ -10,8 +10,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import simcvd
-from simcvd.data.phantom import PhantomSettings, make_phantom
-from simcvd.engine.settings import NetworkConfig
+from simcvd.demo.phantom import PhantomSettings, make_phantom
+from simcvd.training.settings import NetworkConfig
 
 work = Path(sys.argv[1] if len(sys.argv) > 1 else mkdtemp(prefix="simcvd-"))
 size = PhantomSettings(shape=(32, 32, 24), spacing=(3.0, 3.0, 4.0))

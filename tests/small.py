@@ -10,8 +10,8 @@ import numpy as np
 
 from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
-from simcvd.engine.loop import Trainer
-from simcvd.engine.settings import NetworkConfig, TrainConfig
+from simcvd.training.loop import Trainer
+from simcvd.training.settings import NetworkConfig, TrainConfig
 from simcvd.types import Batch
 
 CASES, LABELED, TEST = 6, 3, 2

@@ -13,8 +13,8 @@ from tests.small import LABELED, NETWORK, write_scans
 
 import simcvd
 from simcvd.data.cache import Cache
-from simcvd.engine.log import read_log
 from simcvd.inference.model import Model
+from simcvd.training.log import read_log
 from simcvd.types import SimcvdError
 
 AFFINE = np.diag([-1.0, 1.0, 2.0, 1.0])

@@ -28,7 +28,7 @@ RANKS = (
     ("data", "methods"),
     ("checking",),
     ("inference", "scoring"),
-    ("engine",),
+    ("training",),
     (
         "experiments",
         "benchmark",
@@ -147,9 +147,13 @@ def test_slow_libraries_are_imported_where_they_are_used() -> None:
             "losses/bad.py:2: losses imports networks",
         ),
         ("methods/bad.py", "from ..data import cache", "methods/bad.py:2: methods imports data"),
-        ("methods/bad.py", "from .. import engine", "methods/bad.py:2: methods imports engine"),
+        ("methods/bad.py", "from .. import training", "methods/bad.py:2: methods imports training"),
         ("data/bad.py", "from simcvd import methods", "data/bad.py:2: data imports methods"),
-        ("engine/bad.py", "from simcvd.cli import main", "engine/bad.py:2: engine imports cli"),
+        (
+            "training/bad.py",
+            "from simcvd.cli import main",
+            "training/bad.py:2: training imports cli",
+        ),
         ("losses/bad.py", "from simcvd.misc import x", "misc: no rank in RANKS"),
     ],
 )
@@ -170,7 +174,7 @@ def test_a_cycle_of_siblings_is_caught(tmp_path: Path) -> None:
 
 
 def test_lower_ranks_and_the_own_package_are_allowed(tmp_path: Path) -> None:
-    (tmp_path / "engine").mkdir()
+    (tmp_path / "training").mkdir()
     lines = ["from simcvd.types import Batch", "from .ema import update", "import torch"]
-    (tmp_path / "engine" / "loop.py").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "training" / "loop.py").write_text("\n".join(lines), encoding="utf-8")
     assert violations(tmp_path) == []

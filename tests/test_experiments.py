@@ -7,7 +7,6 @@ from dataclasses import asdict
 
 import pytest
 
-from simcvd.engine.settings import NetworkConfig, TrainConfig, override
 from simcvd.experiments import (
     COST,
     TABLES,
@@ -19,6 +18,7 @@ from simcvd.experiments import (
     select,
 )
 from simcvd.methods.base import default_config, names
+from simcvd.training.settings import NetworkConfig, TrainConfig, override
 from simcvd.types import SimcvdError
 
 ALL = select(TABLES)

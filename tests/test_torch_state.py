@@ -11,9 +11,9 @@ from tests.small import LABELED, NETWORK, TRAIN
 
 from simcvd import machine
 from simcvd.data.cache import Cache
-from simcvd.engine.loop import train
-from simcvd.engine.score_run import score_run
 from simcvd.torch_state import left_as_found
+from simcvd.training.loop import train
+from simcvd.training.score_run import score_run
 
 
 def _switches() -> tuple[object, ...]:

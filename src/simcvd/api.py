@@ -16,10 +16,6 @@ from simcvd.checking.check import check
 from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
 from simcvd.data.reading import read_channels
-from simcvd.engine import loop
-from simcvd.engine.recipes import STRONG, find_recipe
-from simcvd.engine.score_run import score_run
-from simcvd.engine.settings import NetworkConfig
 from simcvd.files import write_text
 from simcvd.formats import answers, write_image, write_label
 from simcvd.inference.model import Model, load_model
@@ -32,6 +28,10 @@ from simcvd.planning import make_plan as plan
 from simcvd.scoring.evaluate import classes_of, evaluate_folders, score_files
 from simcvd.scoring.scores import Score, score_case, summarise
 from simcvd.share import export_run as export
+from simcvd.training import loop
+from simcvd.training.recipes import STRONG, find_recipe
+from simcvd.training.score_run import score_run
+from simcvd.training.settings import NetworkConfig
 from simcvd.types import SimcvdError, Triple, Volume
 
 __all__ = [
@@ -105,7 +105,7 @@ def train(
     settings: what ``--set`` takes, such as ``{"train.iterations": 400}``; over those of the plan.
     network: sizes of the V-Net, or a `Factory` of any other network: a function or class of
     ``(*, channels, classes, distance)``, to be given again to `load_model`.
-    Raises as `simcvd.engine.loop.train`: SimcvdError for settings that do not fit, Interrupted
+    Raises as `simcvd.training.loop.train`: SimcvdError for settings that do not fit, Interrupted
     on Ctrl-C, after a checkpoint.
     """
     root = cache.root if isinstance(cache, Cache) else Path(cache)

@@ -16,9 +16,9 @@ from simcvd.benchmark.check import check
 from simcvd.benchmark.protocols import Protocol, changed, difference, hash_of
 from simcvd.checking.audit import CROPPED, leak
 from simcvd.data.cache import Cache
-from simcvd.engine.recipes import find_recipe
-from simcvd.engine.settings import NetworkConfig, override
 from simcvd.layouts.recognise import recognise
+from simcvd.training.recipes import find_recipe
+from simcvd.training.settings import NetworkConfig, override
 from simcvd.types import SimcvdError
 
 # Whoever changes a protocol must change its number here, and knows that results no longer match.

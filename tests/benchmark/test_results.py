@@ -17,8 +17,8 @@ from simcvd.benchmark.catalogue import find_protocol
 from simcvd.benchmark.protocols import changed
 from simcvd.benchmark.results import read_result, read_results
 from simcvd.data.cache import Cache
-from simcvd.engine.loop import train
-from simcvd.engine.score_run import score_run
+from simcvd.training.loop import train
+from simcvd.training.score_run import score_run
 from simcvd.types import SimcvdError
 
 DICE = [0.9, 0.8, 0.7, 0.0, 0.5, 0.6, 0.7, 0.8]

@@ -20,11 +20,11 @@ from simcvd.benchmark.protocols import changed
 from simcvd.checking.audit import CROPPED, audit
 from simcvd.cli import app, joined
 from simcvd.data.cache import Cache
-from simcvd.engine.loop import train
-from simcvd.engine.score_run import score_run
 from simcvd.inference.predict import predict_files
 from simcvd.layouts.pancreas import case_folders
 from simcvd.layouts.recognise import recognise
+from simcvd.training.loop import train
+from simcvd.training.score_run import score_run
 from simcvd.types import SimcvdError
 
 SHAPE, SPACING, MARGIN = (90, 80, 16), (0.8, 0.8, 2.5), 32  # 25 mm are 31.25 voxels of 0.8 mm

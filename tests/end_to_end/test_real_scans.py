@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from tests.small import NETWORK
 
 from simcvd.data.prepare import prepare
-from simcvd.engine.loop import train
+from simcvd.training.loop import train
 
 LABELED = 8
 SETTINGS = ["train.patch=(16,16,8)", "train.iterations=3", "method.pool=16", "method.hidden=32"]

@@ -11,7 +11,7 @@ import torch
 from tests.faults.kills import trials
 from tests.faults.scenarios import Base, make_base, scenarios
 
-from simcvd.engine import loop
+from simcvd.training import loop
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,6 @@ from simcvd.benchmark.grid import open_results, plan_grid
 from simcvd.benchmark.units import write_record
 from simcvd.cli import app
 from simcvd.data.cache import Cache
-from simcvd.engine.loop import train
-from simcvd.engine.score_run import score_run
 from simcvd.experiments import select
 from simcvd.files import write_json
 from simcvd.info import describe
@@ -25,6 +23,8 @@ from simcvd.pipeline.command import Request
 from simcvd.pipeline.presets import PRESETS
 from simcvd.planning import Plan, write_plan
 from simcvd.share import export_run
+from simcvd.training.loop import train
+from simcvd.training.score_run import score_run
 from simcvd.types import SimcvdError
 
 SETTINGS = [

@@ -15,13 +15,13 @@ import torch
 from tests.small import LABELED, NETWORK, TRAIN, with_pseudo_labels
 
 from simcvd.data.cache import Cache
-from simcvd.engine.ema import update_averages
-from simcvd.engine.loop import Trainer
-from simcvd.engine.run import Run, resolve
-from simcvd.engine.setup import build_method
 from simcvd.methods.base import Method, default_config, find, names
 from simcvd.networks.vnet import VNet
 from simcvd.ranges import Range, ranges
+from simcvd.training.ema import update_averages
+from simcvd.training.loop import Trainer
+from simcvd.training.run import Run, resolve
+from simcvd.training.setup import build_method
 from simcvd.types import Batch, Progress, SimcvdError
 
 TOTAL = 100

@@ -10,9 +10,9 @@ import pytest
 import torch
 from tests.methods.stubs import END, PATCH, START, TASK, Brightness, batch, build, trained_by
 
-from simcvd.engine.ema import update_averages
 from simcvd.losses.segmentation import segmentation
 from simcvd.methods.cutmix import SIDES, Config, CutMix
+from simcvd.training.ema import update_averages
 from simcvd.transforms.mixing import draw_box
 from simcvd.types import Batch, Progress
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from tests.methods.stubs import END, START, TASK, Fixed, batch, build, trained_by
 
-from simcvd.engine.optim import build_optimizers
-from simcvd.engine.settings import TrainConfig
 from simcvd.methods.dan import Config, DeepAdversarialNetwork
+from simcvd.training.optim import build_optimizers
+from simcvd.training.settings import TrainConfig
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import torch
 from torch import distributed
 
 from simcvd.data.cache import Cache
-from simcvd.engine.loop import Trainer
-from simcvd.engine.run import resolve
-from simcvd.engine.setup import launch
 from simcvd.methods.base import names
+from simcvd.training.loop import Trainer
+from simcvd.training.run import resolve
+from simcvd.training.setup import launch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 

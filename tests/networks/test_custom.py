@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 import simcvd
 from simcvd.data.cache import Cache
-from simcvd.engine.loop import train
-from simcvd.engine.run import resolve
-from simcvd.engine.setup import build_method, precision_of
 from simcvd.methods.base import names
 from simcvd.networks.build import CustomNetwork
+from simcvd.training.loop import train
+from simcvd.training.run import resolve
+from simcvd.training.setup import build_method, precision_of
 from simcvd.types import Prediction, SimcvdError
 
 SETTINGS = ("train.precision=float32", "method.pool=8", "method.hidden=16")
@@ -104,7 +104,7 @@ def test_trained_recorded_resumed_and_loaded_with_its_factory_only(
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     assert config["run"]["network"] == {"factory": f"{__name__}.Plain"}
 
-    from simcvd.engine import loop
+    from simcvd.training import loop
 
     train_step, steps = loop.Trainer.train_step, []
 

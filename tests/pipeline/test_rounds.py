@@ -19,10 +19,8 @@ from tests.small import make_cache
 
 from simcvd import files
 from simcvd.data.cache import Cache
-from simcvd.data.phantom import PhantomSettings, write_phantoms
 from simcvd.data.prepare import prepare
-from simcvd.engine.run import read_config
-from simcvd.engine.score_run import score_run
+from simcvd.demo.phantom import PhantomSettings, write_phantoms
 from simcvd.files import write_json
 from simcvd.inference.model import weights_digest
 from simcvd.layouts.recognise import recognise
@@ -33,6 +31,8 @@ from simcvd.pipeline.request import Request
 from simcvd.pipeline.rounds import RESULT, Round, begin, changes, current
 from simcvd.planning import make_plan, write_plan
 from simcvd.share import export_run
+from simcvd.training.run import read_config
+from simcvd.training.score_run import score_run
 from simcvd.types import SimcvdError
 
 SCANS, LABELED, STEPS = 8, 4, 6

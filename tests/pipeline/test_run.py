@@ -19,10 +19,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from simcvd.data.phantom import PhantomSettings, write_phantoms
-from simcvd.engine.run import read_config
+from simcvd.demo.phantom import PhantomSettings, write_phantoms
 from simcvd.pipeline import dry_run, run
 from simcvd.planning import make_plan, read_plan, write_plan
+from simcvd.training.run import read_config
 from simcvd.types import SimcvdError
 
 SCANS, LABELED = 7, 4

@@ -12,12 +12,12 @@ from tests.data.dicom_series import write_series
 from typer.testing import CliRunner
 
 from simcvd.cli import app
-from simcvd.data.phantom import write_phantoms
 from simcvd.data.prepare import prepare
-from simcvd.engine.loop import train
-from simcvd.engine.recipes import STRONG
-from simcvd.engine.run import read_config
+from simcvd.demo.phantom import write_phantoms
 from simcvd.planning import Plan, make_plan, read_plan, write_plan
+from simcvd.training.loop import train
+from simcvd.training.recipes import STRONG
+from simcvd.training.run import read_config
 from simcvd.types import SimcvdError, Triple
 
 PLAN = Plan(

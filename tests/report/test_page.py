@@ -11,8 +11,6 @@ from matplotlib.colors import to_rgba
 from tests.small import LABELED, NETWORK, TRAIN
 
 from simcvd.data.cache import Cache
-from simcvd.engine.loop import train
-from simcvd.engine.score_run import score_run
 from simcvd.report import figures
 from simcvd.report.html import write_page
 from simcvd.report.results import Result, compare_all, load_result, sentence
@@ -20,6 +18,8 @@ from simcvd.report.runs import report_runs
 from simcvd.scoring.comparison import Comparison
 from simcvd.scoring.gap import Gap
 from simcvd.scoring.scores import Summary
+from simcvd.training.loop import train
+from simcvd.training.score_run import score_run
 from simcvd.types import SimcvdError
 
 

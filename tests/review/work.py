@@ -13,7 +13,7 @@ from nibabel import orientations
 from scipy.spatial.transform import Rotation
 from tests.data.dicom_series import write_series
 
-from simcvd.data.phantom import PhantomSettings, make_phantom
+from simcvd.demo.phantom import PhantomSettings, make_phantom
 from simcvd.formats import write_label
 
 SHAPE = (40, 32, 24)

@@ -19,12 +19,12 @@ import torch
 from tests.small import LABELED, NETWORK, TEST, TRAIN
 
 from simcvd.data.cache import Cache
-from simcvd.engine.loop import train
-from simcvd.engine.score_run import score_run
 from simcvd.inference.model import load_model
 from simcvd.inference.predict import predict_files
 from simcvd.share import export_run
 from simcvd.share.onnx_file import write_onnx
+from simcvd.training.loop import train
+from simcvd.training.score_run import score_run
 from simcvd.types import SimcvdError
 
 SETTINGS = [

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from simcvd.data.phantom import PhantomSettings, write_phantoms
 from simcvd.data.prepare import prepare
+from simcvd.demo.phantom import PhantomSettings, write_phantoms
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "training_curve.py"
 

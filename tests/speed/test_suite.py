@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from simcvd.data.phantom import PhantomSettings, write_phantoms
+from simcvd.demo.phantom import PhantomSettings, write_phantoms
 
 SUITE = Path(__file__).resolve().parents[2] / "benchmarks" / "speed.py"
 

@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from simcvd.data.phantom import PhantomSettings, write_phantoms
 from simcvd.data.prepare import prepare
-from simcvd.engine.loop import train
+from simcvd.demo.phantom import PhantomSettings, write_phantoms
+from simcvd.training.loop import train
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "fast_mode.py"
 TINY = (

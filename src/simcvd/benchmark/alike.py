@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from simcvd.benchmark.results import RunResult
-from simcvd.engine.settings import differences
+from simcvd.training.settings import differences
 from simcvd.types import SimcvdError
 from simcvd.wording import few
 

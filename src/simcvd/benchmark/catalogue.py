@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from simcvd.benchmark.protocols import CLEAN_METRICS, PUBLISHED_METRICS, Protocol
-from simcvd.engine.recipes import STRONG
+from simcvd.training.recipes import STRONG
 from simcvd.types import SimcvdError
 
 _LA = Protocol(

@@ -16,11 +16,11 @@ from simcvd.benchmark.protocols import Protocol, changed
 from simcvd.benchmark.results import TABLES
 from simcvd.benchmark.units import Unit
 from simcvd.benchmark.write import write_tables
-from simcvd.engine.settings import override
 from simcvd.experiments import listing as rows_listing
 from simcvd.experiments import select
 from simcvd.machine import free_memory
 from simcvd.planning.memory import free_bytes
+from simcvd.training.settings import override
 from simcvd.types import SimcvdError
 from simcvd.wording import counted
 

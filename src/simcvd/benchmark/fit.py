@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from simcvd.benchmark.protocols import Protocol
 from simcvd.data.cache import Cache
-from simcvd.engine.recipes import PAPER, find_recipe
 from simcvd.planning.memory import SHARE, step_bytes
+from simcvd.training.recipes import PAPER, find_recipe
 
 FLOAT16 = 2  # a prepared voxel
 

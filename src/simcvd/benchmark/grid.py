@@ -23,12 +23,12 @@ from simcvd.benchmark.units import State, Unit, make_units, seconds_of, state, s
 from simcvd.checking.audit import audit, refuse_fatal
 from simcvd.checking.findings import Finding
 from simcvd.data.cache import Cache
-from simcvd.engine.loop import Trainer
-from simcvd.engine.recipes import find_recipe
-from simcvd.engine.run import resolve
 from simcvd.experiments import Row
 from simcvd.files import contents, read_object, write_json
 from simcvd.torch_state import left_as_found
+from simcvd.training.loop import Trainer
+from simcvd.training.recipes import find_recipe
+from simcvd.training.run import resolve
 from simcvd.types import SimcvdError
 
 RECORD = "protocol.json"

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from simcvd.engine.recipes import PAPER, find_recipe
-from simcvd.engine.settings import differences
 from simcvd.preprocessing import Margin
+from simcvd.training.recipes import PAPER, find_recipe
+from simcvd.training.settings import differences
 from simcvd.transforms.spatial import Augmentation
 from simcvd.types import IntTriple, SimcvdError, Triple
 

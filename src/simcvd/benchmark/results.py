@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from simcvd.benchmark.protocols import hash_of
-from simcvd.engine.settings import differences
 from simcvd.scoring.record import (
     FILE,
     NoReport,
@@ -31,6 +30,7 @@ from simcvd.scoring.record import (
     scores_folder,
 )
 from simcvd.scoring.scores import ABSENT, METRICS
+from simcvd.training.settings import differences
 from simcvd.types import SimcvdError
 from simcvd.wording import few
 

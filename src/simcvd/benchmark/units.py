@@ -22,14 +22,14 @@ from typing import Any, Literal
 from simcvd.benchmark.protocols import Protocol
 from simcvd.benchmark.results import is_tapered
 from simcvd.data.cache import Cache
-from simcvd.engine.log import read_log
-from simcvd.engine.recipes import find_recipe
-from simcvd.engine.run import CONTROL, completed, resolve
-from simcvd.engine.settings import differences
 from simcvd.experiments import Row, paper_numbers
 from simcvd.files import write_json
 from simcvd.methods.base import find
 from simcvd.scoring.record import NoReport, NotScored, read_report, scores_folder
+from simcvd.training.log import read_log
+from simcvd.training.recipes import find_recipe
+from simcvd.training.run import CONTROL, completed, resolve
+from simcvd.training.settings import differences
 from simcvd.types import SimcvdError
 
 FORMAT = 1

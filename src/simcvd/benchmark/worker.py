@@ -16,14 +16,14 @@ from pathlib import Path
 
 from simcvd.benchmark.units import Unit, state, steps_done, write_record
 from simcvd.data.cache import Cache
-from simcvd.engine.loop import train
-from simcvd.engine.recipes import find_recipe
-from simcvd.engine.score_run import score_run
-from simcvd.engine.start import average_runs
-from simcvd.engine.stop import Interrupted
 from simcvd.files import LOCK
 from simcvd.locks import locked
 from simcvd.machine import is_command
+from simcvd.training.loop import train
+from simcvd.training.recipes import find_recipe
+from simcvd.training.score_run import score_run
+from simcvd.training.start import average_runs
+from simcvd.training.stop import Interrupted
 from simcvd.types import SimcvdError
 
 LOCK_SECONDS = 24 * 3600.0  # to wait for a process that trains what this one needs

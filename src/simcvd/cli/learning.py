@@ -89,8 +89,8 @@ def train(
     plan: PlanFile = None,
 ) -> None:
     """Train a method; re-run the same command to resume."""
-    from simcvd.engine.loop import train as run
-    from simcvd.engine.recipes import STRONG, find_recipe
+    from simcvd.training.loop import train as run
+    from simcvd.training.recipes import STRONG, find_recipe
 
     planned: tuple[str, ...] = ()
     if plan:
@@ -168,7 +168,7 @@ def evaluate(
 ) -> None:
     """Score a run on its test split, or one folder of label maps against another."""
     if reference is None:
-        from simcvd.engine.score_run import score_run
+        from simcvd.training.score_run import score_run
 
         folder = score_run(run, split=split, stride=stride, fast=fast, cache=cache, out=out)
     else:
@@ -237,6 +237,6 @@ def demo(
     quick: Annotated[bool, typer.Option(help="The smallest demo, under a minute.")] = False,
 ) -> None:
     """Phantom scans, a supervised control and SimCVD, scores and one page that shows them."""
-    from simcvd.demo import run_demo
+    from simcvd.demo.command import run_demo
 
     run_demo(out, quick=quick)

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 from simcvd.data.cache import read_json
-from simcvd.engine.checkpoint import latest_step
-from simcvd.engine.recipes import find_recipe
-from simcvd.engine.run import completed
-from simcvd.engine.settings import NetworkConfig
 from simcvd.inference.model import DESCRIPTION
 from simcvd.info.record import Info
 from simcvd.methods.base import default_config
 from simcvd.scoring.record import Split, is_scored, read_report, scores_folder
 from simcvd.scoring.scores import summarise
+from simcvd.training.checkpoint import latest_step
+from simcvd.training.recipes import find_recipe
+from simcvd.training.run import completed
+from simcvd.training.settings import NetworkConfig
 
 
 def describe_run(path: Path) -> Info:

@@ -90,7 +90,7 @@ class Method(nn.Module):
         return []
 
     def players(self) -> dict[str, list[nn.Parameter]]:
-        """Parameters by player; each player has an optimiser of its own (engine/optim.py)."""
+        """Parameters by player; each player has an optimiser of its own (training/optim.py)."""
         return {"network": trainable(self)}
 
     def notes(self) -> list[str]:

@@ -28,7 +28,6 @@ from rich.console import Console
 
 from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
-from simcvd.engine.loop import BASE
 from simcvd.layouts.records import Source
 from simcvd.pipeline.beginning import (
     Begun,
@@ -50,6 +49,7 @@ from simcvd.planning.text import as_toml
 from simcvd.report.html import write_page
 from simcvd.report.results import Result
 from simcvd.report.rounds import summary_of
+from simcvd.training.loop import BASE
 from simcvd.types import SimcvdError
 from simcvd.wording import counted, few
 

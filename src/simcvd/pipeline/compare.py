@@ -17,12 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simcvd.data.cache import Cache
-from simcvd.engine.log import read_log
-from simcvd.engine.loop import BASE, train
-from simcvd.engine.recipes import find_recipe
-from simcvd.engine.run import CONTROL, Split
-from simcvd.engine.score_run import score_run
-from simcvd.engine.start import average_runs
 from simcvd.files import replace_into
 from simcvd.inference.model import DESCRIPTION
 from simcvd.pipeline.presets import Folds
@@ -32,6 +26,12 @@ from simcvd.scoring.comparison import Comparison, compare_folds, correct
 from simcvd.scoring.record import Report, is_scored, read_report, scores_folder, write_report
 from simcvd.scoring.titles import method_title
 from simcvd.scoring.words import gap_words
+from simcvd.training.log import read_log
+from simcvd.training.loop import BASE, train
+from simcvd.training.recipes import find_recipe
+from simcvd.training.run import CONTROL, Split
+from simcvd.training.score_run import score_run
+from simcvd.training.start import average_runs
 
 MEAN = "mean"
 

@@ -10,11 +10,6 @@ from math import prod
 import torch
 
 from simcvd.checking.facts import CaseFacts
-from simcvd.engine.optim import build_optimizers
-from simcvd.engine.recipes import find_recipe
-from simcvd.engine.run import CONTROL, Run, default_stride
-from simcvd.engine.settings import NetworkConfig, override
-from simcvd.engine.setup import build_method
 from simcvd.inference.predict import pick_device
 from simcvd.inference.sliding_window import Windows, grid_of
 from simcvd.methods.base import default_config
@@ -22,6 +17,11 @@ from simcvd.networks.autocast import autocast, autocast_dtype
 from simcvd.pipeline.presets import Folds
 from simcvd.planning import Plan
 from simcvd.torch_state import left_as_found
+from simcvd.training.optim import build_optimizers
+from simcvd.training.recipes import find_recipe
+from simcvd.training.run import CONTROL, Run, default_stride
+from simcvd.training.settings import NetworkConfig, override
+from simcvd.training.setup import build_method
 from simcvd.types import Batch, IntTriple, Progress, Task
 
 # A patch this large is measured in a second or two; a larger one is scaled from it.

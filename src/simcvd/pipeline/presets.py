@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from simcvd.engine.recipes import PAPER
 from simcvd.layouts.patients import Fold, folds_by_patient
 from simcvd.layouts.records import Source
 from simcvd.planning import Plan
+from simcvd.training.recipes import PAPER
 from simcvd.types import SimcvdError
 
 PresetName = Literal["quick", "standard", "full"]

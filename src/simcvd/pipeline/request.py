@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from simcvd.data.cache import read_json
-from simcvd.engine.settings import differences as changes
 from simcvd.files import stats_of
 from simcvd.inference.model import WORK_RECORD
 from simcvd.layouts.lists import visible
@@ -16,6 +15,7 @@ from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import Source
 from simcvd.methods.base import find
 from simcvd.pipeline.presets import PRESETS, STANDARD, Preset
+from simcvd.training.settings import differences as changes
 from simcvd.types import SimcvdError
 from simcvd.wording import few
 

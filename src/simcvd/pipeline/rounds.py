@@ -24,8 +24,6 @@ from typing import Any
 
 from simcvd.data.cache import Cache, read_json
 from simcvd.data.cases import source_records
-from simcvd.engine.loop import BASE
-from simcvd.engine.run import CONTROL, read_config
 from simcvd.files import LOCK, contents, move, replace_into, write_json
 from simcvd.inference.model import DESCRIPTION, WORK_RECORD
 from simcvd.inference.results import corrected
@@ -36,6 +34,8 @@ from simcvd.pipeline.compare import MEAN
 from simcvd.pipeline.presets import Folds
 from simcvd.planning import Plan
 from simcvd.scoring.record import is_scored
+from simcvd.training.loop import BASE
+from simcvd.training.run import CONTROL, read_config
 from simcvd.types import SimcvdError
 from simcvd.wording import counted, few
 

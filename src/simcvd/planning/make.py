@@ -12,7 +12,6 @@ import numpy as np
 from simcvd.checking.check import examine_all
 from simcvd.checking.compare import small_objects
 from simcvd.checking.facts import CaseFacts
-from simcvd.engine.recipes import STRONG
 from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import Source
 from simcvd.planning.geometry import MAX_VOXELS, fitted_patch, sizes_at, target_spacing
@@ -21,6 +20,7 @@ from simcvd.planning.memory import SHARE, free_bytes
 from simcvd.planning.mirror import mirror_axes
 from simcvd.planning.record import Plan
 from simcvd.planning.shift import compare_labeled
+from simcvd.training.recipes import STRONG
 from simcvd.types import IntTriple, SimcvdError
 from simcvd.wording import few
 

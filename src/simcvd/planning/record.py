@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from simcvd.engine.recipes import PAPER, find_recipe
 from simcvd.networks.vnet import divisor_of
 from simcvd.planning.memory import step_bytes
 from simcvd.preprocessing import Normalization, Preprocessing
+from simcvd.training.recipes import PAPER, find_recipe
 from simcvd.transforms.augment import fine_axes
 from simcvd.transforms.spatial import Augmentation
 from simcvd.types import IntTriple, SimcvdError, Triple

@@ -10,9 +10,9 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any, get_type_hints
 
-from simcvd.engine.settings import describe, fits, tuples
 from simcvd.files import write_text
 from simcvd.planning.record import Plan
+from simcvd.training.settings import describe, fits, tuples
 from simcvd.types import SimcvdError
 
 HEAD = """\

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simcvd import escape
-from simcvd.engine.log import Row
 from simcvd.scoring.gap import Gap
 from simcvd.scoring.scores import LEVEL
+from simcvd.training.log import Row
 from simcvd.types import Triple
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from simcvd.engine.log import Row, read_log
 from simcvd.scoring import words
 from simcvd.scoring.comparison import Comparison, compare, correct
 from simcvd.scoring.record import NotScored, Split, read_report, scores_folder
 from simcvd.scoring.scores import Summary, summarise
+from simcvd.training.log import Row, read_log
 from simcvd.types import SimcvdError
 
 METRICS = ("dice", "jaccard", "hd95_pooled_mm", "assd_mm", "asd_prediction_to_reference_mm")

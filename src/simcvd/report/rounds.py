@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from simcvd.engine.log import read_log
-from simcvd.engine.loop import BASE
-from simcvd.engine.run import read_config
 from simcvd.report.results import load_result
 from simcvd.scoring.record import is_scored
+from simcvd.training.log import read_log
+from simcvd.training.loop import BASE
+from simcvd.training.run import read_config
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from simcvd.data.cache import Cache
-from simcvd.engine.run import read_config
-from simcvd.engine.settings import differences
 from simcvd.report.html import write_page
 from simcvd.report.results import Result, compare_all, load_result
 from simcvd.scoring.record import Split
 from simcvd.scoring.titles import method_title
+from simcvd.training.run import read_config
+from simcvd.training.settings import differences
 from simcvd.types import SimcvdError
 
 

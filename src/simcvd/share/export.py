@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simcvd.engine.run import read_config
 from simcvd.inference.archive import write_archive
 from simcvd.inference.model import CARD, SETTINGS, load_model, model_files, model_place
 from simcvd.share.card import model_card
+from simcvd.training.run import read_config
 from simcvd.types import SimcvdError
 
 CASE_LISTS = ("labeled", "unlabeled", "holdout")

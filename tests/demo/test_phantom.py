@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from simcvd.data.phantom import PhantomSettings, make_phantom, write_phantoms
+from simcvd.demo.phantom import PhantomSettings, make_phantom, write_phantoms
 from simcvd.types import SimcvdError
 
 SMALL = PhantomSettings(shape=(32, 32, 24), spacing=(3.0, 3.0, 4.0))

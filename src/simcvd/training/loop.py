@@ -15,40 +15,6 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from simcvd.data.cache import Cache
-from simcvd.engine.checkpoint import load_latest, save_checkpoint
-from simcvd.engine.ema import update_averages
-from simcvd.engine.faults import Faults, check_weights
-from simcvd.engine.log import RunLog
-from simcvd.engine.optim import (
-    build_optimizers,
-    clip_gradients,
-    restore_optimizer,
-    set_learning_rates,
-    step_unless,
-)
-from simcvd.engine.progress import ProgressLine
-from simcvd.engine.recipes import PAPER, Recipe
-from simcvd.engine.run import (
-    Run,
-    Split,
-    base_of,
-    model_spec,
-    network_arguments,
-    open_folder,
-    resolve,
-)
-from simcvd.engine.settings import NetworkConfig, TrainConfig
-from simcvd.engine.setup import (
-    build_method,
-    launch,
-    mix,
-    network_of,
-    patches_of,
-    precision_of,
-    say_padded,
-)
-from simcvd.engine.start import Start, load_start, read_start
-from simcvd.engine.stop import Interrupted, StopRequest
 from simcvd.files import LOCK
 from simcvd.inference.model import DESCRIPTION, save_model
 from simcvd.inference.predict import Compute
@@ -59,6 +25,40 @@ from simcvd.networks.autocast import autocast, autocast_dtype
 from simcvd.networks.build import CustomNetwork, Factory
 from simcvd.networks.compiled import compile_networks
 from simcvd.torch_state import left_as_found
+from simcvd.training.checkpoint import load_latest, save_checkpoint
+from simcvd.training.ema import update_averages
+from simcvd.training.faults import Faults, check_weights
+from simcvd.training.log import RunLog
+from simcvd.training.optim import (
+    build_optimizers,
+    clip_gradients,
+    restore_optimizer,
+    set_learning_rates,
+    step_unless,
+)
+from simcvd.training.progress import ProgressLine
+from simcvd.training.recipes import PAPER, Recipe
+from simcvd.training.run import (
+    Run,
+    Split,
+    base_of,
+    model_spec,
+    network_arguments,
+    open_folder,
+    resolve,
+)
+from simcvd.training.settings import NetworkConfig, TrainConfig
+from simcvd.training.setup import (
+    build_method,
+    launch,
+    mix,
+    network_of,
+    patches_of,
+    precision_of,
+    say_padded,
+)
+from simcvd.training.start import Start, load_start, read_start
+from simcvd.training.stop import Interrupted, StopRequest
 from simcvd.types import Batch, Progress, SimcvdError
 
 LOG_EVERY = 10

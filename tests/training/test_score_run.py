@@ -14,8 +14,8 @@ from tests.small import LABELED, NETWORK, TRAIN, write_scans
 
 from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
-from simcvd.engine.loop import train
-from simcvd.engine.score_run import score_run
+from simcvd.training.loop import train
+from simcvd.training.score_run import score_run
 from simcvd.types import SimcvdError
 
 

@@ -10,8 +10,8 @@ from lightning.fabric import Fabric
 from tests.small import LABELED, NETWORK, TRAIN
 
 from simcvd.data.cache import Cache
-from simcvd.engine.loop import Trainer
-from simcvd.engine.run import resolve
+from simcvd.training.loop import Trainer
+from simcvd.training.run import resolve
 
 
 @pytest.fixture(params=["dan", "sassnet"])

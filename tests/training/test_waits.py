@@ -23,13 +23,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from simcvd.data import sampler
 from simcvd.data.cache import Cache
-from simcvd.engine import loop
-from simcvd.engine.faults import Faults
-from simcvd.engine.loop import Trainer
-from simcvd.engine.optim import restore_optimizer
-from simcvd.engine.recipes import find_recipe
-from simcvd.engine.run import resolve
 from simcvd.methods.base import names
+from simcvd.training import loop
+from simcvd.training.faults import Faults
+from simcvd.training.loop import Trainer
+from simcvd.training.optim import restore_optimizer
+from simcvd.training.recipes import find_recipe
+from simcvd.training.run import resolve
 from simcvd.types import SimcvdError
 
 META = torch.device("meta")

@@ -15,7 +15,6 @@ from torch import Tensor
 from simcvd.data.cache import Cache
 from simcvd.data.crop import grid_of_box
 from simcvd.data.reference import label_of_file, own_grid, was_resampled
-from simcvd.engine.run import read_config
 from simcvd.formats import spacing_of, write_label
 from simcvd.inference.geometry import parts_in_source
 from simcvd.inference.maps import SourceMaps
@@ -35,6 +34,7 @@ from simcvd.networks.build import Factory
 from simcvd.scoring.record import Report, Split, scores_folder, write_report
 from simcvd.scoring.scores import Score, score_case
 from simcvd.torch_state import left_as_found
+from simcvd.training.run import read_config
 from simcvd.types import IntTriple, SimcvdError, Volume
 from simcvd.wording import few
 

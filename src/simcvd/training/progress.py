@@ -8,7 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from simcvd.engine.log import Row
+from simcvd.training.log import Row
 
 _PLAIN_SECONDS = 30.0  # between lines where there is no terminal
 

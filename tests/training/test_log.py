@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from simcvd.engine.log import RunLog, read_log
+from simcvd.training.log import RunLog, read_log
 from simcvd.types import SimcvdError
 
 

@@ -13,16 +13,16 @@ from pathlib import Path
 from rich.console import Console
 
 from simcvd.data.cache import Cache
-from simcvd.data.phantom import PhantomSettings, write_phantoms
 from simcvd.data.prepare import prepare
-from simcvd.engine.loop import BASE, train
-from simcvd.engine.recipes import STRONG
-from simcvd.engine.run import CONTROL
-from simcvd.engine.score_run import score_run
-from simcvd.engine.settings import NetworkConfig
+from simcvd.demo.phantom import PhantomSettings, write_phantoms
 from simcvd.report.html import write_page
 from simcvd.report.results import load_result
 from simcvd.scoring.titles import method_title
+from simcvd.training.loop import BASE, train
+from simcvd.training.recipes import STRONG
+from simcvd.training.run import CONTROL
+from simcvd.training.score_run import score_run
+from simcvd.training.settings import NetworkConfig
 
 METHOD = "cutmix"
 MIRROR = "augment.mirror=(1, 2)"  # the chamber has a bright neighbour on either side

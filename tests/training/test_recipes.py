@@ -16,14 +16,14 @@ from torch import nn
 
 from simcvd.data.cache import Cache
 from simcvd.data.sampler import Patches, TwoStreams, Views, foreground_voxels
-from simcvd.engine.ema import update_averages
-from simcvd.engine.loop import Trainer, train
-from simcvd.engine.optim import build_optimizers, clip_gradients, rate_factor
-from simcvd.engine.recipes import PAPER, RECIPES, STRONG, find_recipe
-from simcvd.engine.run import base_of, completed, open_folder, resolve
-from simcvd.engine.settings import TrainConfig
-from simcvd.engine.start import average_runs
 from simcvd.methods.base import Average
+from simcvd.training.ema import update_averages
+from simcvd.training.loop import Trainer, train
+from simcvd.training.optim import build_optimizers, clip_gradients, rate_factor
+from simcvd.training.recipes import PAPER, RECIPES, STRONG, find_recipe
+from simcvd.training.run import base_of, completed, open_folder, resolve
+from simcvd.training.settings import TrainConfig
+from simcvd.training.start import average_runs
 from simcvd.types import SimcvdError
 
 SMALL = [
@@ -159,7 +159,7 @@ def test_killed_in_its_base_or_after_it_a_run_ends_with_the_same_bits(
 def test_the_first_weights_are_the_base_s_in_every_network(
     small_cache: Cache, tmp_path: Path
 ) -> None:
-    from simcvd.engine.start import read_start
+    from simcvd.training.start import read_start
 
     train(small_cache.root, tmp_path / "run", method="supervised", labeled=LABELED,
           settings=[*SMALL, "train.base=0"], recipe=STRONG)  # fmt: skip

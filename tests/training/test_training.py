@@ -18,13 +18,13 @@ from safetensors.torch import load_file
 from tests.small import LABELED, NETWORK, TRAIN, make_cache
 
 from simcvd.data.cache import Cache
-from simcvd.engine import loop
-from simcvd.engine.checkpoint import load_latest, save_checkpoint
-from simcvd.engine.faults import Faults
-from simcvd.engine.log import read_log
-from simcvd.engine.loop import train
-from simcvd.engine.run import split
-from simcvd.engine.settings import override
+from simcvd.training import loop
+from simcvd.training.checkpoint import load_latest, save_checkpoint
+from simcvd.training.faults import Faults
+from simcvd.training.log import read_log
+from simcvd.training.loop import train
+from simcvd.training.run import split
+from simcvd.training.settings import override
 from simcvd.types import SimcvdError
 
 CPU = torch.device("cpu")

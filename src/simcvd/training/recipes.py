@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-from simcvd.engine.settings import TrainConfig
+from simcvd.training.settings import TrainConfig
 from simcvd.transforms.augment import STRONG as STRONG_VIEWS
 from simcvd.transforms.augment import AugmentConfig
 from simcvd.types import SimcvdError

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
-from simcvd.engine.settings import TrainConfig
 from simcvd.schedules import cosine_decay, poly_decay, step_decay
+from simcvd.training.settings import TrainConfig
 
 
 def build_optimizers(

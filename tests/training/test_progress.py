@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simcvd.engine.progress import ProgressLine
+from simcvd.training.progress import ProgressLine
 
 
 def test_a_line_fits_80_columns_however_many_terms_there_are(

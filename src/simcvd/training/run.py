@@ -15,12 +15,12 @@ import torch
 
 from simcvd import __version__
 from simcvd.data.cache import Cache
-from simcvd.engine.recipes import PAPER, Recipe
-from simcvd.engine.settings import NetworkConfig, TrainConfig, differences, override
 from simcvd.files import contents, read_object, write_text
 from simcvd.inference.model import ModelSpec
 from simcvd.methods.base import default_config, find
 from simcvd.networks.build import CustomNetwork, name_of
+from simcvd.training.recipes import PAPER, Recipe
+from simcvd.training.settings import NetworkConfig, TrainConfig, differences, override
 from simcvd.transforms.augment import AugmentConfig, check_augment
 from simcvd.types import IntTriple, SimcvdError, Task
 

@@ -11,11 +11,11 @@ from torch import nn
 
 from simcvd.data.cache import Cache
 from simcvd.data.sampler import Patches, TwoStreams, Views
-from simcvd.engine.run import Run, network_arguments
 from simcvd.machine import reuse_memory
 from simcvd.methods.base import Method, find
 from simcvd.networks.autocast import Precision
 from simcvd.networks.build import CustomNetwork, Factory, build_network, check_network
+from simcvd.training.run import Run, network_arguments
 from simcvd.types import SimcvdError
 from simcvd.wording import few
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from simcvd.engine.run import read_config
 from simcvd.files import write_json
 from simcvd.inference.model import Model, load_model, save_model, weights_digest
 from simcvd.networks.build import Factory
+from simcvd.training.run import read_config
 from simcvd.types import SimcvdError
 
 # Layers whose shape follows the classes: they may stay fresh where these differ.

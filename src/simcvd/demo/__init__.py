@@ -1,0 +1,1 @@
+"""The main job on scans made up for it: phantoms, and the command that learns from them."""
