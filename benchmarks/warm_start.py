@@ -89,7 +89,7 @@ class Trial:
         )
         trainer = Trainer(Fabric(accelerator="cpu", devices=1), run, self.cache, out)
         if init:
-            trainer.start_from(read_start(init))
+            trainer.start_from([read_start(init)])
         scored = {0: self._dice(trainer, scans[2])} if init else {}
         while trainer.step < steps:
             trainer.train_step()

@@ -92,7 +92,7 @@ def train(
     method: str = "simcvd",
     plan: Plan | None = None,
     recipe: str | None = None,
-    init: Path | str | None = None,
+    init: Path | str | Sequence[Path | str] = (),
     network: NetworkConfig | Factory | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -101,7 +101,7 @@ def train(
     cache: what `prepare` returned, or its folder. labeled: how many training scans count as
     labelled. plan: patch, network and schedule of a plan that the cache was prepared by. recipe:
     "strong" or "paper"; by default the plan's, or "strong". init: a run or an exported model whose
-    weights it starts from.
+    weights it starts from; several for a method that starts from several.
     settings: what ``--set`` takes, such as ``{"train.iterations": 400}``; over those of the plan.
     network: sizes of the V-Net, or a `Factory` of any other network: a function or class of
     ``(*, channels, classes, distance)``, to be given again to `load_model`.
@@ -119,7 +119,7 @@ def train(
         settings=chosen,
         network=network,
         recipe=find_recipe(recipe or (plan.recipe if plan else STRONG.name)),
-        init=Path(init) if init else None,
+        init=[Path(path) for path in ([init] if isinstance(init, Path | str) else init)],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -20,10 +21,12 @@ from simcvd.benchmark.command import benchmark
 from simcvd.benchmark.grid import Grid, open_results, plan_grid, seconds_left
 from simcvd.benchmark.protocols import Protocol, changed
 from simcvd.benchmark.units import seconds_of, steps_done, write_record
+from simcvd.benchmark.worker import work
 from simcvd.cli import app
 from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
 from simcvd.experiments import select
+from simcvd.inference.model import weights_digest
 from simcvd.types import SimcvdError
 
 TINY = {
@@ -201,6 +204,29 @@ def test_time_left_is_learnt_from_what_is_done(cache: Cache, tmp_path: Path) -> 
     assert left["supervised-3-seed1"] == pytest.approx(took)
     assert left["mean_teacher-3-seed0"] == pytest.approx(1.2 * took)
     assert steps_done(grid.units[0])[0] == 4
+
+
+def test_bases_come_first_and_no_two_seeds_share_one(cache: Cache, tmp_path: Path) -> None:
+    rows = select(("supervised", "cps", "mean(supervised,self_training)"))
+    strong = tiny(recipe="strong", base=3)
+    grid = plan_grid(cache.root, strong, rows, tmp_path / "r", seeds=(0, 1))
+    assert [unit.name for unit in grid.units] == [
+        *(f"base-3-seed{seed}" for seed in (0, 1000, 2000, 1, 1001, 2001)),
+        *(f"{row}-3-seed0" for row in ("supervised", "cps", "self_training", rows[2].id)),
+        *(f"{row}-3-seed1" for row in ("supervised", "cps", "self_training", rows[2].id)),
+    ]
+    unit = next(unit for unit in grid.units if unit.name == "self_training-3-seed0")
+    work(unit, cache.root)
+    made = {base.name: weights_digest(base.folder) for base in unit.bases}
+    assert list(made) == ["base-3-seed0", "base-3-seed1000", "base-3-seed2000"]
+    for path in (unit.folder / "pseudo_labels").glob("*.json"):
+        assert json.loads(path.read_text(encoding="utf-8"))["models"] == list(made.values())
+    record = json.loads(unit.beside(".json").read_text(encoding="utf-8"))
+    assert record["seconds_of_bases"] == pytest.approx(
+        sum(steps_done(base)[1] for base in unit.bases), abs=0.01
+    )
+    done = [unit.name for unit in grid.units if grid.states()[unit.name] == "done"]
+    assert done == [*made, "self_training-3-seed0"]
 
 
 def test_results_of_something_else_are_refused(cache: Cache, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from torch import nn
 
 from simcvd.data.cache import Cache
 from simcvd.data.sampler import Patches, TwoStreams, Views, foreground_voxels
+from simcvd.inference.model import weights_digest
 from simcvd.methods.base import Average
 from simcvd.training.ema import update_averages
 from simcvd.training.loop import Trainer, train
@@ -23,7 +24,7 @@ from simcvd.training.optim import build_optimizers, clip_gradients, rate_factor
 from simcvd.training.recipes import PAPER, RECIPES, STRONG, find_recipe
 from simcvd.training.run import base_of, completed, open_folder, resolve
 from simcvd.training.settings import TrainConfig
-from simcvd.training.start import average_runs
+from simcvd.training.start import average_runs, read_start
 from simcvd.types import SimcvdError
 
 SMALL = [
@@ -159,18 +160,59 @@ def test_killed_in_its_base_or_after_it_a_run_ends_with_the_same_bits(
 def test_the_first_weights_are_the_base_s_in_every_network(
     small_cache: Cache, tmp_path: Path
 ) -> None:
-    from simcvd.training.start import read_start
-
     train(small_cache.root, tmp_path / "run", method="supervised", labeled=LABELED,
           settings=[*SMALL, "train.base=0"], recipe=STRONG)  # fmt: skip
     start = read_start(tmp_path / "run")
     trainer = _trainer(small_cache, tmp_path / "next", "simcvd", "method.pool=8")
-    fresh = trainer.start_from(start)
+    fresh = trainer.start_from([start])
     assert "distance_head starts fresh: it is not in that model" in fresh
     wanted = _weights(tmp_path / "run")
     for network in (trainer.method.network, trainer.method.teacher, trainer.tested):
         state = network.state_dict()  # type: ignore[union-attr]
         assert all(torch.equal(state[name], value) for name, value in wanted.items())
+
+
+def test_two_networks_start_from_two_bases(small_cache: Cache, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(small_cache.root, out, method="cps", labeled=LABELED,
+          settings=[*SMALL, "train.seed=7"], recipe=STRONG)  # fmt: skip
+    bases = [_weights(out / name) for name in ("base", "base_1")]
+    assert not torch.equal(bases[0]["class_head.weight"], bases[1]["class_head.weight"])
+    record = json.loads((out / "base_1" / "config.json").read_text())
+    assert record["run"]["train"]["seed"] == 1007
+    trainer = _trainer(small_cache, tmp_path / "next", "cps")
+    assert not trainer.start_from([read_start(out / name) for name in ("base", "base_1")])
+    for network, wanted in zip(trainer.method.built, bases, strict=True):
+        state = network.state_dict()
+        assert all(torch.equal(state[name], value) for name, value in wanted.items())
+
+
+def test_a_network_without_a_model_of_its_own_stays_as_it_was(
+    small_cache: Cache, tmp_path: Path
+) -> None:
+    train(small_cache.root, tmp_path / "run", method="supervised", labeled=LABELED,
+          settings=[*SMALL, "train.base=0"], recipe=STRONG)  # fmt: skip
+    start = read_start(tmp_path / "run")
+    trainer = _trainer(small_cache, tmp_path / "next", "cps")
+    second = trainer.method.built[1].state_dict()["class_head.weight"].clone()
+    assert trainer.start_from([start]) == (
+        "1 network of 2 starts fresh: --init names no model for it"
+    )
+    assert torch.equal(trainer.method.built[1].state_dict()["class_head.weight"], second)
+    with pytest.raises(SimcvdError, match="names 2 models, and the method has 1 network"):
+        _trainer(small_cache, tmp_path / "more").start_from([start, start])
+
+
+def test_an_ensemble_of_bases_labels_for_self_training(small_cache: Cache, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(small_cache.root, out, method="self_training", labeled=LABELED,
+          settings=SMALL, recipe=STRONG)  # fmt: skip
+    bases = [out / name for name in ("base", "base_1", "base_2")]
+    labelled = [json.loads(p.read_text()) for p in (out / "pseudo_labels").glob("*.json")]
+    assert labelled
+    for record in labelled:
+        assert record["models"] == [weights_digest(base) for base in bases]
+    assert len({*labelled[0]["models"]}) == 3
 
 
 def test_what_is_exported_is_the_average(small_cache: Cache, tmp_path: Path) -> None:
@@ -230,7 +272,7 @@ def test_a_model_of_other_classes_keeps_all_but_its_head(
     fewer = make_cache(tmp_path / "fewer", classes=2)
     capsys.readouterr()
     train(fewer.root, tmp_path / "next", method="supervised", labeled=LABELED,
-          settings=[*SMALL, "train.base=0"], recipe=STRONG, init=tmp_path / "run")  # fmt: skip
+          settings=[*SMALL, "train.base=0"], recipe=STRONG, init=[tmp_path / "run"])  # fmt: skip
     said = capsys.readouterr().out
     assert "class_head starts fresh: it has shape [3] there and [2] here" in said
     record = json.loads((tmp_path / "next" / "config.json").read_text())
@@ -245,7 +287,7 @@ def test_a_start_from_another_network_is_refused_with_the_difference(
     other = [*SMALL, "network.widths=(4,8,16)"]
     with pytest.raises(SimcvdError, match=r"widths: \(4, 8, 8\) there, \(4, 8, 16\) here"):
         train(small_cache.root, tmp_path / "next", method="supervised", labeled=LABELED,
-              settings=other, recipe=STRONG, init=tmp_path / "run")  # fmt: skip
+              settings=other, recipe=STRONG, init=[tmp_path / "run"])  # fmt: skip
     assert not (tmp_path / "next").exists()
 
 

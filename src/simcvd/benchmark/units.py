@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +29,7 @@ from simcvd.methods.base import find
 from simcvd.scoring.record import NoReport, NotScored, read_report, scores_folder
 from simcvd.training.log import read_log
 from simcvd.training.recipes import find_recipe
-from simcvd.training.run import CONTROL, completed, resolve
+from simcvd.training.run import CONTROL, base_seed, completed, resolve
 from simcvd.training.settings import differences
 from simcvd.types import SimcvdError
 
@@ -40,7 +41,7 @@ State = Literal["done", "started", "missing"]
 class Unit:
     """One training and its scores. settings: the protocol's, then the row's own.
 
-    base: the training whose weights it starts from. parts: those whose weights it is the mean of.
+    bases: the trainings whose weights it starts from. parts: those whose weights it is the mean of.
     """
 
     row: Row
@@ -48,13 +49,13 @@ class Unit:
     seed: int
     protocol: Protocol
     results: Path
-    base: Unit | None = None
+    bases: tuple[Unit, ...] = ()
     parts: tuple[Unit, ...] = ()
 
     @property
     def needed(self) -> tuple[Unit, ...]:
         """The trainings that must be done before it."""
-        return (*([self.base] if self.base else ()), *self.parts)
+        return (*self.bases, *self.parts)
 
     @property
     def name(self) -> str:
@@ -140,29 +141,25 @@ def _of_count(
 ) -> list[Unit]:
     """The trainings of one number of labelled scans, each after those that it needs."""
 
-    def unit(row: Row, seed: int, base: Unit | None, parts: tuple[Unit, ...] = ()) -> Unit:
-        return Unit(
-            row=row,
-            labeled=labeled,
-            seed=seed,
-            protocol=protocol,
-            results=results,
-            base=base,
-            parts=parts,
-        )
+    made = partial(Unit, labeled=labeled, protocol=protocol, results=results)
 
-    bases = {seed: unit(base_row(protocol), seed, None) for seed in seeds if protocol.base}
-    units = list(bases.values()) if rows else []
+    def bases(row: Row, seed: int) -> tuple[Unit, ...]:
+        count = find(row.method).bases if protocol.base else 0
+        seeds = [base_seed(seed, number) for number in range(count)]
+        return tuple(made(row=base_row(protocol), seed=seed) for seed in seeds)
+
+    trained: list[Unit] = []
     for seed in seeds:
         for row in rows:
-            parts = tuple(unit(part, seed, bases.get(seed)) for part in row.mean_of)
-            made = unit(row, seed, None if parts else bases.get(seed), parts)
-            units += [new for new in (*parts, made) if new not in units]
-    return units
+            parts = [made(row=part, seed=seed, bases=bases(part, seed)) for part in row.mean_of]
+            own = () if parts else bases(row, seed)
+            trained += [*parts, made(row=row, seed=seed, bases=own, parts=tuple(parts))]
+    first = [base for unit in trained for base in unit.bases]
+    return list({unit.name: unit for unit in (*first, *trained)}.values())
 
 
 def base_row(protocol: Protocol) -> Row:
-    """The supervised training that all others of its seed start from."""
+    """The supervised training that others start from."""
     settings = (f"train.iterations={protocol.base}", "train.base=0")
     return Row(id="base", title="Base", method=CONTROL, settings=settings)
 

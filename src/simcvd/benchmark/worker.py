@@ -57,7 +57,7 @@ def work(unit: Unit, root: Path) -> None:
                 labeled=unit.labeled,
                 settings=unit.settings,
                 recipe=find_recipe(unit.protocol.recipe),
-                init=unit.base.folder if unit.base else None,
+                init=[base.folder for base in unit.bases],
             )
         started = time.monotonic()
         score_run(
@@ -68,7 +68,8 @@ def work(unit: Unit, root: Path) -> None:
             quiet=True,
         )
         seconds = {"train": steps_done(unit)[1], "score": round(time.monotonic() - started, 3)}
-        write_record(unit, cache, seconds=seconds)
+        before = round(sum(steps_done(base)[1] for base in unit.bases), 3)
+        write_record(unit, cache, seconds=seconds, seconds_of_bases=before)
 
 
 def main() -> int:
@@ -97,7 +98,7 @@ def _command(unit: Unit, root: Path) -> str:
     """How the run is done by hand."""
     flags = " ".join(f"--set '{setting}'" for setting in unit.settings)
     stride = " ".join(map(str, unit.protocol.stride))
-    start = f"--init {unit.base.folder} " if unit.base else ""
+    start = "".join(f"--init {base.folder} " for base in unit.bases)
     made = (
         f"the mean of the weights of {' and '.join(str(p.folder) for p in unit.parts)}"
         if unit.parts

@@ -80,8 +80,8 @@ def train(
         typer.Option(help="strong, or paper for the paper's; by default the plan's, or strong."),
     ] = None,
     init: Annotated[
-        Path | None,
-        typer.Option(metavar="MODEL", help="A run or exported model to start from."),
+        list[Path] | None,
+        typer.Option(metavar="MODEL", help="A run or exported model to start from; repeatable."),
     ] = None,
     iterations: Annotated[int | None, typer.Option(help="By default the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed (default 0).")] = None,
@@ -102,7 +102,7 @@ def train(
     flags = [f"train.{name}={value}" for name, value in named.items() if value is not None]
     chosen = [*planned, *flags, *(settings or [])]  # the last one wins
     begun = find_recipe(recipe or STRONG.name)
-    run(cache, out, method=method, labeled=labeled, settings=chosen, recipe=begun, init=init)
+    run(cache, out, method=method, labeled=labeled, settings=chosen, recipe=begun, init=init or ())
     print(f"trained: {out}\nnext: simcvd evaluate {out}")
 
 

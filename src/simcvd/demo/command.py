@@ -136,5 +136,5 @@ def _trained(
         network=size.network,
         settings=[MIRROR],
         recipe=STRONG,
-        init=base,
+        init=[base] if base else (),
     )

@@ -52,7 +52,8 @@ class Method(nn.Module):
     in ``self.network``. ``distance`` is whether it asked for distance maps, ``built`` the networks
     it asked for; the engine sets both. ``least_unlabeled`` is how many unlabelled patches of a
     batch its terms mix; ``strong_views`` and ``pseudo_labels`` ask for what `Batch` has under those
-    names. ``before``: settings whose default is not what the method did before it had them;
+    names. ``bases`` is how many supervised bases, trained with seeds apart, it starts from.
+    ``before``: settings whose default is not what the method did before it had them;
     ``revision`` counts how often it came to train otherwise without a setting that says so.
     """
 
@@ -60,6 +61,7 @@ class Method(nn.Module):
     least_unlabeled: ClassVar[int] = 1
     strong_views: ClassVar[bool] = False
     pseudo_labels: ClassVar[bool] = False
+    bases: ClassVar[int] = 1
     before: ClassVar[Mapping[str, Any]] = {}
     revision: ClassVar[int] = 1
     network: nn.Module

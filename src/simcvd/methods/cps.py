@@ -25,9 +25,11 @@ class Config(Settings):
 class CrossPseudoSupervision(Method):
     """Two networks that begin apart teach each other; the first is tested.
 
-    One starts from He's (Kaiming) normal weights, the other from Glorot's (Xavier).
+    One starts from He's (Kaiming) normal weights, the other from Glorot's (Xavier); under a recipe
+    with a base, from two bases.
     """
 
+    bases = 2
     revision = 2  # as published; 1 was ours
 
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:

@@ -34,6 +34,7 @@ class SelfTraining(Method):
 
     strong_views = True
     pseudo_labels = True
+    bases = 3  # the ensemble
 
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
         super().__init__()

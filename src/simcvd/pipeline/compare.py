@@ -108,7 +108,7 @@ class Arms:
             labeled=labeled,
             settings=(*self.plan.settings(method), *more),
             recipe=find_recipe(self.plan.recipe),
-            init=start,
+            init=[start] if start else (),
             scans=scans,
         )
 

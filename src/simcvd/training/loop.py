@@ -57,7 +57,7 @@ from simcvd.training.setup import (
     precision_of,
     say_padded,
 )
-from simcvd.training.start import Start, load_start, read_start
+from simcvd.training.start import Start, load_starts, read_start
 from simcvd.training.stop import Interrupted, StopRequest
 from simcvd.types import Batch, Progress, SimcvdError
 
@@ -78,15 +78,14 @@ def train(
     train: TrainConfig | None = None,
     network: NetworkConfig | Factory | None = None,
     recipe: Recipe = PAPER,
-    init: Path | None = None,
-    teachers: Sequence[Path] = (),
+    init: Sequence[Path] = (),
     scans: Split | None = None,
 ) -> Path:
     """Train in ``out``, or go on there from the last checkpoint; returns the run's folder.
 
-    With ``train.base`` and no ``init`` the supervised base is trained first, in ``out/base``. A
-    method that learns from pseudo-labels starts from fresh weights; ``init``, or its base, and the
-    ``teachers`` label the unlabelled scans for it, in ``out/pseudo_labels``.
+    With ``train.base`` and no ``init`` the method's supervised bases are trained first, in
+    ``out/base`` and beside it. A method that learns from pseudo-labels starts from fresh weights;
+    ``init``, or its bases, label the unlabelled scans for it, in ``out/pseudo_labels``.
 
     Args:
         cache: a folder that ``simcvd prepare`` wrote.
@@ -96,8 +95,7 @@ def train(
         settings: ``group.field=value`` over ``method``, ``train``, ``augment`` and ``network``.
         network: sizes of the V-Net, or a function or class that makes another network.
         recipe: where the settings begin.
-        init: a finished run, or an exported model, whose weights it starts from.
-        teachers: more of them, for a method with ``pseudo_labels``.
+        init: finished runs or exported models whose weights its networks start from, one each.
         scans: names of the labelled, unlabelled and held-out scans, in place of counts.
 
     Raises:
@@ -120,14 +118,13 @@ def train(
         recipe=recipe,
         scans=scans,
     )
-    start = read_start(init, network_of(run)) if init else None
-    if start:
-        run = dataclasses.replace(run, init=start.digest)
+    starts = [read_start(path, network_of(run)) for path in init]
+    run = dataclasses.replace(run, init="+".join(start.digest for start in starts))
     fabric = launch()
     # First, because it may refuse: a folder of refused settings would refuse the corrected ones.
     trainer = Trainer(fabric, run, data, out)
     taught = trainer.method.pseudo_labels
-    fresh = trainer.start_from(start) if start and not taught else ""
+    fresh = trainer.start_from(starts) if starts and not taught else ""
     busy = f"{out}: another training works here; let it end, or give another --out."
     with locked(out / LOCK, busy) if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero:
@@ -135,27 +132,27 @@ def train(
             say_padded(trainer.patches)
             print(fresh, end="\n" if fresh else "", flush=True)
         fabric.barrier()
-        if run.train.base and not start:
-            start = _base(fabric, run, data, out)
+        if run.train.base and not starts:
+            bases = [base_of(run, number) for number in range(trainer.method.bases)]
+            places = [out / BASE, *(out / f"{BASE}_{n}" for n in range(1, len(bases)))]
+            starts = [_base(fabric, *pair, data) for pair in zip(bases, places, strict=True)]
             if not taught:
-                trainer.start_from(start)
+                trainer.start_from(starts)
         if taught:
-            trainer.learn_from([*([start.path] if start else []), *teachers], data)
+            trainer.learn_from([start.path for start in starts], data)
         _finish(trainer, data)
     return out
 
 
-def _base(fabric: Fabric, run: Run, cache: Cache, out: Path) -> Start:
-    """The weights of the base in ``out/base``, which is trained first if it is not there."""
-    folder = out / BASE
+def _base(fabric: Fabric, base: Run, folder: Path, cache: Cache) -> Start:
+    """The weights of the base in ``folder``, which is trained first if it is not there."""
     if not (folder / DESCRIPTION).exists():
-        base = base_of(run)
         trainer = Trainer(fabric, base, cache, folder)
         if fabric.is_global_zero:
             open_folder(folder, base, cache)
         fabric.barrier()
         _finish(trainer, cache)
-    return read_start(folder, network_of(run))
+    return read_start(folder, network_of(base))
 
 
 def _finish(trainer: Trainer, cache: Cache) -> None:
@@ -196,9 +193,9 @@ class Trainer:
             mean = Average(self.tested, self.method.network, run.train.average, statistics=True)
             self.averages = [*self.averages, mean]
 
-    def start_from(self, start: Start) -> str:
-        """Take these weights into every network and average; returns which heads stay fresh."""
-        fresh = load_start(self.method.built, start, network_arguments(self.run))
+    def start_from(self, starts: Sequence[Start]) -> str:
+        """Take these weights into networks and averages; returns what stays fresh."""
+        fresh = load_starts(self.method.built, starts, network_arguments(self.run))
         for average, source, *_ in self.averages:
             average.load_state_dict(source.state_dict())
         return fresh

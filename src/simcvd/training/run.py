@@ -37,7 +37,8 @@ class Run:
     """A method, its data and every setting, nothing left open.
 
     labeled, unlabeled, holdout: case names. config: the method's own Config. recipe: the name of
-    the one its settings began with. init: SHA-256 of the weights it starts from, "" for fresh ones.
+    the one its settings began with. init: SHA-256 of the weights it starts from, of several joined
+    by "+", "" for fresh ones.
     """
 
     method: str
@@ -208,10 +209,17 @@ def network_arguments(run: Run) -> dict[str, Any]:
     return {"channels": run.task.channels, "classes": run.task.classes, **size}
 
 
-def base_of(run: Run) -> Run:
-    """The supervised run whose weights ``run`` starts from."""
-    schedule = dataclasses.replace(run.train, iterations=run.train.base, base=0)
+def base_of(run: Run, number: int = 0) -> Run:
+    """The supervised run whose weights ``run`` starts from, or another that its method needs."""
+    schedule = dataclasses.replace(
+        run.train, iterations=run.train.base, base=0, seed=base_seed(run.train.seed, number)
+    )
     return dataclasses.replace(run, method=CONTROL, config=default_config(CONTROL), train=schedule)
+
+
+def base_seed(seed: int, number: int) -> int:
+    """The seed of base ``number``: so far apart that trainings of several seeds share none."""
+    return seed + 1000 * number
 
 
 def model_spec(run: Run, cache: Cache, *, distance: bool) -> ModelSpec:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from simcvd.inference.model import Model, load_model, save_model, weights_digest
 from simcvd.networks.build import Factory
 from simcvd.training.run import read_config
 from simcvd.types import SimcvdError
+from simcvd.wording import counted
 
 # Layers whose shape follows the classes: they may stay fresh where these differ.
 HEADS = ("class_head", "distance_head")
@@ -41,31 +42,47 @@ def read_start(path: Path, network: Factory | None = None) -> Start:
     return Start(model=model, digest=weights_digest(path), path=path)
 
 
-def load_start(networks: Iterable[nn.Module], start: Start, arguments: Mapping[str, Any]) -> str:
-    """Copy the weights into ``networks``; returns what stayed fresh, "" if nothing did.
+def load_starts(
+    networks: Sequence[nn.Module], starts: Sequence[Start], arguments: Mapping[str, Any]
+) -> str:
+    """Copy each start into the network of the same place; returns what stayed fresh, or "".
 
-    arguments: those of `build_network` that the networks were made with. Heads of another number
-    of classes, and a distance head that the model has not, stay as they are. Raises SimcvdError
-    for a network of another shape.
+    arguments: those of `build_network` that the networks were made with. Networks beyond the
+    starts, heads of another number of classes, and a distance head that the model has not, stay as
+    they are. Raises SimcvdError for a network of another shape, and for more starts than networks.
     """
+    if len(starts) > len(networks):
+        raise SimcvdError(
+            f"--init names {counted(len(starts), 'model')}, and the method has "
+            f"{counted(len(networks), 'network')} to start from them; name no more than that"
+        )
+    fresh: dict[str, str] = {}
+    for network, start in zip(networks, starts, strict=False):
+        fresh |= _load(network, start, arguments)
+    said = [f"{head} starts fresh: it {why}" for head, why in sorted(fresh.items())]
+    if len(starts) < len(networks):
+        left = counted(len(networks) - len(starts), "network")
+        said.append(f"{left} of {len(networks)} starts fresh: --init names no model for it")
+    return "; ".join(said)
+
+
+def _load(network: nn.Module, start: Start, arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Copy the weights that fit; the heads that stay as they are, and why."""
     _refuse_others(start, arguments)
-    weights, fresh = start.model.network.state_dict(), {}
-    for network in networks:
-        fitting = {}
-        for name, value in network.state_dict().items():
-            if name in weights and weights[name].shape == value.shape:
-                fitting[name] = weights[name]
-            else:
-                fresh[name] = _why(name, value, weights)
-        foreign = [name for name in fresh if not name.startswith(HEADS)]
-        if foreign:
-            raise SimcvdError(
-                f"--init {start.path}: {foreign[0]} {fresh[foreign[0]]}; give a model of the same "
-                "network, or train from fresh weights without --init"
-            )
-        network.load_state_dict(fitting, strict=False)
-    heads = {name.partition(".")[0]: why for name, why in fresh.items()}
-    return "; ".join(f"{head} starts fresh: it {why}" for head, why in sorted(heads.items()))
+    weights, fitting, fresh = start.model.network.state_dict(), {}, {}
+    for name, value in network.state_dict().items():
+        if name in weights and weights[name].shape == value.shape:
+            fitting[name] = weights[name]
+        else:
+            fresh[name] = _why(name, value, weights)
+    foreign = [name for name in fresh if not name.startswith(HEADS)]
+    if foreign:
+        raise SimcvdError(
+            f"--init {start.path}: {foreign[0]} {fresh[foreign[0]]}; give a model of the same "
+            "network, or train from fresh weights without --init"
+        )
+    network.load_state_dict(fitting, strict=False)
+    return {name.partition(".")[0]: why for name, why in fresh.items()}
 
 
 def average_runs(runs: Sequence[Path], out: Path) -> None:
