@@ -3,8 +3,9 @@
     python benchmarks/collect.py RUN [RUN ...] --out benchmarks/results/NAME
     python benchmarks/collect.py --grid RESULTS --out benchmarks/results/NAME
 
-Takes config.json, log.csv and metrics.{csv,json,md} of each run, and of its held-out split; of a
-grid, what `simcvd benchmark --only-tables` needs to make the tables again, and the tables.
+Takes config.json, log.csv and metrics.json of each run, and of its held-out split; of a
+grid, what `simcvd benchmark --only-tables` needs to make the tables again, and the tables. The
+runs are packed into the study's archive, in which the tables find them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-COPIED = ("log.csv", "metrics.csv", "metrics.md")
+from simcvd.benchmark.archive import pack
+
+COPIED = ("log.csv",)
 
 
 def without_paths(record: dict[str, Any]) -> dict[str, Any]:
@@ -60,8 +63,11 @@ def main() -> None:
     arguments = parser.parse_args()
     for run in arguments.runs:
         collect(run, arguments.out)
+    names = [run.name for run in arguments.runs]
     if arguments.grid:
         collect_grid(arguments.grid, arguments.out)
+        names.append("runs")
+    pack(arguments.out, names)
 
 
 if __name__ == "__main__":

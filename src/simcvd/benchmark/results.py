@@ -13,12 +13,13 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from simcvd.benchmark.archive import unpacked
 from simcvd.benchmark.protocols import hash_of
 from simcvd.scoring.record import (
     FILE,
@@ -91,7 +92,7 @@ class _Foreign(SimcvdError):
 
 
 def read_results(root: Path, *, split: Split = "test") -> Reading:
-    """Read every run below ``root``, at any depth.
+    """Read every run below ``root``, at any depth, and those in its archive.
 
     A run that is not finished or not scored is listed as missing; files that no run writes, and
     folders with results of anything else, as foreign; neither stops the reading. Files in
@@ -100,6 +101,20 @@ def read_results(root: Path, *, split: Split = "test") -> Reading:
     """
     if not root.is_dir():
         raise SimcvdError(f"{root} is no folder; give the one that the runs lie in")
+    with unpacked(root) as kept:
+        readings = [_read_below(root, split), _as_if_in(root, kept, _read_below(kept, split))]
+    results = sorted(
+        (result for reading in readings for result in reading.results),
+        key=lambda r: (r.row, r.labeled, r.seed, r.folder.as_posix()),
+    )
+    return Reading(
+        results=tuple(results),
+        missing=tuple(text for reading in readings for text in reading.missing),
+        foreign=tuple(text for reading in readings for text in reading.foreign),
+    )
+
+
+def _read_below(root: Path, split: Split) -> Reading:
     results, missing, foreign = [], [], []
     folders, strays = _runs(root)
     foreign += [f"{path} belongs to no run" for path in strays]
@@ -111,8 +126,20 @@ def read_results(root: Path, *, split: Split = "test") -> Reading:
             missing.append(str(error))
         except _Foreign as error:
             foreign.append(str(error))
-    results.sort(key=lambda r: (r.row, r.labeled, r.seed, r.folder.as_posix()))
     return Reading(results=tuple(results), missing=tuple(missing), foreign=tuple(foreign))
+
+
+def _as_if_in(root: Path, kept: Path, reading: Reading) -> Reading:
+    """What was read in an archive's temporary folder, under the names it was packed by."""
+    here, there = str(kept), str(root)
+    return Reading(
+        results=tuple(
+            replace(result, folder=root / result.folder.relative_to(kept))
+            for result in reading.results
+        ),
+        missing=tuple(text.replace(here, there) for text in reading.missing),
+        foreign=tuple(text.replace(here, there) for text in reading.foreign),
+    )
 
 
 def read_result(run: Path, *, split: Split = "test") -> RunResult:
