@@ -66,8 +66,10 @@ def measure(plan: Plan) -> int:
             widths=plan.widths, blocks=plan.blocks, strides=plan.strides,
         )  # fmt: skip
 
-    method = SimCVD(Config(pool=plan.pool), task, build).train()
-    optimizers = build_optimizers(method.players(), TrainConfig())
+    settings = dict(setting.split("=") for setting in SimCVD.planned(plan.patch))
+    pool = int(settings["method.pool"])
+    method = SimCVD(Config(pool=pool), task, build).train()
+    optimizers = build_optimizers(method, TrainConfig())
     batch = _batch(plan)
     for step in range(2):
         progress = Progress(step=step, total=2)

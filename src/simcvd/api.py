@@ -20,6 +20,8 @@ from simcvd.files import write_text
 from simcvd.formats import answers, write_image, write_label
 from simcvd.inference.model import Model, load_model
 from simcvd.inference.predict import Compute, pick_device, predict_scan
+from simcvd.methods.base import Method
+from simcvd.methods.registry import named
 from simcvd.naming import inside
 from simcvd.networks.build import Factory
 from simcvd.pipeline import run
@@ -89,7 +91,7 @@ def train(
     out: Path | str,
     *,
     labeled: int,
-    method: str = "simcvd",
+    method: str | type[Method] = "simcvd",
     plan: Plan | None = None,
     recipe: str | None = None,
     init: Path | str | Sequence[Path | str] = (),
@@ -99,9 +101,10 @@ def train(
     """Train in the folder ``out``, or go on there from its last checkpoint; returns the folder.
 
     cache: what `prepare` returned, or its folder. labeled: how many training scans count as
-    labelled. plan: patch, network and schedule of a plan that the cache was prepared by. recipe:
-    "strong" or "paper"; by default the plan's, or "strong". init: a run or an exported model whose
-    weights it starts from; several for a method that starts from several.
+    labelled. method: a name, a class derived from `simcvd.methods.base.Method`, or
+    ``package.module:Class``. plan: patch, network and schedule of a plan that the cache was
+    prepared by. recipe: "strong" or "paper"; by default the plan's, or "strong". init: a run or an
+    exported model whose weights it starts from; several for a method that starts from several.
     settings: what ``--set`` takes, such as ``{"train.iterations": 400}``; over those of the plan.
     network: sizes of the V-Net, or a `Factory` of any other network: a function or class of
     ``(*, channels, classes, distance)``, to be given again to `load_model`.
@@ -109,6 +112,7 @@ def train(
     on Ctrl-C, after a checkpoint.
     """
     root = cache.root if isinstance(cache, Cache) else Path(cache)
+    method = named(method)
     chosen = list(plan.settings(method)) if plan else []
     chosen += [f"{name}={value!r}" for name, value in (settings or {}).items()]
     return loop.train(

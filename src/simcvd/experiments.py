@@ -12,8 +12,8 @@ from difflib import get_close_matches
 from math import nan
 from typing import Literal, NamedTuple
 
-from simcvd.methods.base import names
-from simcvd.scoring.titles import METHODS
+from simcvd.methods.registry import find, names
+from simcvd.scoring.titles import method_title
 from simcvd.types import SimcvdError
 
 
@@ -53,8 +53,8 @@ class Row:
 
     @property
     def cost(self) -> float:
-        """Time of an iteration as a multiple of the supervised method's, roughly; see `COST`."""
-        return 0.0 if self.mean_of else COST.get(self.method, 1.5)
+        """Time of an iteration as a multiple of the supervised method's, roughly; see `Method`."""
+        return 0.0 if self.mean_of else find(self.method).cost
 
 
 class Table(NamedTuple):
@@ -67,26 +67,7 @@ class Table(NamedTuple):
     rows: tuple[Row, ...]
 
 
-# Passes of a network over a patch, a backward counted as two forwards, divided by the 12 of the
-# supervised method (4 patches forward and backward); plus 0.1 or so for critics and heads.
-# Counted, not measured: a benchmark replaces them by its own runs' times as these come in.
-COST = {
-    "supervised": 1.0,
-    "dan": 1.5,
-    "cps": 2.0,
-    "mean_teacher": 1.2,
-    "entropy_minimization": 1.0,
-    "ua_mt": 2.5,
-    "ict": 0.95,
-    "sassnet": 1.5,
-    "dtc": 1.0,
-    "chaitanya": 1.0,
-    "simcvd": 1.4,
-    "cutmix": 1.2,
-    "copy_paste": 1.2,
-    "self_training": 1.0,
-}
-TITLES = {**METHODS, "supervised": "V-Net"}  # of rows: as the paper calls them
+AS_THE_PAPER_HAS_IT = {"supervised": "V-Net"}
 # SASSNet's own choice for 16 labelled scans of LA; its default is that for 8.
 _AT = {"sassnet": {16: ("method.weight=0.01",)}}
 
@@ -158,6 +139,11 @@ _VIEWS: tuple[_Variant, ...] = (
 )
 
 
+def row_title(method: str) -> str:
+    """What the row of a method is called, in the paper's words where it has some."""
+    return AS_THE_PAPER_HAS_IT.get(method) or method_title(method)
+
+
 def _methods(numbers: Mapping[str, Mapping[int, tuple[float, ...]]]) -> tuple[Row, ...]:
     return tuple(
         replace(
@@ -183,8 +169,7 @@ def _variants(variants: tuple[_Variant, ...]) -> tuple[Row, ...]:
 
 def _plain(method: str) -> Row:
     """A method with nothing changed, without numbers."""
-    title = TITLES.get(method, method)
-    return Row(id=method, title=title, method=method, at=_AT.get(method, {}))
+    return Row(id=method, title=row_title(method), method=method, at=_AT.get(method, {}))
 
 
 # "Baseline" of Table III carries Mean Teacher's numbers of Table I.
@@ -278,7 +263,7 @@ def _named(name: str) -> list[Row]:
     if name in TABLES:
         return list(TABLES[name].rows)
     if name == "methods":
-        return [_plain(method) for method in (*TITLES, *sorted(set(names()) - set(TITLES)))]
+        return [_plain(method) for method in (*_TABLE_1, *sorted(set(names()) - set(_TABLE_1)))]
     name = name.replace(" ", "")
     if name.startswith("mean(") and name.endswith(")"):
         return [_mean(name, name[len("mean(") : -1].split(";" if ";" in name else ","))]

@@ -15,7 +15,8 @@ import torch
 from tests.small import LABELED, NETWORK, TRAIN, with_pseudo_labels
 
 from simcvd.data.cache import Cache
-from simcvd.methods.base import Method, default_config, find, names
+from simcvd.methods.base import Method
+from simcvd.methods.registry import default_config, find, names
 from simcvd.networks.vnet import VNet
 from simcvd.ranges import Range, ranges
 from simcvd.training.ema import update_averages

@@ -72,7 +72,7 @@ def test_only_unlabelled_patches_fool(method: DeepAdversarialNetwork) -> None:
 
 
 def test_the_critic_has_adam_and_full_weight(method: DeepAdversarialNetwork) -> None:
-    optimizers = build_optimizers(method.players(), TrainConfig())
+    optimizers = build_optimizers(method, TrainConfig())
     assert isinstance(optimizers["critic"], torch.optim.Adam)
     assert optimizers["critic"].defaults["lr"] == 1e-4
     assert optimizers["critic"].defaults["betas"] == (0.9, 0.99)

@@ -13,7 +13,7 @@ import torch
 from torch import distributed
 
 from simcvd.data.cache import Cache
-from simcvd.methods.base import names
+from simcvd.methods.registry import names
 from simcvd.training.loop import Trainer
 from simcvd.training.run import resolve
 from simcvd.training.setup import launch

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import simcvd
 from simcvd.data.cache import Cache
-from simcvd.methods.base import names
+from simcvd.methods.registry import names
 from simcvd.networks.build import CustomNetwork
 from simcvd.training.loop import train
 from simcvd.training.run import resolve

@@ -20,7 +20,7 @@ from simcvd.inference.model import weights_digest
 from simcvd.methods.base import Average
 from simcvd.training.ema import update_averages
 from simcvd.training.loop import Trainer, train
-from simcvd.training.optim import build_optimizers, clip_gradients, rate_factor
+from simcvd.training.optim import clip_gradients, rate_factor, run_optimizer
 from simcvd.training.recipes import PAPER, RECIPES, STRONG, find_recipe
 from simcvd.training.run import base_of, completed, open_folder, resolve
 from simcvd.training.settings import TrainConfig
@@ -104,7 +104,7 @@ def test_adamw_takes_the_decay_from_the_weights() -> None:
     """Without a gradient AdamW multiplies by 1 - lr * decay = 1 - 0.1 * 0.5."""
     weight = nn.Parameter(torch.ones(1))
     config = TrainConfig(optimizer="adamw", lr=0.1, weight_decay=0.5)
-    optimizer = build_optimizers({"network": [weight]}, config)["network"]
+    optimizer = run_optimizer([weight], config)
     weight.grad = torch.zeros(1)
     optimizer.step()
     assert weight.item() == pytest.approx(0.95)

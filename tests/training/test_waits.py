@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from simcvd.data import sampler
 from simcvd.data.cache import Cache
-from simcvd.methods.base import names
+from simcvd.methods.registry import names
 from simcvd.training import loop
 from simcvd.training.faults import Faults
 from simcvd.training.loop import Trainer

@@ -10,7 +10,7 @@ import numpy as np
 
 from simcvd.benchmark.alike import check_alike
 from simcvd.benchmark.results import RunResult
-from simcvd.experiments import TITLES, Row
+from simcvd.experiments import Row, row_title
 from simcvd.scoring.comparison import spread
 from simcvd.scoring.gap import mean_score
 from simcvd.scoring.scores import LEVEL, bootstrap_mean, resamples
@@ -115,7 +115,7 @@ def _draw_reference(axes: Axes, reference: Sequence[RunResult]) -> None:
     level, name = points(reference, band="seeds")[-1], reference[0].row
     axes.axhline(level.mean, color="#777777", linewidth=1, linestyle=(0, (5, 3)))
     axes.annotate(
-        f"{TITLES.get(name, name)}, all {level.labeled} labels: {level.mean:.1f}",
+        f"{row_title(name)}, all {level.labeled} labels: {level.mean:.1f}",
         (0.01, level.mean),
         xycoords=axes.get_yaxis_transform(),
         xytext=(0, 3),

@@ -24,8 +24,8 @@ def fit(jobs: int, protocol: Protocol, cache: Cache, free: int, *, gpus: int) ->
     """As many of ``jobs`` runs as a share of ``free`` bytes holds, and never less than one.
 
     gpus: if any, the bytes are each one's, where a run keeps the training scans, too. A run is
-    counted as a plan counts it: as SimCVD's, in float32. In bfloat16 one takes less, with two
-    students more.
+    counted as a plan counts it: as the largest method's, in float32. In bfloat16 one takes less,
+    with two students more.
     """
     known, unknown = (protocol.labeled_batch, protocol.batch - protocol.labeled_batch)
     if protocol.recipe != PAPER.name:

@@ -25,7 +25,7 @@ from simcvd.benchmark.results import is_tapered
 from simcvd.data.cache import Cache
 from simcvd.experiments import Row, paper_numbers
 from simcvd.files import write_json
-from simcvd.methods.base import find
+from simcvd.methods.registry import find
 from simcvd.scoring.record import NoReport, NotScored, read_report, scores_folder
 from simcvd.training.log import read_log
 from simcvd.training.recipes import find_recipe

@@ -74,7 +74,9 @@ def train(
     cache: Annotated[Path, typer.Argument(help="What `simcvd prepare` wrote.")],
     labeled: Annotated[int, typer.Option(help="Number of labelled training scans, the first N.")],
     out: Annotated[Path, typer.Option(help="The run's folder; the same command resumes.")],
-    method: Annotated[str, typer.Option(help="One of src/simcvd/methods.")] = "simcvd",
+    method: Annotated[
+        str, typer.Option(help="A method's name, or package.module:Class.")
+    ] = "simcvd",
     recipe: Annotated[
         str | None,
         typer.Option(help="strong, or paper for the paper's; by default the plan's, or strong."),
@@ -89,6 +91,7 @@ def train(
     plan: PlanFile = None,
 ) -> None:
     """Train a method; re-run the same command to resume."""
+    from simcvd.methods.registry import named
     from simcvd.training.loop import train as run
     from simcvd.training.recipes import STRONG, find_recipe
 
@@ -97,9 +100,9 @@ def train(
         from simcvd.planning import read_plan
 
         found = read_plan(plan)
-        recipe, planned = recipe or found.recipe, found.settings(method)
-    named = {"iterations": iterations, "seed": seed}
-    flags = [f"train.{name}={value}" for name, value in named.items() if value is not None]
+        recipe, planned = recipe or found.recipe, found.settings(named(method))
+    given = {"iterations": iterations, "seed": seed}
+    flags = [f"train.{name}={value}" for name, value in given.items() if value is not None]
     chosen = [*planned, *flags, *(settings or [])]  # the last one wins
     begun = find_recipe(recipe or STRONG.name)
     run(cache, out, method=method, labeled=labeled, settings=chosen, recipe=begun, init=init or ())

@@ -12,13 +12,14 @@ from typing import Any, get_args
 from simcvd.data.cache import read_json
 from simcvd.inference.model import DESCRIPTION
 from simcvd.info.record import Info
-from simcvd.methods.base import default_config
+from simcvd.methods.registry import default_config
 from simcvd.scoring.record import Split, is_scored, read_report, scores_folder
 from simcvd.scoring.scores import summarise
 from simcvd.training.checkpoint import latest_step
 from simcvd.training.recipes import find_recipe
 from simcvd.training.run import completed
 from simcvd.training.settings import NetworkConfig
+from simcvd.types import SimcvdError
 
 
 def describe_run(path: Path) -> Info:
@@ -73,7 +74,11 @@ def _state(path: Path, config: dict[str, Any], scored: bool) -> tuple[str, str]:
         if scored:
             return "finished and scored", f"simcvd predict {place} SCANS --out DIR"
         return "finished, not scored", f"simcvd evaluate {place}"
-    step, command = latest_step(path / "checkpoints"), train_command(path, config)
+    step = latest_step(path / "checkpoints")
+    try:
+        command = train_command(path, config)
+    except SimcvdError as error:  # a method that is not installed here
+        command = str(error)
     if step is None:
         return f"begun, without a checkpoint yet: starts at step 0 of {total}", command
     return f"not finished, resumable at step {step} of {total}", command

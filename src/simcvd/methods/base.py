@@ -1,25 +1,19 @@
-"""What a method is, and how one is found.
-
-A method is one file of this folder that defines one :class:`Method`. There is no registry:
-``find("mean_teacher")`` imports ``simcvd.methods.mean_teacher``.
-"""
+"""What a method is; :mod:`simcvd.methods.registry` finds one by its name."""
 
 from __future__ import annotations
 
 import copy
-import importlib
-import importlib.util
-import inspect
-import pkgutil
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 
-from simcvd.types import Batch, Progress, SimcvdError
+from simcvd.types import Batch, IntTriple, Progress
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
+
+
+NewOptimizer = Callable[[list[nn.Parameter]], optim.Optimizer]
 
 
 class NetworkFactory(Protocol):
@@ -47,26 +41,35 @@ class Method(nn.Module):
     """The networks and loss terms of one way of learning; the engine owns everything else.
 
     A subclass is final: methods share functions, not ancestors. It takes ``(config, task,
-    build)``, where ``config`` is the ``Config`` of its file, a frozen dataclass with the
+    build)``, where ``config`` is the ``Config`` beside it, a frozen dataclass with the
     paper's defaults and their ranges (:mod:`simcvd.ranges`), and keeps the network that is tested
-    in ``self.network``. ``distance`` is whether it asked for distance maps, ``built`` the networks
-    it asked for; the engine sets both. ``least_unlabeled`` is how many unlabelled patches of a
-    batch its terms mix; ``strong_views`` and ``pseudo_labels`` ask for what `Batch` has under those
-    names. ``bases`` is how many supervised bases, trained with seeds apart, it starts from.
-    ``before``: settings whose default is not what the method did before it had them;
-    ``revision`` counts how often it came to train otherwise without a setting that says so.
+    in ``self.network``.
     """
 
+    title: ClassVar[str] = ""
+    """What tables and reports call it; by default its name."""
+    cost: ClassVar[float] = 1.5
+    """Time of an iteration as a multiple of the supervised method's, for estimates before any run:
+    passes of a network over a patch, a backward counted as two forwards, divided by the 12 of the
+    supervised method (4 patches forward and backward), plus 0.1 or so for critics and heads."""
     uses_unlabeled: ClassVar[bool] = True
     least_unlabeled: ClassVar[int] = 1
+    """Unlabelled patches of a batch that its terms mix."""
     strong_views: ClassVar[bool] = False
+    """Asks for `Batch.strong`."""
     pseudo_labels: ClassVar[bool] = False
+    """Asks for `Batch.target`."""
     bases: ClassVar[int] = 1
+    """Supervised bases, trained with seeds apart, that it starts from."""
     before: ClassVar[Mapping[str, Any]] = {}
+    """Settings whose default is not what the method did before it had them."""
     revision: ClassVar[int] = 1
+    """Counts how often it came to train otherwise without a setting that says so."""
     network: nn.Module
     distance: bool = False
+    """Whether it asked for distance maps; the engine sets it."""
     built: tuple[nn.Module, ...] = ()
+    """The networks it asked for; the engine sets them."""
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """The batch's loss terms by name: unweighted scalars."""
@@ -95,6 +98,23 @@ class Method(nn.Module):
         """Parameters by player; each player has an optimiser of its own (training/optim.py)."""
         return {"network": trainable(self)}
 
+    def optimizers(self) -> dict[str, NewOptimizer]:
+        """Players that do not learn as the run's settings say, and the optimiser of each.
+
+        Their learning rate is the method's and stays; all other players have the run's.
+        """
+        return {}
+
+    @classmethod
+    def planned(cls, patch: IntTriple) -> tuple[str, ...]:
+        """Settings that follow from the patch of a plan, as ``--set`` takes them."""
+        return ()
+
+    @classmethod
+    def held(cls, patch: IntTriple) -> int:
+        """Numbers that its heads hold in a step beside its networks, for estimates of memory."""
+        return 0
+
     def notes(self) -> list[str]:
         """Warnings about the run so far, a sentence or two each; the engine shows each once."""
         return []
@@ -108,34 +128,3 @@ def trainable(*modules: nn.Module) -> list[nn.Parameter]:
 def frozen_copy(module: NetworkT) -> NetworkT:
     """A copy that takes no gradient, to become an :class:`Average`."""
     return copy.deepcopy(module).requires_grad_(False)
-
-
-def names() -> list[str]:
-    """Every method there is, by file name."""
-    package = importlib.import_module("simcvd.methods")
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if _defined(m.name))
-
-
-def find(name: str) -> type[Method]:
-    """The method of ``methods/<name>.py``; an unknown name is refused with the near misses."""
-    if name.isidentifier() and importlib.util.find_spec(f"simcvd.methods.{name}"):
-        defined = _defined(name)
-        if len(defined) == 1:
-            return defined[0]
-    known = names()
-    near = get_close_matches(name, known) or known
-    raise SimcvdError(f"there is no method {name!r}; did you mean {', '.join(near)}?")
-
-
-def default_config(name: str) -> Any:
-    """The ``Config`` of a method's file with nothing changed."""
-    return importlib.import_module(find(name).__module__).Config()
-
-
-def _defined(name: str) -> list[type[Method]]:
-    module = importlib.import_module(f"simcvd.methods.{name}")
-    return [
-        cls
-        for _, cls in inspect.getmembers(module, inspect.isclass)
-        if issubclass(cls, Method) and cls is not Method and cls.__module__ == module.__name__
-    ]

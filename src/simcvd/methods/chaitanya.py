@@ -55,6 +55,8 @@ class Config(Settings):
 class GlobalLocalContrast(Method):
     """Encoder by a global contrast, decoder by a local one, then all of it by the labels."""
 
+    title = "Chaitanya et al."
+    cost = 1.0
     network: VNet
 
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:

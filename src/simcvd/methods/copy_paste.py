@@ -33,6 +33,8 @@ class Config(Settings):
 class CopyPaste(Method):
     """The student sees labelled patches in unlabelled ones and the other way round."""
 
+    title = "Copy-paste"
+    cost = 1.2
     strong_views = True
 
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:

@@ -29,6 +29,8 @@ class CrossPseudoSupervision(Method):
     with a base, from two bases.
     """
 
+    title = "CPS"
+    cost = 2.0
     bases = 2
     revision = 2  # as published; 1 was ours
 

@@ -39,6 +39,8 @@ class Config(Settings):
 class CutMix(Method):
     """The student learns, on jittered patches with a box exchanged, what its average is sure of."""
 
+    title = "CutMix"
+    cost = 1.2
     least_unlabeled = 2  # one would be mixed with itself
     strong_views = True
 

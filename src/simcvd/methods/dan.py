@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from simcvd.losses.adversarial import discrimination, fooling
 from simcvd.losses.segmentation import segmentation
-from simcvd.methods.base import Method, NetworkFactory, trainable
-from simcvd.networks.critic import Critic
+from simcvd.methods.base import Method, NetworkFactory, NewOptimizer, trainable
+from simcvd.networks.critic import Critic, critic_optimizer
 from simcvd.networks.frozen import evaluating, frozen_call
 from simcvd.ranges import Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
@@ -28,6 +28,8 @@ class Config(Settings):
 class DeepAdversarialNetwork(Method):
     """A critic tells labelled from unlabelled by the probability map; the network fools it."""
 
+    title = "DAN"
+    cost = 1.5
     revision = 2  # as published; 1 was ours
 
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
@@ -60,3 +62,7 @@ class DeepAdversarialNetwork(Method):
     def players(self) -> dict[str, list[nn.Parameter]]:
         """Network and critic, each with an optimiser of its own."""
         return {"network": trainable(self.network), "critic": trainable(self.critic)}
+
+    def optimizers(self) -> dict[str, NewOptimizer]:
+        """The critic's, as Zhang et al. have it."""
+        return {"critic": critic_optimizer}

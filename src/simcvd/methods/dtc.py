@@ -31,6 +31,9 @@ class Config(Settings):
 class DualTaskConsistency(Method):
     """The class head and the distance head agree on all patches, labelled or not."""
 
+    title = "DTC"
+    cost = 1.0
+
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
         super().__init__()
         self.config = config

@@ -25,6 +25,9 @@ class Config(Settings):
 class EntropyMinimization(Method):
     """Predictions are made certain on all patches, labelled or not."""
 
+    title = "Entropy Mini"
+    cost = 1.0
+
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
         super().__init__()
         self.config = config

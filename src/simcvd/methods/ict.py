@@ -32,6 +32,8 @@ class Config(Settings):
 class InterpolationConsistency(Method):
     """The student's answer to a mix of two patches is the mix of the teacher's two answers."""
 
+    title = "ICT"
+    cost = 0.95
     revision = 2  # as published; 1 was ours
     least_unlabeled = 2  # one would be mixed with itself
 

@@ -28,6 +28,9 @@ class Config(Settings):
 class MeanTeacher(Method):
     """The student agrees with its own moving average on unlabelled scans under noise."""
 
+    title = "MT"
+    cost = 1.2
+
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
         super().__init__()
         self.config = config

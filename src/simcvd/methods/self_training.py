@@ -32,6 +32,8 @@ class Config(Settings):
 class SelfTraining(Method):
     """The pseudo-labels are made once, before the first step, and do not change."""
 
+    title = "Self-training"
+    cost = 1.0
     strong_views = True
     pseudo_labels = True
     bases = 3  # the ensemble

@@ -23,7 +23,7 @@ from simcvd.ranges import BelowOne, Count, Natural, Positive, Settings, Share, W
 from simcvd.schedules import gaussian_ramp
 from simcvd.transforms.intensity import draw_noise
 from simcvd.transforms.painting import View, change_view
-from simcvd.types import Batch, Prediction, Progress, SimcvdError, Task
+from simcvd.types import Batch, IntTriple, Prediction, Progress, SimcvdError, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,9 @@ class Config(Settings):
 
 class SimCVD(Method):
     """Boundary-aware contrast and pair-wise distillation between a student and its average."""
+
+    title = "SimCVD"
+    cost = 1.4
 
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
         super().__init__()
@@ -136,6 +139,16 @@ class SimCVD(Method):
         """Teacher and teacher's head follow the student's."""
         pairs = [(self.teacher, self.network), (self.teacher_head, self.head)]
         return [Average(average, source, self.config.ema) for average, source in pairs]
+
+    @classmethod
+    def planned(cls, patch: IntTriple) -> tuple[str, ...]:
+        """The side of its pooled slices."""
+        return (f"method.pool={_pool_of(patch)}",)
+
+    @classmethod
+    def held(cls, patch: IntTriple) -> int:
+        """The first layer of its head: student, gradient, momentum, teacher and a copy."""
+        return 5 * Config.hidden * _pool_of(patch) ** 2
 
     def _ramp(self, progress: Progress) -> float:
         """What lambda is multiplied by."""
@@ -200,3 +213,8 @@ class SimCVD(Method):
         assert teacher.distance is not None
         loss = loss + consistency(student.distance, teacher.distance)
         return loss / 2 if self.config.consistency == "mean" else loss
+
+
+def _pool_of(patch: IntTriple) -> int:
+    """The patch's side rounded up to a power of 2; the paper has 128 for slices of 112 x 112."""
+    return min(Config.pool, 1 << (max(patch[:2]) - 1).bit_length())

@@ -22,6 +22,8 @@ class Config(Settings):
 class Supervised(Method):
     """Labelled scans only; the whole batch is drawn from them."""
 
+    title = "Supervised V-Net"
+    cost = 1.0
     uses_unlabeled = False
 
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:

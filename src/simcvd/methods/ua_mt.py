@@ -35,6 +35,9 @@ class Config(Settings):
 class UncertaintyAwareMeanTeacher(Method):
     """The student agrees with its moving average where that one is sure of itself."""
 
+    title = "UA-MT"
+    cost = 2.5
+
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
         super().__init__()
         self.config = config

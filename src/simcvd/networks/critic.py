@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 
 from simcvd.networks.autocast import Conv3d
 from simcvd.types import IntTriple
@@ -56,6 +56,11 @@ class Critic(nn.Module):
         """``maps`` ``[B, M, X, Y, Z]`` and ``image`` ``[B, C, X, Y, Z]`` -> verdicts ``[B, 2]``."""
         x: Tensor = self.layers(torch.cat([maps, image], 1))
         return self.score(x.mean((2, 3, 4)))
+
+
+def critic_optimizer(parameters: list[nn.Parameter]) -> optim.Adam:
+    """Adam at 1e-4 throughout (Zhang et al. 2017)."""
+    return optim.Adam(parameters, lr=1e-4, betas=(0.9, 0.99), fused=True)
 
 
 def _triple(values: Iterable[int]) -> IntTriple:

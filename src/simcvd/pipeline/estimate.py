@@ -12,7 +12,7 @@ import torch
 from simcvd.checking.facts import CaseFacts
 from simcvd.inference.predict import pick_device
 from simcvd.inference.sliding_window import Windows, grid_of
-from simcvd.methods.base import default_config
+from simcvd.methods.registry import default_config
 from simcvd.networks.autocast import autocast, autocast_dtype
 from simcvd.pipeline.presets import Folds
 from simcvd.planning import Plan
@@ -109,7 +109,7 @@ def step_seconds(plan: Plan, method: str) -> float:
     )
     device = pick_device()
     trained = build_method(run).to(device)
-    optimizers = build_optimizers(trained.players(), run.train)
+    optimizers = build_optimizers(trained, run.train)
     counts = run.train.patches(uses_unlabeled=trained.uses_unlabeled)
     batch = _random_batch(task, device, *counts)
     middle = Progress(step=1, total=2)

@@ -13,7 +13,7 @@ from simcvd.inference.model import WORK_RECORD
 from simcvd.layouts.lists import visible
 from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import Source
-from simcvd.methods.base import find
+from simcvd.methods.registry import find
 from simcvd.pipeline.presets import PRESETS, STANDARD, Preset
 from simcvd.training.settings import differences as changes
 from simcvd.types import SimcvdError

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from math import prod
 
 from simcvd.machine import free_memory
+from simcvd.methods.registry import built_in, find
 from simcvd.types import IntTriple
 
 FLOAT = 4
 # Two numbers are measured, all others counted: maps of one value a voxel and class that the
-# losses of SimCVD hold at once, and what torch loads and keeps for itself from the first step on.
+# losses hold at once, and what torch loads and keeps for itself from the first step on.
 LOSS_MAPS = 8
 BASE = 150_000_000
 # Eq. (4) compares every voxel of the deepest map with every other; so many such matrices at once.
 SIMILARITIES = 4
-HIDDEN = 512  # of SimCVD's projection head
 # Of the memory that is free, what a plan may fill.
 SHARE = 0.7
 
@@ -30,9 +30,8 @@ def step_bytes(
     strides: Sequence[IntTriple],
     batch: int,
     labeled_batch: int,
-    pool: int = 128,
 ) -> int:
-    """Peak of a SimCVD step in float32, without what the imports take.
+    """Peak of the step of the method that takes most, in float32, without the imports.
 
     The student's maps are kept for the way back. The teacher keeps what its skips need, on the
     unlabelled patches, and two maps in the making. Weights are there five times: student,
@@ -46,7 +45,7 @@ def step_bytes(
     values = batch * (student + gradients + losses) + (batch - labeled_batch) * teacher
     values += (batch - labeled_batch) * SIMILARITIES * (maps[-1] // widths[-1]) ** 2
     values += 5 * parameters(channels, classes, widths, blocks, strides)
-    values += 5 * HIDDEN * pool**2
+    values += max(find(name).held(patch) for name in built_in())
     return FLOAT * values + BASE
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from simcvd.methods.registry import find
 from simcvd.networks.vnet import divisor_of
 from simcvd.planning.memory import step_bytes
 from simcvd.preprocessing import Normalization, Preprocessing
@@ -13,8 +14,6 @@ from simcvd.transforms.augment import fine_axes
 from simcvd.transforms.spatial import Augmentation
 from simcvd.types import IntTriple, SimcvdError, Triple
 
-# The projection head of SimCVD sees slices of 112 x 112 voxels at 128 x 128 in the paper.
-LARGEST_POOL = 128
 NARROWEST = 8
 AVERAGED = 100  # iterations below which a recipe's average of weights has nothing to average
 # Of the planned patch along each axis, in a quick plan.
@@ -95,7 +94,7 @@ class Plan:
 
     @property
     def memory_bytes(self) -> int:
-        """Estimated peak of a SimCVD training step in float32; see docs/plan.md."""
+        """Estimated peak of a step in float32, of the method that takes most; see docs/plan.md."""
         return step_bytes(
             patch=self.patch,
             channels=self.channels,
@@ -105,14 +104,7 @@ class Plan:
             strides=self.strides,
             batch=self.batch,
             labeled_batch=self.labeled_batch,
-            pool=self.pool,
         )
-
-    @property
-    def pool(self) -> int:
-        """Side of SimCVD's pooled slices: the patch's, rounded up to a power of 2, at most 128."""
-        side = max(self.patch[:2])
-        return min(LARGEST_POOL, 1 << (side - 1).bit_length())
 
     def settings(self, method: str | None = None) -> tuple[str, ...]:
         """What `train(settings=...)` and ``--set`` take; with a `method`, its own settings too.
@@ -133,7 +125,7 @@ class Plan:
                 f"augment.mirror={self.mirror}",
             ]
         common += [f"network.{name}={getattr(self, name)}" for name in network]
-        return (*common, *([f"method.pool={self.pool}"] if method == "simcvd" else []))
+        return (*common, *(find(method).planned(self.patch) if method else ()))
 
     def prepare_arguments(self) -> dict[str, Any]:
         """Keyword arguments of :func:`simcvd.data.prepare.prepare`."""

@@ -2,23 +2,8 @@
 
 from __future__ import annotations
 
-# The paper's in the order of its Table I, then those of later papers.
-METHODS = {
-    "supervised": "Supervised V-Net",
-    "dan": "DAN",
-    "cps": "CPS",
-    "mean_teacher": "MT",
-    "entropy_minimization": "Entropy Mini",
-    "ua_mt": "UA-MT",
-    "ict": "ICT",
-    "sassnet": "SASSNet",
-    "dtc": "DTC",
-    "chaitanya": "Chaitanya et al.",
-    "simcvd": "SimCVD",
-    "cutmix": "CutMix",
-    "copy_paste": "Copy-paste",
-    "self_training": "Self-training",
-}
+from simcvd.types import SimcvdError
+
 # Title, and the convention in words; in metrics.json distances also carry their unit.
 CONVENTIONS = {
     "dice": ("Dice", "2 |P and R| / (|P| + |R|), MedPy dc"),
@@ -35,8 +20,13 @@ PERCENT = ("dice", "jaccard")  # fractions in files, % in tables
 
 
 def method_title(method: str) -> str:
-    """A method's title; of one that has none, its name."""
-    return METHODS.get(method, method)
+    """A method's title; of one that has none, or is not installed here, its name."""
+    from simcvd.methods.registry import find
+
+    try:
+        return find(method).title or method
+    except SimcvdError:
+        return method
 
 
 def metric_title(metric: str) -> str:

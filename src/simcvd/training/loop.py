@@ -21,6 +21,7 @@ from simcvd.inference.predict import Compute
 from simcvd.inference.pseudo_labels import Labelling, label_unlabelled, pseudo_label
 from simcvd.locks import locked
 from simcvd.methods.base import Average, Method, frozen_copy
+from simcvd.methods.registry import named
 from simcvd.networks.autocast import autocast, autocast_dtype
 from simcvd.networks.build import CustomNetwork, Factory
 from simcvd.networks.compiled import compile_networks
@@ -72,7 +73,7 @@ def train(
     cache: Path,
     out: Path,
     *,
-    method: str = "simcvd",
+    method: str | type[Method] = "simcvd",
     labeled: int,
     settings: Iterable[str] = (),
     train: TrainConfig | None = None,
@@ -90,7 +91,7 @@ def train(
     Args:
         cache: a folder that ``simcvd prepare`` wrote.
         out: the run's folder; the same call again resumes, bit-exactly on CPU.
-        method: a file name of ``simcvd/methods``.
+        method: a name (:mod:`simcvd.methods.registry`), a class, or ``package.module:Class``.
         labeled: how many training scans count as labelled, from the top of the list.
         settings: ``group.field=value`` over ``method``, ``train``, ``augment`` and ``network``.
         network: sizes of the V-Net, or a function or class that makes another network.
@@ -110,7 +111,7 @@ def train(
     )
     run = resolve(
         data,
-        method=method,
+        method=named(method),
         labeled=labeled,
         settings=settings,
         train=train,
@@ -175,7 +176,7 @@ class Trainer:
     def __init__(self, fabric: Fabric, run: Run, cache: Cache, out: Path) -> None:
         self.fabric, self.run, self.out = fabric, run, out
         self.method = build_method(run).to(fabric.device)
-        self.optimizers = build_optimizers(self.method.players(), run.train)
+        self.optimizers = build_optimizers(self.method, run.train)
         self.faults = Faults(fabric.device)
         self.patches = patches_of(fabric, run, cache, self.method)
         self.dtype = autocast_dtype(precision_of(run, fabric.device), fabric.device)
@@ -278,7 +279,7 @@ class Trainer:
         """
         config = self.run.train
         progress = Progress(step=self.step, total=config.iterations)
-        rate = set_learning_rates(self.optimizers, config, self.step)
+        rate = set_learning_rates(self.optimizers, config, self.step, self.method.optimizers())
         drawn = config.base + self.step  # what its base has drawn is not drawn again
         # Every random number is a function of (seed, step, process): resuming needs no state.
         torch.manual_seed(mix(config.seed, drawn, self.fabric.global_rank))

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn, optim
 
+from simcvd.methods.base import Method
 from simcvd.schedules import cosine_decay, poly_decay, step_decay
 from simcvd.training.settings import TrainConfig
 
 
-def build_optimizers(
-    players: dict[str, list[nn.Parameter]], config: TrainConfig
-) -> dict[str, optim.Optimizer]:
-    """The recipe's for networks; Adam 1e-4 for a player named "critic" (Zhang et al. 2017)."""
-    return {name: _build(name, parameters, config) for name, parameters in players.items()}
+def build_optimizers(method: Method, config: TrainConfig) -> dict[str, optim.Optimizer]:
+    """One a player: the method's own, or else what the settings say."""
+    own = method.optimizers()
+    return {
+        name: own[name](parameters) if name in own else run_optimizer(parameters, config)
+        for name, parameters in method.players().items()
+    }
 
 
 def set_learning_rates(
-    optimizers: dict[str, optim.Optimizer], config: TrainConfig, step: int
+    optimizers: Mapping[str, optim.Optimizer],
+    config: TrainConfig,
+    step: int,
+    fixed: Collection[str] = (),
 ) -> float:
-    """Give the networks their rate of this step; returns it. A critic's stays."""
+    """Give the players their rate of this step, but those in ``fixed``; returns it."""
     rate = config.lr * rate_factor(config, step)
     for name, optimizer in optimizers.items():
-        if name != "critic":
+        if name not in fixed:
             for group in optimizer.param_groups:
                 group["lr"] = rate
     return rate
@@ -48,7 +54,10 @@ def rate_factor(config: TrainConfig, step: int) -> float:
 
 def restore_optimizer(optimizer: optim.Optimizer, state: dict[str, Any]) -> None:
     """Load a checkpoint's state; how steps are computed stays as it is built here."""
-    ways = [{way: group[way] for way in ("foreach", "fused")} for group in optimizer.param_groups]
+    ways: list[dict[str, Any]] = [
+        {way: group[way] for way in ("foreach", "fused") if way in group}
+        for group in optimizer.param_groups
+    ]
     optimizer.load_state_dict(state)
     for group, way in zip(optimizer.param_groups, ways, strict=True):
         group.update(way)
@@ -58,13 +67,13 @@ def restore_optimizer(optimizer: optim.Optimizer, state: dict[str, Any]) -> None
 def step_unless(found: Tensor, optimizers: Iterable[optim.Optimizer]) -> None:
     """Step, but where the scalar ``found`` is not 0 change no parameter and no state.
 
-    On a GPU the optimisers, which are fused for this, look at it there and nothing is waited for.
+    On a GPU fused optimisers look at it there, and nothing is waited for.
     """
-    if found.device.type == "cpu" and found:
-        return
     for optimizer in optimizers:
-        if found.device.type != "cpu":
+        if found.device.type != "cpu" and getattr(optimizer, "_step_supports_amp_scaling", False):
             optimizer.found_inf = found  # type: ignore[attr-defined]
+        elif found:
+            continue
         optimizer.step()
 
 
@@ -75,9 +84,8 @@ def clip_gradients(optimizers: Iterable[optim.Optimizer], most: float) -> None:
         torch.nn.utils.clip_grad_norm_(parameters, most)
 
 
-def _build(name: str, parameters: list[nn.Parameter], config: TrainConfig) -> optim.Optimizer:
-    if name == "critic":
-        return optim.Adam(parameters, lr=1e-4, betas=(0.9, 0.99), fused=True)
+def run_optimizer(parameters: list[nn.Parameter], config: TrainConfig) -> optim.Optimizer:
+    """The one that the settings of a run name, at their first learning rate."""
     if config.optimizer == "adamw":
         return optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
     fused = parameters[0].device.type != "cpu"  # there it would round otherwise than it used to
@@ -97,5 +105,5 @@ def _build(name: str, parameters: list[nn.Parameter], config: TrainConfig) -> op
 def _begin_momentum(optimizer: optim.Optimizer) -> None:
     """At 0: the first step is the same, and fused ones cannot start with some parameters only."""
     for group in optimizer.param_groups:
-        for parameter in group["params"] if group.get("momentum") and group["fused"] else ():
+        for parameter in group["params"] if group.get("momentum") and group.get("fused") else ():
             optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))

@@ -17,7 +17,7 @@ from simcvd import __version__
 from simcvd.data.cache import Cache
 from simcvd.files import contents, read_object, write_text
 from simcvd.inference.model import ModelSpec
-from simcvd.methods.base import default_config, find
+from simcvd.methods.registry import default_config, find, origin, package
 from simcvd.networks.build import CustomNetwork, name_of
 from simcvd.training.recipes import PAPER, Recipe
 from simcvd.training.settings import NetworkConfig, TrainConfig, differences, override
@@ -57,7 +57,9 @@ class Run:
         """As JSON: what must be the same for a run to be resumed."""
         record: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=name_of))
         revision = find(self.method).revision
-        return {"format": FORMAT, "simcvd": __version__, "revision": revision, **record}
+        known = {"format": FORMAT, "simcvd": __version__, "revision": revision}
+        offered = package(self.method)
+        return {**known, **({"package": offered} if offered else {}), **record}
 
 
 def completed(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,7 +260,8 @@ def open_folder(out: Path, run: Run, cache: Cache) -> None:
         return
     if contents(out):
         raise SimcvdError(f"{out} is not empty and holds no run; give another --out")
-    text = json.dumps({**record, "cache": str(cache.root), "made_with": _versions()}, indent=1)
+    made_with = {"method": origin(run.method), **_versions()}
+    text = json.dumps({**record, "cache": str(cache.root), "made_with": made_with}, indent=1)
     write_text(path, text)
 
 

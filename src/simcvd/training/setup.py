@@ -12,7 +12,8 @@ from torch import nn
 from simcvd.data.cache import Cache
 from simcvd.data.sampler import Patches, TwoStreams, Views
 from simcvd.machine import reuse_memory
-from simcvd.methods.base import Method, find
+from simcvd.methods.base import Method
+from simcvd.methods.registry import find
 from simcvd.networks.autocast import Precision
 from simcvd.networks.build import CustomNetwork, Factory, build_network, check_network
 from simcvd.training.run import Run, network_arguments
