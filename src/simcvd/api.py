@@ -23,6 +23,7 @@ from simcvd.inference.predict import Compute, pick_device, predict_scan
 from simcvd.methods.base import Method
 from simcvd.methods.registry import named
 from simcvd.naming import inside
+from simcvd.networks.base import Architecture
 from simcvd.networks.build import Factory
 from simcvd.pipeline import run
 from simcvd.planning import Plan, read_plan, write_plan
@@ -33,7 +34,6 @@ from simcvd.share import export_run as export
 from simcvd.training import loop
 from simcvd.training.recipes import STRONG, find_recipe
 from simcvd.training.score_run import score_run
-from simcvd.training.settings import NetworkConfig
 from simcvd.types import SimcvdError, Triple, Volume
 
 __all__ = [
@@ -95,7 +95,7 @@ def train(
     plan: Plan | None = None,
     recipe: str | None = None,
     init: Path | str | Sequence[Path | str] = (),
-    network: NetworkConfig | Factory | None = None,
+    network: Architecture | Factory | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train in the folder ``out``, or go on there from its last checkpoint; returns the folder.
@@ -106,7 +106,7 @@ def train(
     prepared by. recipe: "strong" or "paper"; by default the plan's, or "strong". init: a run or an
     exported model whose weights it starts from; several for a method that starts from several.
     settings: what ``--set`` takes, such as ``{"train.iterations": 400}``; over those of the plan.
-    network: sizes of the V-Net, or a `Factory` of any other network: a function or class of
+    network: settings of a built-in network (docs/networks.md), or a `Factory` of any other: of
     ``(*, channels, classes, distance)``, to be given again to `load_model`.
     Raises as `simcvd.training.loop.train`: SimcvdError for settings that do not fit, Interrupted
     on Ctrl-C, after a checkpoint.

@@ -130,14 +130,17 @@ class Prediction:
 
     logits: ``[B, K, X, Y, Z]``.
     distance: ``[B, F, X, Y, Z]`` in [-1, 1], or None without a distance head.
-    features: ``[B, E, X', Y', Z']``, the deepest encoder map.
+    features: ``[B, E, X', Y', Z']``, the deepest encoder map; only some methods ask for it.
     dropped: the same after the dropout with which it enters the decoder, or None.
+    auxiliary: in training, logits ``[B, K, X', Y', Z']`` of coarser maps that learn the labels,
+        too, the finest of them first.
     """
 
     logits: Tensor
-    distance: Tensor | None
-    features: Tensor
+    distance: Tensor | None = None
+    features: Tensor | None = None
     dropped: Tensor | None = None
+    auxiliary: tuple[Tensor, ...] = ()
 
     @property
     def probabilities(self) -> Tensor:
@@ -153,6 +156,7 @@ class Prediction:
         return Prediction(
             logits=self.logits[patches],
             distance=None if self.distance is None else self.distance[patches],
-            features=self.features[patches],
+            features=None if self.features is None else self.features[patches],
             dropped=None if self.dropped is None else self.dropped[patches],
+            auxiliary=tuple(logits[patches] for logits in self.auxiliary),
         )

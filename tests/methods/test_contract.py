@@ -17,6 +17,7 @@ from tests.small import LABELED, NETWORK, TRAIN, with_pseudo_labels
 from simcvd.data.cache import Cache
 from simcvd.methods.base import Method
 from simcvd.methods.registry import default_config, find, names
+from simcvd.networks.residual_unet import ResidualUNetConfig
 from simcvd.networks.vnet import VNet
 from simcvd.ranges import Range, ranges
 from simcvd.training.ema import update_averages
@@ -41,6 +42,10 @@ def method(run: Run) -> Method:
 
 @pytest.fixture
 def batch(run: Run, method: Method) -> Batch:
+    return patches(run, method)
+
+
+def patches(run: Run, method: Method) -> Batch:
     """Two easy patches, the foreground brighter; the unlabelled ones look alike."""
     torch.manual_seed(1)
     size, labeled = run.task.patch, 2 if method.uses_unlabeled else 4
@@ -114,6 +119,21 @@ def test_the_first_term_falls(method: Method, batch: Batch) -> None:
             optimizer.step()
         losses.append(next(iter(terms.values())).item())
     assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_residual_unet_learns_on_all_its_maps(small_cache: Cache, name: str) -> None:
+    sizes = ResidualUNetConfig(widths=(4, 8, 8), blocks=(1, 1, 1), strides=((2, 2, 2),) * 2)
+    run = resolve(small_cache, method=name, labeled=LABELED, train=TRAIN, network=sizes)
+    method = build_method(run)
+    batch = patches(run, method)
+    progress = Progress(step=TOTAL - 1, total=TOTAL)  # where every method learns the labels
+    terms = _terms(method, batch, progress)
+    assert all(term.isfinite() for term in terms.values())
+    assert terms.keys() == method.weights(progress).keys()
+    coarse = list(method.network.auxiliary_heads.parameters())
+    assert coarse
+    assert all(g is not None and g.any() for g in _gradients(terms["seg"], coarse))
 
 
 @pytest.mark.parametrize("name", names())

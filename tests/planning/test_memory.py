@@ -5,22 +5,29 @@ from __future__ import annotations
 import pytest
 import torch
 
-from simcvd.networks.vnet import VNet
-from simcvd.planning.memory import free_bytes, kept, parameters, step_bytes
+from simcvd.networks.base import Architecture
+from simcvd.networks.residual_unet import ResidualUNetConfig
+from simcvd.networks.vnet import VNetConfig
+from simcvd.planning.memory import free_bytes, step_bytes
 from simcvd.types import IntTriple
 
-NETWORKS = [
+SIZES = [
     ((32, 32, 16), 1, (16, 32, 64), (1, 2, 3), ((2, 2, 1), (2, 2, 2))),
     ((32, 32, 32), 4, (4, 8, 16, 32), (1, 2, 3, 3), ((2, 2, 2),) * 3),
     ((24, 16, 8), 2, (8, 16), (2, 2), ((2, 2, 1),)),
 ]
-Shape = tuple[IntTriple, int, tuple[int, ...], tuple[int, ...], tuple[IntTriple, ...]]
+NETWORKS = [
+    (patch, channels, kind(widths=widths, blocks=blocks, strides=strides))
+    for kind in (VNetConfig, ResidualUNetConfig)
+    for patch, channels, widths, blocks, strides in SIZES
+]
 
 
-@pytest.mark.parametrize("shape", NETWORKS)
-def test_maps_kept_are_those_that_autograd_keeps(shape: Shape) -> None:
-    patch, channels, widths, blocks, strides = shape
-    net = VNet(channels, 2, distance=True, widths=widths, blocks=blocks, strides=strides)
+@pytest.mark.parametrize(("patch", "channels", "sizes"), NETWORKS)
+def test_maps_kept_are_those_that_autograd_keeps(
+    patch: IntTriple, channels: int, sizes: Architecture
+) -> None:
+    net = sizes.build(channels=channels, classes=2, distance=True)
     own = {t.untyped_storage().data_ptr() for t in [*net.parameters(), *net.buffers()]}
     saved: dict[int, torch.Tensor] = {}
 
@@ -33,22 +40,21 @@ def test_maps_kept_are_those_that_autograd_keeps(shape: Shape) -> None:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         net(torch.randn(2, channels, *patch))
     values = sum(t.untyped_storage().nbytes() // 4 for t in saved.values()) / 2
-    assert kept(patch, channels, widths, blocks, strides) == pytest.approx(values, rel=0.06)
+    assert sizes.kept(patch, channels) == pytest.approx(values, rel=0.06)
 
 
-@pytest.mark.parametrize("shape", NETWORKS)
-def test_weights_are_counted_right(shape: Shape) -> None:
-    _, channels, widths, blocks, strides = shape
-    net = VNet(channels, 3, distance=True, widths=widths, blocks=blocks, strides=strides)
+@pytest.mark.parametrize(("patch", "channels", "sizes"), NETWORKS)
+def test_weights_are_counted_right(patch: IntTriple, channels: int, sizes: Architecture) -> None:
+    net = sizes.build(channels=channels, classes=3, distance=True)
     weights = sum(p.numel() for p in net.parameters() if p.dim() > 1)
-    assert parameters(channels, 3, widths, blocks, strides) == weights
+    assert sizes.parameters(channels, 3) == weights
 
 
 def test_more_classes_channels_and_patches_need_more() -> None:
     def need(classes: int = 2, channels: int = 1, batch: int = 4) -> int:
         return step_bytes(
-            patch=(64, 64, 64), channels=channels, classes=classes, widths=(16, 32), blocks=(1, 2),
-            strides=((2, 2, 2),), batch=batch, labeled_batch=2,
+            network=VNetConfig(widths=(16, 32), blocks=(1, 2), strides=((2, 2, 2),)),
+            patch=(64, 64, 64), channels=channels, classes=classes, batch=batch, labeled_batch=2,
         )  # fmt: skip
 
     voxels = 64**3
@@ -61,8 +67,8 @@ def test_more_classes_channels_and_patches_need_more() -> None:
 def test_a_large_deepest_map_costs_its_square() -> None:
     def need(strides: tuple[IntTriple, ...]) -> int:
         return step_bytes(
-            patch=(32, 32, 32), channels=1, classes=2, widths=(4, 4), blocks=(1, 1),
-            strides=strides, batch=4, labeled_batch=2,
+            network=VNetConfig(widths=(4, 4), blocks=(1, 1), strides=strides),
+            patch=(32, 32, 32), channels=1, classes=2, batch=4, labeled_batch=2,
         )  # fmt: skip
 
     # 16 x 16 x 32 voxels instead of 16 x 16 x 16: four matrices for each of 2 unlabelled patches.

@@ -173,7 +173,7 @@ def test_a_plan_is_read_back_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("patch = [32, 32, 8]", "patch = [30, 32, 8]", r"multiples of \[4, 4, 2\]"),
+        ("patch = [32, 32, 8]", "patch = [30, 32, 8]", r"a multiple of \(4, 4, 2\)"),
         ("patch =", "pach =", "no 'pach'; did you mean patch"),
         ("patch = [32, 32, 8]", "", "patch missing"),
         ("batch = 4", 'batch = "four"', "batch = 'four' does not fit"),

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from simcvd.benchmark.protocols import Protocol
 from simcvd.data.cache import Cache
+from simcvd.networks.vnet import VNetConfig
 from simcvd.planning.memory import SHARE, step_bytes
 from simcvd.training.recipes import PAPER, find_recipe
 
@@ -31,12 +32,12 @@ def fit(jobs: int, protocol: Protocol, cache: Cache, free: int, *, gpus: int) ->
     if protocol.recipe != PAPER.name:
         known, unknown = find_recipe(protocol.recipe).train.patches(uses_unlabeled=True)
     one = step_bytes(
+        network=VNetConfig(
+            widths=protocol.widths, blocks=protocol.blocks, strides=protocol.strides
+        ),
         patch=protocol.patch,
         channels=cache.task_info.channels,
         classes=cache.task_info.classes,
-        widths=protocol.widths,
-        blocks=protocol.blocks,
-        strides=protocol.strides,
         batch=known + unknown,
         labeled_batch=known,
     )

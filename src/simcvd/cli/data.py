@@ -58,6 +58,9 @@ def plan(
     resample_labels: ResampleLabels = False,
     names: Names = None,
     patient_pattern: PatientPattern = None,
+    network: Annotated[
+        str, typer.Option(help="vnet, residual_unet, or one of an installed package.")
+    ] = "vnet",
     memory: Annotated[
         float | None, typer.Option(metavar="GB", help="For training; by default 70 % of the free.")
     ] = None,
@@ -76,6 +79,7 @@ def plan(
         resample_labels=resample_labels,
         names=names,
         patient=patient_pattern,
+        network=network,
         memory=limit,
         jobs=jobs,
         quiet=False,

@@ -40,7 +40,7 @@ class Averaged(nn.Module):
                 prediction: Prediction = network(x.flip(dims) if dims else x)
                 total = total + prediction.probabilities.flip(dims)
         mean = torch.as_tensor(total) / (len(self.networks) * len(self.flips))
-        return Prediction(logits=mean.log(), distance=None, features=mean)
+        return Prediction(logits=mean.log())
 
 
 def load_models(

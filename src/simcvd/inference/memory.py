@@ -11,10 +11,10 @@ from simcvd.formats import spacing_of
 from simcvd.inference.model import Model
 from simcvd.inference.sliding_window import Windows, memory_needed
 from simcvd.machine import free_memory
+from simcvd.networks.build import described
 from simcvd.types import IntTriple, SimcvdError, Volume
 
-# Full-resolution maps a V-Net holds at once, measured: its skip and what its first stage works on.
-NETWORK_MAPS = 5
+UNKNOWN_NETWORK = 5 * 16  # numbers a voxel that a network is taken to hold: the V-Net's
 
 
 def refuse_grid(model: Model, volume: Volume) -> None:
@@ -63,6 +63,10 @@ def fitted(model: Model, scan: Volume, shape: IntTriple, how: Windows) -> Window
 
 def _of_windows(model: Model, scan: Volume, how: Windows) -> int:
     x, y, z = scan.array.shape[-3:]
-    width = int(model.spec.network.get("widths", (16,))[0])
-    network = 4 * NETWORK_MAPS * width * how.batch * prod(how.patch)
+    size = model.spec.network
+    held = UNKNOWN_NETWORK
+    if "factory" not in size:
+        settings = described(size)
+        held = settings.window_maps * settings.widths[0]
+    network = 4 * held * how.batch * prod(how.patch)
     return memory_needed((x, y, z), how) + network

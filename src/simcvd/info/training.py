@@ -13,12 +13,13 @@ from simcvd.data.cache import read_json
 from simcvd.inference.model import DESCRIPTION
 from simcvd.info.record import Info
 from simcvd.methods.registry import default_config
+from simcvd.networks.build import architecture
+from simcvd.networks.vnet import VNetConfig as NetworkConfig
 from simcvd.scoring.record import Split, is_scored, read_report, scores_folder
 from simcvd.scoring.scores import summarise
 from simcvd.training.checkpoint import latest_step
 from simcvd.training.recipes import find_recipe
 from simcvd.training.run import completed
-from simcvd.training.settings import NetworkConfig
 from simcvd.types import SimcvdError
 
 
@@ -53,7 +54,7 @@ def train_command(path: Path, config: dict[str, Any]) -> str:
         "method": (default_config(run["method"]), run["config"]),
         "train": (recipe.train, run["train"]),
         "augment": (recipe.augment, run["augment"]),
-        "network": (NetworkConfig(), run["network"]),
+        "network": (_network(run["network"]), run["network"]),
     }
     settings = [
         f"{group}.{name.rstrip('_')}={value}"
@@ -65,6 +66,11 @@ def train_command(path: Path, config: dict[str, Any]) -> str:
     words += ["--recipe", recipe.name, "--labeled", str(len(run["labeled"])), "--out", str(path)]
     words += [word for setting in settings for word in ("--set", setting)]
     return shlex.join(words)
+
+
+def _network(record: dict[str, Any]) -> Any:
+    """The settings that a run of this network begins with."""
+    return NetworkConfig() if "factory" in record else architecture(record.get("name", "vnet"))()
 
 
 def _state(path: Path, config: dict[str, Any], scored: bool) -> tuple[str, str]:

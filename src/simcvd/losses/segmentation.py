@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as nnf
 
 from simcvd.losses.precision import float32
-from simcvd.types import UNKNOWN
+from simcvd.types import UNKNOWN, Prediction
 
 
 @float32
@@ -70,6 +72,32 @@ def partial_segmentation(
     dice_loss = dice(logits.softmax(1) * known.unsqueeze(1), label)
     mean = total / known.sum().clamp_min(1)
     return cross_entropy_weight * mean + (1 - cross_entropy_weight) * dice_loss
+
+
+def supervised(
+    prediction: Prediction,
+    label: Tensor,
+    cross_entropy_weight: float = 0.5,
+    *,
+    per_volume: bool = False,
+    loss: Callable[..., Tensor] = segmentation,
+) -> Tensor:
+    """L_seg of a prediction ``[L, ...]`` on all its maps that learn the labels ``[L, X, Y, Z]``.
+
+    That of `Prediction.auxiliary` (deep supervision, Lee et al. 2015) is held against every label's
+    nearest voxel. The finest map weighs 1, the next 1/2, 1/4 and so on, divided by their sum so
+    that the term stays comparable to others. Without auxiliary maps it is ``loss`` of the logits.
+    """
+    options = {"per_volume": True} if per_volume else {}
+    total = loss(prediction.logits, label, cross_entropy_weight, **options)
+    if not prediction.auxiliary:
+        return total
+    weights = [0.5**level for level in range(len(prediction.auxiliary) + 1)]
+    for weight, logits in zip(weights[1:], prediction.auxiliary, strict=True):
+        coarse = nnf.interpolate(label[:, None].float(), logits.shape[2:], mode="nearest-exact")
+        coarse = coarse[:, 0].to(label.dtype)
+        total = total + weight * loss(logits, coarse, cross_entropy_weight, **options)
+    return total / sum(weights)
 
 
 @float32

@@ -19,8 +19,8 @@ NewOptimizer = Callable[[list[nn.Parameter]], optim.Optimizer]
 class NetworkFactory(Protocol):
     """Builds a fresh segmentation network of the run's size."""
 
-    def __call__(self, *, distance: bool = False) -> nn.Module:
-        """A network ``[B, C, X, Y, Z]`` -> Prediction, with a distance head if asked for."""
+    def __call__(self, *, distance: bool = False, features: bool = False) -> nn.Module:
+        """A network ``[B, C, X, Y, Z]`` -> Prediction, with the two of its maps if asked for."""
         ...
 
 

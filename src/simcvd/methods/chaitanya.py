@@ -14,9 +14,9 @@ from simcvd.losses.regions import (
     pool_regions,
     region_contrast,
 )
-from simcvd.losses.segmentation import segmentation
+from simcvd.losses.segmentation import supervised
 from simcvd.methods.base import Method, NetworkFactory
-from simcvd.networks.vnet import VNet
+from simcvd.networks.base import Staged
 from simcvd.ranges import Count, Positive, Settings, Several, Share, Weight
 from simcvd.transforms.intensity import draw_contrast, draw_noise
 from simcvd.types import Batch, Progress, SimcvdError, Task
@@ -57,16 +57,17 @@ class GlobalLocalContrast(Method):
 
     title = "Chaitanya et al."
     cost = 1.0
-    network: VNet
+    network: Staged
 
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
         super().__init__()
         self.config = config
         network = build()
-        if not isinstance(network, VNet):
+        if not isinstance(network, Staged):
             raise SimcvdError(
-                "chaitanya trains encoder and decoder apart, for which it needs simcvd's V-Net; "
-                f"{type(network).__name__} does with every other method"
+                "chaitanya trains encoder and decoder apart, for which it needs a network of "
+                f"stages; derive {type(network).__name__} from simcvd.networks.base.Staged, "
+                "or take another method"
             )
         self.network = network
         self.stages = min(config.stages, len(network.decoder))
@@ -83,8 +84,8 @@ class GlobalLocalContrast(Method):
             return {"global": self._global(batch.image)}
         if phase == "local":
             return {"local": self._local(batch.image)}
-        logits = self.network(batch.image[: batch.labeled]).logits
-        return {"seg": segmentation(logits, batch.label, self.config.cross_entropy)}
+        known = self.network(batch.image[: batch.labeled])
+        return {"seg": supervised(known, batch.label, self.config.cross_entropy)}
 
     def weights(self, progress: Progress) -> dict[str, float]:
         """One phase at a time."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from simcvd.losses.segmentation import partial_segmentation
+from simcvd.losses.segmentation import partial_segmentation, supervised
 from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
 from simcvd.methods.trust import Trust, views
 from simcvd.ranges import Settings, Share, Weight
@@ -59,12 +59,12 @@ class CopyPaste(Method):
         known = torch.cat([box, ~box])  # voxels of labelled patches, in one mix and in the other
 
         mixed = paste(strong[theirs], batch.image[ours], known.unsqueeze(1))
-        logits = self.network(mixed).logits
+        prediction = self.network(mixed)
         label = batch.label[ours].where(known, UNKNOWN)
         guess = target[theirs].where(~known, UNKNOWN)
         return {
-            "seg": partial_segmentation(logits, label, config.cross_entropy),
-            "pseudo": partial_segmentation(logits, guess, config.cross_entropy),
+            "seg": supervised(prediction, label, config.cross_entropy, loss=partial_segmentation),
+            "pseudo": partial_segmentation(prediction.logits, guess, config.cross_entropy),
         }
 
     def weights(self, progress: Progress) -> dict[str, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from simcvd.losses.segmentation import cross_entropy, segmentation
+from simcvd.losses.segmentation import cross_entropy, supervised
 from simcvd.methods.base import Method, NetworkFactory
 from simcvd.ranges import Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
@@ -44,14 +44,13 @@ class CrossPseudoSupervision(Method):
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """seg, seg_second: L_seg of each network. cross: each against the other's hard labels."""
         share, labeled = self.config.cross_entropy, batch.labeled
-        first = self.network(batch.image).logits
-        second = self.second(batch.image).logits
-        u_first, u_second = first[labeled:], second[labeled:]
+        first, u_first = self.network(batch.image).split(labeled)
+        second, u_second = self.second(batch.image).split(labeled)
         return {
-            "seg": segmentation(first[:labeled], batch.label, share),
-            "seg_second": segmentation(second[:labeled], batch.label, share),
-            "cross": cross_entropy(u_first, u_second.argmax(1))
-            + cross_entropy(u_second, u_first.argmax(1)),
+            "seg": supervised(first, batch.label, share),
+            "seg_second": supervised(second, batch.label, share),
+            "cross": cross_entropy(u_first.logits, u_second.logits.argmax(1))
+            + cross_entropy(u_second.logits, u_first.logits.argmax(1)),
         }
 
     def weights(self, progress: Progress) -> dict[str, float]:

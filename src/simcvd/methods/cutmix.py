@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from simcvd.losses.segmentation import partial_segmentation, segmentation
+from simcvd.losses.segmentation import partial_segmentation, supervised
 from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
 from simcvd.methods.trust import Rule, Trust, views
 from simcvd.ranges import Positive, Settings, Share, Weight
@@ -59,10 +59,10 @@ class CutMix(Method):
         x, y, z = plain.shape[2:]
         box = draw_box((1,), (x, y, z), SIDES, plain.device)
         mixed = exchange(strong, box.unsqueeze(1))
-        logits = self.network(torch.cat([batch.image[:labeled], mixed])).logits
+        known, unknown = self.network(torch.cat([batch.image[:labeled], mixed])).split(labeled)
         return {
-            "seg": segmentation(logits[:labeled], batch.label, share),
-            "pseudo": partial_segmentation(logits[labeled:], exchange(target, box), share),
+            "seg": supervised(known, batch.label, share),
+            "pseudo": partial_segmentation(unknown.logits, exchange(target, box), share),
         }
 
     def weights(self, progress: Progress) -> dict[str, float]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from simcvd.losses.adversarial import discrimination, fooling
-from simcvd.losses.segmentation import segmentation
+from simcvd.losses.segmentation import supervised
 from simcvd.methods.base import Method, NetworkFactory, NewOptimizer, trainable
 from simcvd.networks.critic import Critic, critic_optimizer
 from simcvd.networks.frozen import evaluating, frozen_call
@@ -44,7 +44,7 @@ class DeepAdversarialNetwork(Method):
         with evaluating(self.critic):
             verdict = frozen_call(self.critic, unknown.probabilities, batch.image[batch.labeled :])
         return {
-            "seg": segmentation(known.logits, batch.label, self.config.cross_entropy),
+            "seg": supervised(known, batch.label, self.config.cross_entropy),
             "fool": fooling(verdict),
         }
 

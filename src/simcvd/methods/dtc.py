@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from simcvd.losses.dual_task import dual_task_consistency
-from simcvd.losses.segmentation import distance_regression, segmentation
+from simcvd.losses.segmentation import distance_regression, supervised
 from simcvd.methods.base import Method, NetworkFactory
 from simcvd.ranges import Positive, Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
@@ -45,7 +45,7 @@ class DualTaskConsistency(Method):
         prediction = self.network(batch.image)
         maps = prediction.distance
         return {
-            "seg": segmentation(prediction.logits[:labeled], batch.label, config.cross_entropy),
+            "seg": supervised(prediction.split(labeled)[0], batch.label, config.cross_entropy),
             "sdm": distance_regression(maps[:labeled], batch.distance),
             "con": dual_task_consistency(prediction.probabilities, maps, config.steepness),
         }

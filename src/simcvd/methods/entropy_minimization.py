@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from simcvd.losses.entropy import mean_entropy
-from simcvd.losses.segmentation import segmentation
+from simcvd.losses.segmentation import supervised
 from simcvd.methods.base import Method, NetworkFactory
 from simcvd.ranges import Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
@@ -35,10 +35,11 @@ class EntropyMinimization(Method):
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """seg: L_seg on the labelled half. entropy: mean over all voxels, as a share of log K."""
-        logits = self.network(batch.image).logits
+        prediction = self.network(batch.image)
+        known, _ = prediction.split(batch.labeled)
         return {
-            "seg": segmentation(logits[: batch.labeled], batch.label, self.config.cross_entropy),
-            "entropy": mean_entropy(logits),
+            "seg": supervised(known, batch.label, self.config.cross_entropy),
+            "entropy": mean_entropy(prediction.logits),
         }
 
     def weights(self, progress: Progress) -> dict[str, float]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Beta
 
 from simcvd.losses.consistency import consistency
-from simcvd.losses.segmentation import segmentation
+from simcvd.losses.segmentation import supervised
 from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
 from simcvd.ranges import Positive, Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
@@ -55,7 +55,7 @@ class InterpolationConsistency(Method):
             alone = [self.teacher(patch).probabilities for patch in unlabeled.split(1)]
             target = mix(torch.cat(alone), share)
         return {
-            "seg": segmentation(known.logits, batch.label, self.config.cross_entropy),
+            "seg": supervised(known, batch.label, self.config.cross_entropy),
             "con": consistency(student.probabilities, target),
         }
 

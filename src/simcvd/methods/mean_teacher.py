@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from simcvd.losses.consistency import consistency
-from simcvd.losses.segmentation import segmentation
+from simcvd.losses.segmentation import supervised
 from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
 from simcvd.ranges import Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
@@ -44,7 +44,7 @@ class MeanTeacher(Method):
         with torch.no_grad():
             target = self.teacher(unlabeled + draw_noise(unlabeled))
         return {
-            "seg": segmentation(known.logits, batch.label, self.config.cross_entropy),
+            "seg": supervised(known, batch.label, self.config.cross_entropy),
             "con": consistency(student.probabilities, target.probabilities),
         }
 

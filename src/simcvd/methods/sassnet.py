@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from simcvd.losses.adversarial import discrimination, fooling
-from simcvd.losses.segmentation import distance_regression, segmentation
+from simcvd.losses.segmentation import distance_regression, supervised
 from simcvd.methods.base import Method, NetworkFactory, NewOptimizer, trainable
 from simcvd.networks.critic import Critic, critic_optimizer
 from simcvd.networks.frozen import evaluating, frozen_call
@@ -49,7 +49,7 @@ class SASSNet(Method):
         with evaluating(self.critic):
             verdict = frozen_call(self.critic, unknown.distance, batch.image[batch.labeled :])
         return {
-            "seg": segmentation(known.logits, batch.label, self.config.cross_entropy),
+            "seg": supervised(known, batch.label, self.config.cross_entropy),
             "sdm": distance_regression(known.distance, batch.distance),
             "fool": fooling(verdict),
         }

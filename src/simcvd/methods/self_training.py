@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from simcvd.losses.segmentation import partial_segmentation, segmentation
+from simcvd.losses.segmentation import partial_segmentation, supervised
 from simcvd.methods.base import Method, NetworkFactory
 from simcvd.methods.trust import Trust, views
 from simcvd.ranges import Settings, Share, Weight
@@ -54,10 +54,10 @@ class SelfTraining(Method):
         share, labeled = self.config.cross_entropy, batch.labeled
         self.trust.record(batch.target)
         _, strong = views(batch)
-        logits = self.network(torch.cat([batch.image[:labeled], strong])).logits
+        known, unknown = self.network(torch.cat([batch.image[:labeled], strong])).split(labeled)
         return {
-            "seg": segmentation(logits[:labeled], batch.label, share),
-            "pseudo": partial_segmentation(logits[labeled:], batch.target, share),
+            "seg": supervised(known, batch.label, share),
+            "pseudo": partial_segmentation(unknown.logits, batch.target, share),
         }
 
     def weights(self, progress: Progress) -> dict[str, float]:

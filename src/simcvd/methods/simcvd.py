@@ -15,7 +15,7 @@ from simcvd.losses.contrastive import (
     contrast_levels,
     pairwise_distillation,
 )
-from simcvd.losses.segmentation import distance_regression, segmentation
+from simcvd.losses.segmentation import distance_regression, supervised
 from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
 from simcvd.networks.frozen import scale_gradient
 from simcvd.networks.projection import Pooling, ProjectionHead
@@ -81,7 +81,10 @@ class SimCVD(Method):
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
         super().__init__()
         self.config = config
-        self.network = build(distance=config.boundary == "distance")
+        self.network = build(
+            distance=config.boundary == "distance",
+            features=config.beta > 0 and config.pattern == "plain",
+        )
         self.head = ProjectionHead(
             pool=config.pool,
             dropout=config.dropout,
@@ -105,7 +108,7 @@ class SimCVD(Method):
 
         per_volume = config.dice == "volume"
         share = config.cross_entropy
-        terms = {"seg": segmentation(known.logits, batch.label, share, per_volume=per_volume)}
+        terms = {"seg": supervised(known, batch.label, share, per_volume=per_volume)}
         if config.alpha and known.distance is not None:
             terms["sdm"] = distance_regression(known.distance, batch.distance)
         if config.lambda_:
@@ -197,6 +200,7 @@ class SimCVD(Method):
     def _pattern(self, prediction: Prediction) -> Tensor:
         """V of Eq. (4), ``[U, E, X', Y', Z']``."""
         if self.config.pattern == "plain":
+            assert prediction.features is not None  # asked for
             return prediction.features
         if prediction.dropped is None:
             raise SimcvdError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from simcvd.losses.segmentation import segmentation
+from simcvd.losses.segmentation import supervised
 from simcvd.methods.base import Method, NetworkFactory
 from simcvd.ranges import Settings, Share
 from simcvd.types import Batch, Progress, Task
@@ -33,8 +33,8 @@ class Supervised(Method):
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """seg: L_seg of Eq. (1)."""
-        logits = self.network(batch.image[: batch.labeled]).logits
-        return {"seg": segmentation(logits, batch.label, self.config.cross_entropy)}
+        known = self.network(batch.image[: batch.labeled])
+        return {"seg": supervised(known, batch.label, self.config.cross_entropy)}
 
     def weights(self, progress: Progress) -> dict[str, float]:
         """L_seg counts fully throughout."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from simcvd.losses.entropy import certain_consistency, entropy
-from simcvd.losses.segmentation import segmentation
+from simcvd.losses.segmentation import supervised
 from simcvd.methods.base import Average, Method, NetworkFactory, frozen_copy
 from simcvd.ranges import Count, Settings, Share, Weight
 from simcvd.schedules import gaussian_ramp
@@ -54,7 +54,7 @@ class UncertaintyAwareMeanTeacher(Method):
             mean = torch.stack([self._noisy(unlabeled) for _ in range(config.passes)]).mean(0)
         share = config.certain + (1 - config.certain) * gaussian_ramp(progress.fraction)
         return {
-            "seg": segmentation(known.logits, batch.label, config.cross_entropy),
+            "seg": supervised(known, batch.label, config.cross_entropy),
             "con": certain_consistency(
                 student.probabilities, target, entropy(mean), share * self.most
             ),

@@ -1,19 +1,27 @@
-"""The network that a description names: the V-Net, or what a caller's own factory makes."""
+"""The network that settings or a description name: built in, another package's, or the caller's.
+
+Another package offers its own as entry points of the group ``simcvd.networks``, each an
+`Architecture`; a caller gives a function or class that makes any network.
+"""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from difflib import get_close_matches
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from simcvd.networks.vnet import VNet
+from simcvd.networks.base import Architecture, sizes_of
+from simcvd.networks.residual_unet import ResidualUNetConfig
+from simcvd.networks.vnet import VNetConfig
+from simcvd.plugins import load, offered, reference_of
 from simcvd.types import Prediction, SimcvdError
 
+GROUP = "simcvd.networks"
+BUILT_IN: tuple[type[Architecture], ...] = (VNetConfig, ResidualUNetConfig)
 DEEPEST, MOST_LAYERS, MOST_CLASSES = 12, 200, 256  # the paper's V-Net: 5, 12 and 2
 
 
@@ -21,7 +29,7 @@ class Factory(Protocol):
     """A function or class that makes any network of image channels C and classes K.
 
     The network maps ``[B, C, X, Y, Z]`` to a `Prediction`. ``distance`` asks for the F signed
-    distance maps; without it they may be None.
+    distance maps; without it they may be None. ``features`` are asked for by some methods only.
     """
 
     def __call__(self, *, channels: int, classes: int, distance: bool) -> nn.Module:
@@ -31,25 +39,58 @@ class Factory(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class CustomNetwork:
-    """Takes the place of a `NetworkConfig` where the network is the caller's own."""
+    """Takes the place of an `Architecture` where the network is the caller's own."""
 
     factory: Factory
 
 
-def build_network(arguments: Mapping[str, Any], factory: Factory | None = None) -> nn.Module:
-    """The V-Net of these arguments, or the network of the factory they name.
+def networks() -> list[str]:
+    """The architectures that are installed, by name."""
+    return [*(kind.name for kind in BUILT_IN), *sorted(offered(GROUP))]
 
-    arguments: channels, classes, distance, and the V-Net's sizes or ``factory``, the name of one.
-    Raises SimcvdError if that factory is not given, or one is given that was not used.
+
+def architecture(name: str) -> type[Architecture]:
+    """The settings of a network by its name; an unknown name is refused with the near misses."""
+    for kind in BUILT_IN:
+        if kind.name == name:
+            return kind
+    if name not in offered(GROUP):
+        near = get_close_matches(name, networks()) or networks()
+        raise SimcvdError(f"there is no network {name!r}; did you mean {', '.join(near)}?")
+    found = load(GROUP, name)
+    if not (isinstance(found, type) and issubclass(found, Architecture)):
+        raise SimcvdError(f"{name}: is no class derived from simcvd.networks.base.Architecture")
+    return found
+
+
+def described(arguments: Mapping[str, Any]) -> Architecture:
+    """The settings in the arguments of `build_network`, which name no factory."""
+    return architecture(arguments.get("name", VNetConfig.name))(**sizes_of(arguments))
+
+
+def network_title(arguments: Mapping[str, Any]) -> str:
+    """What the network of these arguments is called."""
+    factory = arguments.get("factory")
+    return factory or architecture(arguments.get("name", VNetConfig.name)).title
+
+
+def build_network(arguments: Mapping[str, Any], factory: Factory | None = None) -> nn.Module:
+    """The network of these arguments.
+
+    arguments: channels, classes, distance, and the architecture's ``name`` and settings, or
+    ``factory``, the name of one. Raises SimcvdError if that factory is not given, or one is given
+    that was not used.
     """
     named, given = arguments.get("factory"), name_of(factory) if factory else None
     if factory is None or named is None:
         if named == given:
-            return VNet(**arguments)
+            parts = {name: arguments[name] for name in ("channels", "classes")}
+            return described(arguments).build(**parts, distance=arguments.get("distance", False))
         raise SimcvdError(
             f"its network was made by {named}, which no model file holds; give it: network={named}"
             if named
-            else f"its network is simcvd's own V-Net and not of {given}; leave network out"
+            else f"its network is simcvd's own {network_title(arguments)} and not of {given}; "
+            "leave network out"
         )
     if _last(named) != _last(given):
         raise SimcvdError(f"its network was made by {named}, and not by {given}; give the former")
@@ -58,7 +99,7 @@ def build_network(arguments: Mapping[str, Any], factory: Factory | None = None) 
 
 
 def check_sizes(arguments: Mapping[str, Any]) -> None:
-    """Refuse a stranger's V-Net that would take for ever to build, whatever its weights are.
+    """Refuse a stranger's network that would take for ever to build, whatever its weights are.
 
     How wide it may be its weights decide, which are in memory already.
     """
@@ -74,20 +115,23 @@ def check_sizes(arguments: Mapping[str, Any]) -> None:
 
 
 def name_of(factory: Factory) -> str:
-    """Module and name of a factory; a script's own are named as when it is imported."""
-    name = getattr(factory, "__qualname__", None)
-    if not callable(factory) or name is None:
+    """``package.module:Name`` of a factory; a script's own are named as when it is imported."""
+    if not callable(factory) or not hasattr(factory, "__qualname__"):
         raise SimcvdError(
             f"network: {factory!r} has no name to record; give a class or a function "
             "of (*, channels, classes, distance), settings inside it"
         )
-    module = str(factory.__module__)
-    script = getattr(sys.modules.get(module), "__file__", None) if module == "__main__" else None
-    return f"{Path(script).stem if script else module}.{name}"
+    return reference_of(factory)
 
 
 def check_network(
-    network: nn.Module, *, channels: int, classes: int, distance: bool, patch: Sequence[int]
+    network: nn.Module,
+    *,
+    channels: int,
+    classes: int,
+    distance: bool,
+    features: bool,
+    patch: Sequence[int],
 ) -> None:
     """Refuse a network that does not answer a patch of voxels as the methods need it to."""
     training = network.training
@@ -103,7 +147,7 @@ def check_network(
     if not isinstance(answer, Prediction):
         raise SimcvdError(
             f"network: answered with {type(answer).__name__}; return "
-            "simcvd.types.Prediction(logits=..., distance=..., features=...)"
+            "simcvd.types.Prediction(logits=..., distance=...)"
         )
     maps: dict[str, tuple[Tensor | None, int]] = {"logits": (answer.logits, classes)}
     if distance:
@@ -112,13 +156,14 @@ def check_network(
         shape = None if found is None else [*found.shape]
         if shape != [1, count, *patch]:
             raise SimcvdError(f"network: {name} is {shape}; it must be {[1, count, *patch]}")
-    if answer.features.ndim != 5:
+    if features and (answer.features is None or answer.features.ndim != 5):
+        shape = None if answer.features is None else [*answer.features.shape]
         raise SimcvdError(
-            f"network: features have shape {[*answer.features.shape]}; they must be "
+            f"network: features are {shape}, and the method learns from them; they must be "
             "[B, E, X', Y', Z'], the deepest map of the encoder"
         )
 
 
 def _last(name: str | None) -> str:
     """The name without its module, which changes when code moves."""
-    return (name or "").rpartition(".")[2]
+    return (name or "").replace(":", ".").rpartition(".")[2]

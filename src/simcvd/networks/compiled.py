@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from simcvd.networks.vnet import VNet
+from simcvd.networks.base import Staged
 
 
 def compile_networks(root: nn.Module) -> None:
-    """Have every V-Net inside ``root`` compiled at its first call, a graph for each shape.
+    """Have every `Staged` network in ``root`` compiled at its first call, a graph for each shape.
 
     Weights, names and copies stay what they are. Torch's TORCH_COMPILE_DISABLE=1 turns it off.
     """
     for module in root.modules():
-        if isinstance(module, VNet):
+        if isinstance(module, Staged):
             module.compile(backend=compiled_or_plain, dynamic=False)
 
 

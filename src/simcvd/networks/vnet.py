@@ -6,25 +6,61 @@ original V-Net and MONAI's.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from math import prod
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.export import register_dataclass
 
 from simcvd.networks.autocast import Conv3d
+from simcvd.networks.base import Architecture, Staged, divisor_of
 from simcvd.networks.products import Grow, Pointwise
 from simcvd.networks.winograd import Convolution
+from simcvd.ranges import BelowOne, Range
 from simcvd.types import IntTriple, Prediction, SimcvdError
 
-register_dataclass(Prediction)  # so that torch.export takes a network that answers with one
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VNetConfig(Architecture):
+    """Settings of `VNet`; the defaults are the benchmark's."""
 
-def divisor_of(strides: Sequence[IntTriple]) -> IntTriple:
-    """What each side of a patch must be a multiple of, in voxels, for all strides to divide it."""
-    x, y, z = (prod(stride[axis] for stride in strides) for axis in range(3))
-    return x, y, z
+    name: ClassVar[str] = "vnet"
+    title: ClassVar[str] = "V-Net"
+    window_maps: ClassVar[int] = 5  # measured: its skip and what its first stage works on
+
+    blocks: Annotated[tuple[int, ...], Range(least=1)] = (1, 2, 3, 3, 3)
+    """Convolutions of each stage; the decoder mirrors the encoder."""
+    dropout: BelowOne = 0.5
+    """Share of the channels that training drops from the bottleneck and from the last map."""
+
+    def build(self, *, channels: int, classes: int, distance: bool) -> VNet:
+        """A fresh network of these settings."""
+        return VNet(channels, classes, distance=distance, **dataclasses.asdict(self))
+
+    def kept(self, patch: IntTriple, channels: int) -> int:
+        """Two maps a convolution (its result, and that after batch norm and ReLU), one for each
+        sum of a skip, one for each dropout, and the patch.
+        """
+        maps = self.maps(patch)
+        encoder = 2 * sum(b * m for b, m in zip(self.blocks, maps, strict=True))
+        down = 2 * sum(maps[1:])
+        decoder = sum((2 * b + 3) * m for b, m in zip(self.blocks[:-1], maps[:-1], strict=True))
+        return encoder + down + decoder + maps[-1] + maps[0] + channels * prod(patch)
+
+    def parameters(self, channels: int, classes: int) -> int:
+        """Counted layer by layer."""
+        count, widths, strides = 0, self.widths, self.strides
+        for i, (width, layers) in enumerate(zip(widths, self.blocks, strict=True)):
+            count += 27 * ((channels if i == 0 else width) + (layers - 1) * width) * width
+            if i < len(strides):
+                count += 2 * prod(strides[i]) * width * widths[i + 1] + 27 * layers * width**2
+        return count + widths[0] * (2 * classes - 1)
+
+    def record(self) -> dict[str, Any]:
+        """Without its name, as before there was another network."""
+        return dataclasses.asdict(self)
 
 
 def _unit(convolution: nn.Module, channels: int) -> list[nn.Module]:
@@ -40,7 +76,7 @@ def _stage(layers: int, channels_in: int, channels_out: int) -> nn.Sequential:
     return nn.Sequential(*modules)
 
 
-class VNet(nn.Module):
+class VNet(Staged):
     """Encoder-decoder with a class head and, if asked for, a signed-distance head.
 
     Args:
@@ -102,7 +138,7 @@ class VNet(nn.Module):
 
     def encode(self, x: Tensor) -> list[Tensor]:
         """The map of each encoder stage, the finest first; see ``forward`` for ``x``."""
-        self._check_size(x)
+        self.check_size(x)
         maps = []
         for stage, down in zip(self.encoder, self.down, strict=False):
             maps.append(stage(x))
@@ -110,10 +146,7 @@ class VNet(nn.Module):
         return [*maps, self.encoder[-1](x)]
 
     def decode(self, maps: list[Tensor], stages: int | None = None) -> Tensor:
-        """From the maps of ``encode``, the map after the first ``stages`` decoder stages, or all.
-
-        After ``n`` stages it has ``widths[-1 - n]`` channels.
-        """
+        """The map after the first ``stages`` decoder stages, or all; see `Staged`."""
         *skips, features = maps
         return self._expand(self.dropout(features), skips, stages)
 
@@ -123,11 +156,3 @@ class VNet(nn.Module):
         for stage, up, skip in coarse_first[:stages]:
             x = stage(up(x) + skip)
         return x
-
-    def _check_size(self, x: Tensor) -> None:
-        size = tuple(x.shape[2:])
-        if any(n % d for n, d in zip(size, self.divisor, strict=True)):
-            raise SimcvdError(
-                f"VNet: a patch of {size} voxels cannot be halved evenly; "
-                f"each size must be a multiple of {self.divisor}"
-            )

@@ -20,7 +20,7 @@ from simcvd.torch_state import left_as_found
 from simcvd.training.optim import build_optimizers
 from simcvd.training.recipes import find_recipe
 from simcvd.training.run import CONTROL, Run, default_stride
-from simcvd.training.settings import NetworkConfig, override
+from simcvd.training.settings import choose_network, override
 from simcvd.training.setup import build_method
 from simcvd.types import Batch, IntTriple, Progress, Task
 
@@ -93,9 +93,9 @@ def step_seconds(plan: Plan, method: str) -> float:
         "method": default_config(method),
         "train": recipe.train,
         "augment": recipe.augment,
-        "network": NetworkConfig(),
+        "network": plan.architecture,
     }
-    configs = override(configs, plan.settings(method))
+    configs = override(configs, choose_network(plan.settings(method), plan.architecture)[1])
     task = Task(channels=plan.channels, classes=plan.classes, patch=patch)
     run = Run(
         method=method,
@@ -129,18 +129,9 @@ def step_seconds(plan: Plan, method: str) -> float:
 
 def window_seconds(plan: Plan) -> float:
     """Seconds of one window through the network, measured on a random patch."""
-    from simcvd.networks.vnet import VNet
-
     patch, share = _small(plan)
     device = pick_device()
-    network = VNet(
-        plan.channels,
-        plan.classes,
-        distance=True,
-        widths=plan.widths,
-        blocks=plan.blocks,
-        strides=plan.strides,
-    )
+    network = plan.architecture.build(channels=plan.channels, classes=plan.classes, distance=True)
     network = network.eval().to(device)
     image = torch.randn(1, plan.channels, *patch, device=device)
 

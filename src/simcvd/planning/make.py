@@ -14,6 +14,8 @@ from simcvd.checking.compare import small_objects
 from simcvd.checking.facts import CaseFacts
 from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import Source
+from simcvd.networks.build import architecture, networks
+from simcvd.networks.vnet import VNetConfig
 from simcvd.planning.geometry import MAX_VOXELS, fitted_patch, sizes_at, target_spacing
 from simcvd.planning.intensity import crop_of, normalization_of
 from simcvd.planning.memory import SHARE, free_bytes
@@ -24,9 +26,6 @@ from simcvd.training.recipes import STRONG
 from simcvd.types import IntTriple, SimcvdError
 from simcvd.wording import few
 
-# The benchmark's V-Net, as many of its stages as the patch has room for.
-WIDTHS = (16, 32, 64, 128, 256)
-BLOCKS = (1, 2, 3, 3, 3)
 LONG = 3000  # iterations of a base, and of what follows it
 SHOWN = 5  # errors named in one message
 
@@ -38,6 +37,7 @@ def make_plan(
     resample_labels: bool = False,
     names: str | None = None,
     patient: str | None = None,
+    network: str = VNetConfig.name,
     memory: int | None = None,
     jobs: int | None = None,
     quiet: bool = True,
@@ -45,8 +45,9 @@ def make_plan(
     """Read every training scan of `source`, labelled or not, and plan from what they are.
 
     labels: folder of label maps when `source` is a plain folder of scans. resample_labels, names,
-    patient: as `simcvd.prepare` takes them. memory: bytes that training may take; None takes 70 %
-    of what is free now, on the GPU if there is one. jobs: processes. Test scans are not looked at.
+    patient: as `simcvd.prepare` takes them. network: name of an architecture. memory: bytes that
+    training may take; None takes 70 % of what is free now, on the GPU if there is one. jobs:
+    processes. Test scans are not looked at.
     Raises SimcvdError for scans that `simcvd.prepare` would refuse.
     """
     folder = Path(labels) if labels else None
@@ -55,12 +56,18 @@ def make_plan(
     )
     train = {name: case for name, case in found.cases.items() if name in set(found.train)}
     found = replace(found, cases=train)
-    return plan_from(found, examine_all(found, jobs, "planning", quiet), memory)
+    return plan_from(found, examine_all(found, jobs, "planning", quiet), memory, network)
 
 
-def plan_from(found: Source, facts: Sequence[CaseFacts], memory: int | None = None) -> Plan:
+def plan_from(
+    found: Source,
+    facts: Sequence[CaseFacts],
+    memory: int | None = None,
+    network: str = VNetConfig.name,
+) -> Plan:
     """The plan for a data set whose scans have been read already; see `make_plan`."""
     facts = [one for one in facts if one.case.name in set(found.train)]
+    chosen = architecture(network)()
     _refuse_errors(found, facts)
     images = [one.image for one in facts if one.image]
     memory = int(SHARE * free_bytes()) if memory is None else memory
@@ -86,8 +93,10 @@ def plan_from(found: Source, facts: Sequence[CaseFacts], memory: int | None = No
             window=window,
             crop=crop,
             patch=patch,
-            widths=WIDTHS[:stages],
-            blocks=BLOCKS[:stages],
+            network=network,
+            widths=chosen.widths[:stages],
+            blocks=chosen.blocks[:stages],
+            dropout=chosen.dropout,
             strides=strides,
             recipe=STRONG.name,
             batch=sum(STRONG.train.patches(uses_unlabeled=True)),
@@ -111,13 +120,15 @@ def plan_from(found: Source, facts: Sequence[CaseFacts], memory: int | None = No
         "crop": why_crop,
         "patch": _why_patch(patch, size, memory),
         "strides": _why_strides(strides),
-        "widths": f"The benchmark's V-Net, {len(strides) + 1} of its {len(WIDTHS)} stages.",
-        "blocks": "Convolutions a stage, as there.",
+        "network": f"One of {', '.join(networks())}; docs/networks.md.",
+        "widths": f"{len(strides) + 1} of the {len(chosen.widths)} stages that the "
+        f"{chosen.title} has by default.",
+        "blocks": "Convolutions a stage, or residual blocks, as there.",
         "recipe": 'docs/recipes.md; the other one is "paper".',
         "batch": "4 labelled patches, and 2 unlabelled ones beside them where a method takes them.",
         "base": "Supervised iterations, whose weights control and method go on from.",
         "lr": "The recipe's.",
-        "dropout": "The benchmark's V-Net; a short training of a narrow network wants less.",
+        "dropout": "The default; a short training of a narrow network wants less.",
         "augmentation": "Scans as they lie, slightly turned and scaled; fixed adds quarter turns.",
         "mirror": mirroring.reason,
         "iterations": "The learning rate falls along half a cosine, in the base and again here.",

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from simcvd.methods.registry import find
-from simcvd.networks.vnet import divisor_of
+from simcvd.networks.base import Architecture
+from simcvd.networks.build import architecture
+from simcvd.networks.vnet import VNetConfig
 from simcvd.planning.memory import step_bytes
 from simcvd.preprocessing import Normalization, Preprocessing
 from simcvd.training.recipes import PAPER, find_recipe
@@ -15,6 +17,7 @@ from simcvd.transforms.spatial import Augmentation
 from simcvd.types import IntTriple, SimcvdError, Triple
 
 NARROWEST = 8
+NETWORK = ("widths", "blocks", "strides", "dropout")  # its settings in a plan
 AVERAGED = 100  # iterations below which a recipe's average of weights has nothing to average
 # Of the planned patch along each axis, in a quick plan.
 QUICK_SHARE = 0.6
@@ -27,15 +30,15 @@ class Plan:
     channels, classes: of the scans and their labels, background included.
     spacing: mm along the RAS+ axes. normalization, window: as `Preprocessing` has them.
     crop: "nonzero" keeps the box of what is not background.
-    patch: voxels. widths, blocks, strides: as :class:`simcvd.networks.vnet.VNet` has them.
+    patch: voxels. network: the name of an architecture (docs/networks.md), whose settings are
+    widths, blocks, strides and dropout.
     recipe: where the settings of a training begin, as `simcvd train --recipe` takes it; a plan of a
     file that does not say it is of the paper's.
     batch, labeled_batch: patches an iteration in all, and how many of them are labelled.
     base: supervised iterations before those of a method. control_iterations: those with which the
     control goes on from the base in the time that a method takes, 0 for as many. mirror: axes that
     patches are mirrored along. All three of the strong recipe.
-    lr, dropout, augmentation: the first learning rate, the share of channels that the V-Net drops
-    in training, and the poses shown; as `TrainConfig` and `VNet` have them.
+    lr, augmentation: the first learning rate and the poses shown; as `TrainConfig` has them.
     reasons: {field: sentence}. warnings: sentences.
     Raises SimcvdError when the choices do not go together.
     """
@@ -47,6 +50,7 @@ class Plan:
     window: tuple[float, float] | None = None
     crop: Literal["none", "nonzero"] = "none"
     patch: IntTriple
+    network: str = VNetConfig.name
     widths: tuple[int, ...]
     blocks: tuple[int, ...]
     strides: tuple[IntTriple, ...]
@@ -90,18 +94,21 @@ class Plan:
     @property
     def divisor(self) -> IntTriple:
         """What the patch must be a multiple of, voxels along each axis."""
-        return divisor_of(self.strides)
+        return self.architecture.divisor
+
+    @property
+    def architecture(self) -> Architecture:
+        """The settings of the network."""
+        return architecture(self.network)(**{name: getattr(self, name) for name in NETWORK})
 
     @property
     def memory_bytes(self) -> int:
         """Estimated peak of a step in float32, of the method that takes most; see docs/plan.md."""
         return step_bytes(
             patch=self.patch,
+            network=self.architecture,
             channels=self.channels,
             classes=self.classes,
-            widths=self.widths,
-            blocks=self.blocks,
-            strides=self.strides,
             batch=self.batch,
             labeled_batch=self.labeled_batch,
         )
@@ -112,7 +119,6 @@ class Plan:
         They are over those of the plan's recipe.
         """
         train = ("patch", "batch", "labeled_batch", "iterations", "lr", "augmentation")
-        network = ("widths", "blocks", "strides", "dropout")
         common = [f"train.{name}={getattr(self, name)}" for name in train]
         if self.recipe != PAPER.name:
             if min(self.iterations, self.base or self.iterations) < AVERAGED:
@@ -124,7 +130,9 @@ class Plan:
                 f"train.base={self.base}",
                 f"augment.mirror={self.mirror}",
             ]
-        common += [f"network.{name}={getattr(self, name)}" for name in network]
+        named = ("name=" + self.network,) if self.network != VNetConfig.name else ()
+        common += [f"network.{setting}" for setting in named]
+        common += [f"network.{name}={getattr(self, name)}" for name in NETWORK]
         return (*common, *(find(method).planned(self.patch) if method else ()))
 
     def prepare_arguments(self) -> dict[str, Any]:
@@ -178,16 +186,8 @@ class Plan:
         return replace(self, **fewer, reasons={**self.reasons, **reasons})
 
     def _check_network(self) -> None:
-        if not len(self.widths) == len(self.blocks) == len(self.strides) + 1:
-            raise SimcvdError(
-                f"{len(self.widths)} widths, {len(self.blocks)} blocks and {len(self.strides)} "
-                "strides; give as many blocks as widths and one stride fewer."
-            )
         numbers = [*self.widths, *self.blocks, *self.patch, *(n for s in self.strides for n in s)]
         if min(numbers) < 1:
             raise SimcvdError("widths, blocks, strides and patch must be 1 or more everywhere.")
-        if any(n % d for n, d in zip(self.patch, self.divisor, strict=True)):
-            raise SimcvdError(
-                f"patch {list(self.patch)} does not fit the strides: its sizes must be multiples "
-                f"of {list(self.divisor)}."
-            )
+        if reason := self.architecture.misfit(self.patch):
+            raise SimcvdError(f"patch {list(self.patch)} does not fit the network: {reason}.")

@@ -8,6 +8,7 @@ from typing import Any
 from simcvd.benchmark.results import RunResult, read_result
 from simcvd.escape import markdown
 from simcvd.inference.model import Model, ModelSpec
+from simcvd.networks.build import network_title
 from simcvd.scoring.record import Split, is_scored, read_report, scores_folder, section
 from simcvd.scoring.scores import LEVEL, summarise
 from simcvd.wording import counted
@@ -55,7 +56,8 @@ def _training(model: Model, config: dict[str, Any]) -> list[str]:
         f"seed {run['train']['seed']}.",
         f"- Scans: {len(run['labeled'])} with a label used, {len(run['unlabeled'])} without{held}.",
         f"- Data: hash `{config['data']}`.",
-        f"- Network: V-Net with {weights:,} parameters, patch {_by(spec.patch)} voxels.",
+        f"- Network: {network_title(spec.network)} with {weights:,} parameters, "
+        f"patch {_by(spec.patch)} voxels.",
         "- All settings: `config.json`. Weights: `model.safetensors`, described by `model.json`.",
     ]
 

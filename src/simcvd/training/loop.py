@@ -23,6 +23,7 @@ from simcvd.locks import locked
 from simcvd.methods.base import Average, Method, frozen_copy
 from simcvd.methods.registry import named
 from simcvd.networks.autocast import autocast, autocast_dtype
+from simcvd.networks.base import Architecture
 from simcvd.networks.build import CustomNetwork, Factory
 from simcvd.networks.compiled import compile_networks
 from simcvd.torch_state import left_as_found
@@ -48,7 +49,7 @@ from simcvd.training.run import (
     open_folder,
     resolve,
 )
-from simcvd.training.settings import NetworkConfig, TrainConfig
+from simcvd.training.settings import TrainConfig
 from simcvd.training.setup import (
     build_method,
     launch,
@@ -77,7 +78,7 @@ def train(
     labeled: int,
     settings: Iterable[str] = (),
     train: TrainConfig | None = None,
-    network: NetworkConfig | Factory | None = None,
+    network: Architecture | Factory | None = None,
     recipe: Recipe = PAPER,
     init: Sequence[Path] = (),
     scans: Split | None = None,
@@ -94,7 +95,7 @@ def train(
         method: a name (:mod:`simcvd.methods.registry`), a class, or ``package.module:Class``.
         labeled: how many training scans count as labelled, from the top of the list.
         settings: ``group.field=value`` over ``method``, ``train``, ``augment`` and ``network``.
-        network: sizes of the V-Net, or a function or class that makes another network.
+        network: settings of a built-in network, or a function or class that makes another.
         recipe: where the settings begin.
         init: finished runs or exported models whose weights its networks start from, one each.
         scans: names of the labelled, unlabelled and held-out scans, in place of counts.
@@ -106,7 +107,7 @@ def train(
     data = Cache(cache)
     size = (
         network
-        if network is None or isinstance(network, NetworkConfig)
+        if network is None or isinstance(network, Architecture)
         else CustomNetwork(factory=network)
     )
     run = resolve(

@@ -18,9 +18,16 @@ from simcvd.data.cache import Cache
 from simcvd.files import contents, read_object, write_text
 from simcvd.inference.model import ModelSpec
 from simcvd.methods.registry import default_config, find, origin, package
+from simcvd.networks.base import Architecture
 from simcvd.networks.build import CustomNetwork, name_of
 from simcvd.training.recipes import PAPER, Recipe
-from simcvd.training.settings import NetworkConfig, TrainConfig, differences, override
+from simcvd.training.settings import (
+    NetworkConfig,
+    TrainConfig,
+    choose_network,
+    differences,
+    override,
+)
 from simcvd.transforms.augment import AugmentConfig, check_augment
 from simcvd.types import IntTriple, SimcvdError, Task
 
@@ -50,12 +57,12 @@ class Run:
     config: Any
     train: TrainConfig
     augment: AugmentConfig = PAPER.augment
-    network: NetworkConfig | CustomNetwork
+    network: Architecture | CustomNetwork
     init: str = ""
 
     def record(self) -> dict[str, Any]:
         """As JSON: what must be the same for a run to be resumed."""
-        record: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=name_of))
+        record = _as_json(self, network=_sizes(self.network))
         revision = find(self.method).revision
         known = {"format": FORMAT, "simcvd": __version__, "revision": revision}
         offered = package(self.method)
@@ -83,8 +90,8 @@ def _before(method: str) -> dict[str, Any]:
     return {**_as_json(default_config(method)), **find(method).before}
 
 
-def _as_json(config: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+def _as_json(config: Any, **instead: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps({**dataclasses.asdict(config), **instead}))
     return plain
 
 
@@ -95,7 +102,7 @@ def resolve(
     labeled: int,
     settings: Iterable[str] = (),
     train: TrainConfig | None = None,
-    network: NetworkConfig | CustomNetwork | None = None,
+    network: Architecture | CustomNetwork | None = None,
     recipe: Recipe = PAPER,
     init: str = "",
     scans: Split | None = None,
@@ -110,6 +117,8 @@ def resolve(
         SimcvdError: settings out of range, or that fit neither each other nor the data.
     """
     settings = tuple(settings)
+    if not isinstance(network, CustomNetwork):
+        network, settings = choose_network(settings, network)
     if length := [s for s in settings if s.partition("=")[0].strip() == "train.iterations"]:
         asked: TrainConfig = override({"train": PAPER.train}, length)["train"]
         recipe = recipe.of_length(asked.iterations)
@@ -117,7 +126,7 @@ def resolve(
         "method": default_config(method),
         "train": train or recipe.train,
         "augment": recipe.augment,
-        "network": network or NetworkConfig(),
+        "network": network,
     }
     configs = override(configs, settings)
     schedule: TrainConfig = configs["train"]
@@ -166,7 +175,7 @@ def split(cache: Cache, labeled: int, holdout: int, fold: int = 0) -> Split:
     return names, rest, held
 
 
-def default_patch(cache: Cache, network: NetworkConfig | CustomNetwork) -> IntTriple:
+def default_patch(cache: Cache, network: Architecture | CustomNetwork) -> IntTriple:
     """The benchmark's 70 x 70 x 50 mm, rounded up to what the network halves evenly.
 
     No axis is longer than the median scan, rounded to the nearest such size. A custom network is
@@ -185,15 +194,10 @@ def default_patch(cache: Cache, network: NetworkConfig | CustomNetwork) -> IntTr
     return (patch[0], patch[1], patch[2])
 
 
-def _check_patch(patch: IntTriple, network: NetworkConfig | CustomNetwork) -> None:
-    """Refuse what the V-Net cannot halve; a custom network is asked with an empty patch."""
-    if isinstance(network, CustomNetwork):
-        return
-    if any(side % step for side, step in zip(patch, network.divisor, strict=True)):
-        raise SimcvdError(
-            f"train.patch is {patch} voxels; each side must be a multiple of {network.divisor}, "
-            "by which network.strides divide it"
-        )
+def _check_patch(patch: IntTriple, network: Architecture | CustomNetwork) -> None:
+    """Refuse what the network cannot halve; a custom network is asked with an empty patch."""
+    if not isinstance(network, CustomNetwork) and (reason := network.misfit(patch)):
+        raise SimcvdError(f"train.patch is {patch} voxels; {reason}")
 
 
 def default_stride(patch: IntTriple) -> IntTriple:
@@ -204,11 +208,13 @@ def default_stride(patch: IntTriple) -> IntTriple:
 
 def network_arguments(run: Run) -> dict[str, Any]:
     """What `build_network` needs to know, but for the distance head."""
-    if isinstance(run.network, CustomNetwork):
-        size = {"factory": name_of(run.network.factory)}
-    else:
-        size = dataclasses.asdict(run.network)
-    return {"channels": run.task.channels, "classes": run.task.classes, **size}
+    return {"channels": run.task.channels, "classes": run.task.classes, **_sizes(run.network)}
+
+
+def _sizes(network: Architecture | CustomNetwork) -> dict[str, Any]:
+    if isinstance(network, CustomNetwork):
+        return {"factory": name_of(network.factory)}
+    return network.record()
 
 
 def base_of(run: Run, number: int = 0) -> Run:

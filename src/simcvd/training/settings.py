@@ -8,28 +8,14 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
-from simcvd.networks.vnet import divisor_of
+from simcvd.networks.base import Architecture
+from simcvd.networks.build import architecture
+from simcvd.networks.vnet import VNetConfig
 from simcvd.ranges import BelowOne, Count, Natural, Positive, Range, Settings, Share, Weight
 from simcvd.transforms.spatial import Augmentation
 from simcvd.types import IntTriple, SimcvdError
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NetworkConfig(Settings):
-    """The V-Net's size; see :class:`simcvd.networks.vnet.VNet`."""
-
-    group: ClassVar[str] = "network"
-    widths: Annotated[tuple[int, ...], Range(least=1)] = (16, 32, 64, 128, 256)
-    blocks: Annotated[tuple[int, ...], Range(least=1)] = (1, 2, 3, 3, 3)
-    strides: Annotated[tuple[IntTriple, ...], Range(least=1)] = ((2, 2, 2),) * 4
-    dropout: BelowOne = 0.5
-
-    @property
-    def divisor(self) -> IntTriple:
-        """What each side of a patch must be a multiple of, in voxels."""
-        return divisor_of(self.strides)
-
-
+NetworkConfig = VNetConfig  # the network that is meant where none is named
 Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["step", "poly", "cosine", "constant"]
 
@@ -142,6 +128,21 @@ def override(configs: Mapping[str, Any], settings: Iterable[str]) -> dict[str, A
     return {
         group: dataclasses.replace(config, **values[group]) for group, config in configs.items()
     }
+
+
+def choose_network(
+    settings: Iterable[str], network: Architecture | None
+) -> tuple[Architecture, list[str]]:
+    """The network that settings are over, by ``network.name=...`` or as given, and the others."""
+    names: list[str] = []
+    rest: list[str] = []
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        named = name.strip() == "network.name"
+        (names if named else rest).append(value.strip().strip("'\"") if named else setting)
+    if names and (network is None or network.name != names[-1]):
+        network = architecture(names[-1])()
+    return network or NetworkConfig(), rest
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

@@ -28,7 +28,7 @@ def build_method(run: Run) -> Method:
     asked: list[bool] = []
     built: list[nn.Module] = []
 
-    def build(*, distance: bool = False) -> nn.Module:
+    def build(*, distance: bool = False, features: bool = False) -> nn.Module:
         asked.append(distance)
         network = build_network({**network_arguments(run), "distance": distance}, own)
         built.append(network)
@@ -39,6 +39,7 @@ def build_method(run: Run) -> Method:
                 channels=task.channels,
                 classes=task.classes,
                 distance=distance,
+                features=features,
                 patch=task.patch,
             )
         return network

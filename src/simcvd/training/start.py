@@ -18,7 +18,7 @@ from simcvd.types import SimcvdError
 from simcvd.wording import counted
 
 # Layers whose shape follows the classes: they may stay fresh where these differ.
-HEADS = ("class_head", "distance_head")
+HEADS = ("class_head", "distance_head", "auxiliary_heads")
 # Arguments of a network that leave every other weight's shape as it is.
 FREE = {"classes", "distance", "dropout"}
 
