@@ -16,6 +16,7 @@ from simcvd.benchmark.protocols import Protocol, changed
 from simcvd.benchmark.results import TABLES
 from simcvd.benchmark.units import Unit
 from simcvd.benchmark.write import write_tables
+from simcvd.data.cache import Cache
 from simcvd.experiments import listing as rows_listing
 from simcvd.experiments import select
 from simcvd.machine import free_memory
@@ -40,11 +41,13 @@ def benchmark(
     dask: str | None = None,
     patient: str | None = None,
     mode: Mode = "run",
+    figure: bool = False,
 ) -> None:
     """List what is missing, run it, write the tables; see the command's options.
 
-    mode: "dry" stops after the list; "tables" needs no cache and runs nothing. Raises SimcvdError
-    for anything that cannot be asked for and, after the tables, if runs failed.
+    mode: "dry" stops after the list; "tables" needs no cache and runs nothing. figure: draw scans
+    by every row, too, for which a cache is needed. Raises SimcvdError for anything that cannot be
+    asked for and, after the tables, if runs failed.
     """
     rows = select(wanted)  # an unknown row is refused first
     chosen = _protocol(protocol, changes)
@@ -55,6 +58,8 @@ def benchmark(
             "--patient-pattern is for the leak audit of the scans, and --only-tables reads none; "
             "give it when the benchmark is run or listed with --dry-run"
         )
+    if figure and cache is None:
+        raise SimcvdError("--figure shows scans, which lie in the cache; give it, too")
     failed: list[Ended] = []
     if cache is not None and mode != "tables":
         grid = plan_grid(cache, chosen, rows, out, labeled=labeled, seeds=seeds, patient=patient)
@@ -66,7 +71,8 @@ def benchmark(
         open_results(grid)
         failed = _run(grid, len(missing), here.jobs, dask)
     try:
-        print(write_tables(out, wanted, split=chosen.split_scored, labeled=labeled))
+        scans = Cache(cache) if cache and figure else None
+        print(write_tables(out, wanted, split=chosen.split_scored, labeled=labeled, scans=scans))
         print(f"tables: {out / TABLES}")
     finally:
         _refuse_failed(failed)

@@ -8,9 +8,11 @@ from typing import Literal
 
 from simcvd.benchmark.curve import label_efficiency
 from simcvd.benchmark.grid import read_findings
+from simcvd.benchmark.pictures import draw_scans
 from simcvd.benchmark.render import markdown, write_table
 from simcvd.benchmark.results import TABLES, RunResult, read_results
 from simcvd.benchmark.table import make_table
+from simcvd.data.cache import Cache
 from simcvd.experiments import Row, sections
 from simcvd.files import replace_into
 
@@ -21,12 +23,14 @@ def write_tables(
     *,
     split: Literal["test", "holdout"] = "test",
     labeled: Sequence[int] | None = None,
+    scans: Cache | None = None,
 ) -> str:
     """Write ``RESULTS/tables/*.{md,csv,tex}``; gives back all of it as Markdown.
 
     wanted: tables, methods and rows, as :func:`simcvd.experiments.select` takes them. A curve of
-    Dice against the number of labels is drawn where there are several. What is missing or does
-    not belong in the folder stands in the notes of the text.
+    Dice against the number of labels is drawn where there are several, and of ``scans``, if they
+    are given, some by every row. What is missing or does not belong in the folder stands in the
+    notes of the text.
     Raises SimcvdError where nothing is scored, or for results that were not measured alike.
     """
     reading = read_results(results, split=split)
@@ -38,7 +42,11 @@ def write_tables(
         )
         write_table(table, results / TABLES, _file_name(title))
         texts.append(markdown(table))
-        _draw(results / TABLES / f"{_file_name(title)}.png", title, rows, reading.results)
+        path = results / TABLES / _file_name(title)
+        _draw(path.with_suffix(".png"), title, rows, reading.results)
+        if scans:
+            shown = [r for r in reading.results if labeled is None or r.labeled in labeled]
+            draw_scans(scans, control, rows, shown, path, split)
     notes = [f"- {text}" for text in (*reading.missing, *reading.foreign)]
     return "\n".join([*texts, *(["Not in the tables:", "", *notes, ""] if notes else [])])
 

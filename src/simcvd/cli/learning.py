@@ -209,6 +209,9 @@ def benchmark(
     only_tables: Annotated[
         bool, typer.Option("--only-tables", help="Write the tables of what is done.")
     ] = False,
+    figure: Annotated[
+        bool, typer.Option("--figure", help="Draw the same scans by every row, too.")
+    ] = False,
     listing: Annotated[
         bool, typer.Option("--list", help="Name all protocols, methods and rows.")
     ] = False,
@@ -231,6 +234,7 @@ def benchmark(
         dask=dask,
         patient=patient_pattern,
         mode="dry" if dry_run else "tables" if only_tables else "run",
+        figure=figure,
     )
 
 

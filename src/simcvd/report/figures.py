@@ -67,7 +67,7 @@ def overlay(
     indices. The slices are those with most of the reference's foreground; all have one scale in
     mm, and letters tell the patient's right, left, anterior, posterior, superior and inferior.
     """
-    centre = _middle(reference > 0)
+    centre = middle(reference > 0)
     size = np.multiply(image.shape, spacing)
     widths, heights = size[[1, 0, 0]], size[[2, 2, 1]]
     row_height = WIDTH * heights.max() / widths.sum() + 0.3
@@ -79,9 +79,9 @@ def overlay(
             scan, blue, red = (
                 array.take(centre[axis], axis) for array in (image, reference, prediction)
             )
-            _show_slice(axes, scan, spacing, axis, (low, high))
-            _outline(axes, blue, REFERENCE, 2.2)  # wider, so that it shows where both agree
-            _outline(axes, red, PREDICTION, 1.0)
+            show_slice(axes, scan, spacing, axis, (low, high))
+            outline(axes, blue, REFERENCE, 2.2)  # wider, so that it shows where both agree
+            outline(axes, red, PREDICTION, 1.0)
         panels[1].set_title(escape.figure(title), fontsize="medium")
     _scale_bar(grid[0, 2], widths[2], spacing[0])
     return figure
@@ -163,7 +163,7 @@ def _interval(axes: Axes, gap: Gap, place: float, colour: str) -> None:
     axes.plot([100 * gap.mean], [place], "D", color=colour)
 
 
-def _middle(mask: np.ndarray) -> tuple[int, ...]:
+def middle(mask: np.ndarray) -> tuple[int, ...]:
     """The slice with most foreground along each axis; the array's middle where there is none."""
     if not mask.any():
         return tuple(n // 2 for n in mask.shape)
@@ -171,7 +171,7 @@ def _middle(mask: np.ndarray) -> tuple[int, ...]:
     return tuple(int(mask.sum(axis=axes).argmax()) for axes in others)
 
 
-def _show_slice(
+def show_slice(
     axes: Axes, scan: np.ndarray, spacing: Triple, axis: int, window: tuple[float, float]
 ) -> None:
     """A grey slice whose voxels have their true shape, with letters for its directions."""
@@ -206,6 +206,6 @@ def _on_dark(text: Text) -> None:
     text.set_path_effects([withStroke(linewidth=2, foreground="black")])
 
 
-def _outline(axes: Axes, labels: np.ndarray, colour: str, width: float) -> None:
+def outline(axes: Axes, labels: np.ndarray, colour: str, width: float) -> None:
     for value in np.unique(labels[labels > 0]):
         axes.contour((labels == value).T, levels=[0.5], colors=[colour], linewidths=width)

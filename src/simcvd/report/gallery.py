@@ -1,0 +1,94 @@
+"""The same scans by every system, as the paper's Figs. 2 and 3: prediction red, reference blue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simcvd import escape
+from simcvd.distance import Box, bounding_box
+from simcvd.report.figures import DPI, PREDICTION, REFERENCE, WIDTH, middle, outline, show_slice
+from simcvd.report.surface import render
+from simcvd.types import Triple
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMN = 1.6  # inches of a system
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """One scan: image and reference ``[X, Y, Z]`` with RAS+ axes, and what each system found in it.
+
+    spacing: mm. predictions: label maps as the reference's, by the system's title. dice: in %.
+    """
+
+    name: str
+    image: np.ndarray
+    reference: np.ndarray
+    spacing: Triple
+    predictions: Mapping[str, np.ndarray]
+    dice: Mapping[str, float]
+
+
+def gallery(scans: Sequence[Shown], titles: Sequence[str]) -> Figure:
+    """A column a system; two rows a scan, an axial slice with outlines and the surfaces below it.
+
+    The slice is the one with most of the reference's foreground. The surfaces, of all classes
+    together, are seen from the patient's back, so that left is left in both. A system that has no
+    prediction of a scan leaves its two panels empty.
+    """
+    from matplotlib.figure import Figure
+
+    boxes = [_box(scan) for scan in scans]
+    heights = [h for scan, box in zip(scans, boxes, strict=True) for h in _heights(scan, box)]
+    width = max(WIDTH, COLUMN * len(titles))
+    height = sum(heights) * width / len(titles) + 0.3 + 0.4 * len(scans)
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=DPI)
+    grid = figure.subplots(len(heights), len(titles), squeeze=False, height_ratios=heights)
+    for index, (scan, box) in enumerate(zip(scans, boxes, strict=True)):
+        pairs = grid[2 * index : 2 * index + 2].T
+        for pair, title in zip(pairs, titles, strict=True):
+            if title in scan.predictions:
+                _draw(pair, scan, title, box)
+            else:
+                for axes in pair:
+                    axes.set_axis_off()
+        pairs[0][0].set_ylabel(escape.figure(scan.name), fontsize="x-small")
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(escape.figure(title), fontsize="medium")
+    return figure
+
+
+def _box(scan: Shown) -> Box:
+    """What holds the foreground of the reference and of every system; the whole where none does."""
+    foreground = np.any([labels > 0 for labels in (scan.reference, *scan.predictions.values())], 0)
+    return bounding_box(foreground) if foreground.any() else np.s_[:, :, :]
+
+
+def _heights(scan: Shown, box: Box) -> tuple[float, float]:
+    """Of the slice and of the surfaces, the width of a column being 1."""
+    x, y, _ = np.multiply(scan.image.shape, scan.spacing)
+    across, _, up = np.multiply(scan.image[box].shape, scan.spacing)
+    return y / x, up / across
+
+
+def _draw(pair: Sequence[Axes], scan: Shown, title: str, box: Box) -> None:
+    from matplotlib.colors import to_rgb
+
+    above, below = pair
+    prediction, place = scan.predictions[title], middle(scan.reference > 0)[2]
+    low, high = np.percentile(scan.image, (1, 99))
+    show_slice(above, scan.image[..., place], scan.spacing, 2, (low, high))
+    outline(above, scan.reference[..., place], REFERENCE, 1.6)  # wider: it shows where both agree
+    outline(above, prediction[..., place], PREDICTION, 0.8)
+    masks = prediction[box] > 0, scan.reference[box] > 0
+    below.imshow(render(masks, (to_rgb(PREDICTION), to_rgb(REFERENCE)), scan.spacing))
+    below.set(xticks=[], yticks=[])
+    below.spines[:].set_visible(False)
+    below.set_xlabel(f"Dice {scan.dice[title]:.1f}", fontsize="small")
