@@ -36,7 +36,7 @@ from simcvd.benchmark.protocols import Protocol, changed
 from simcvd.data.cache import Cache
 from simcvd.files import read_object, write_json, write_text
 from simcvd.formats import read_label, write_image, write_label
-from simcvd.methods.base import find
+from simcvd.methods.registry import find
 from simcvd.scoring.record import Report, scores_folder, write_report
 from simcvd.scoring.scores import score_case, summarise
 from simcvd.training.log import read_log

@@ -23,6 +23,7 @@ from simcvd.training.recipes import STRONG
 from simcvd.training.run import CONTROL
 from simcvd.training.score_run import score_run
 from simcvd.training.settings import NetworkConfig
+from simcvd.types import IntTriple
 
 METHOD = "cutmix"
 MIRROR = "augment.mirror=(1, 2)"  # the chamber has a bright neighbour on either side
@@ -32,7 +33,7 @@ MIRROR = "augment.mirror=(1, 2)"  # the chamber has a bright neighbour on either
 class DemoSize:
     """How much a demo does: scans in all, for testing and labelled, and what is trained.
 
-    base: supervised steps; control, method: those that each goes on for.
+    base: supervised steps; control, method: those that each goes on for. patch: voxels.
     """
 
     cases: int
@@ -42,6 +43,7 @@ class DemoSize:
     control: int
     method: int
     network: NetworkConfig
+    patch: IntTriple = (32, 32, 32)
     phantoms: PhantomSettings = field(default_factory=PhantomSettings)
 
 
@@ -68,9 +70,14 @@ QUICK = DemoSize(
 )
 
 
-def run_demo(out: Path, *, quick: bool = False, seed: int = 0) -> Path:
-    """Everything into ``out``; returns the page. Typed again, finished parts are not repeated."""
-    size = QUICK if quick else FULL
+def run_demo(
+    out: Path, *, quick: bool = False, seed: int = 0, size: DemoSize | None = None
+) -> Path:
+    """Everything into ``out``; returns the page. Typed again, finished parts are not repeated.
+
+    size: in place of the full or the quick one.
+    """
+    size = size or (QUICK if quick else FULL)
     console, started = Console(), time.monotonic()
     scans = out / "scans"
     if not (scans / "test.list").exists():
@@ -123,7 +130,7 @@ def _trained(
         STRONG.train,
         iterations=steps,
         base=size.base if base else 0,
-        patch=(32, 32, 32),
+        patch=size.patch,
         augmentation="none",
         seed=seed,
     )
