@@ -1,5 +1,6 @@
 # make demo   the main job on made-up scans, from nothing but python3 and make
 # make test   style, types and tests
+# make site   the pages of docs/ as a site
 # make campaign   kills, full disks and damaged scans by the thousand, within an hour on two cores
 # Both create .venv first. On a GPU machine name another torch build when .venv is created:
 #   make env TORCH="torch==2.13.0 --index-url <the address pytorch.org shows for your driver>"
@@ -10,7 +11,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := .venv/.installed
 
-.PHONY: env demo test campaign lint format clean
+.PHONY: env demo test campaign lint format site dist clean
 
 env: $(STAMP)
 
@@ -32,6 +33,7 @@ lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell src tests docs benchmarks examples *.md
 
 # One process a core, each with one thread: threads that wait for each other's cores are slower.
 test: lint
@@ -44,7 +46,15 @@ format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The pages of docs/ as a site in site/; a dead link or an unknown reference is an error.
+site: env
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+dist: env
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+
 # .venv stays: to build it anew, rm -r .venv
 clean:
-	rm -rf build dist demo-out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf build dist site demo-out .mypy_cache .ruff_cache .pytest_cache
 	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
