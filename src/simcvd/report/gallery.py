@@ -10,7 +10,7 @@ import numpy as np
 
 from simcvd import escape
 from simcvd.distance import Box, bounding_box
-from simcvd.report.figures import DPI, PREDICTION, REFERENCE, WIDTH, middle, outline, show_slice
+from simcvd.report.figures import DPI, PREDICTION, REFERENCE, middle, outline, show_slice
 from simcvd.report.surface import render
 from simcvd.types import Triple
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMN = 1.6  # inches of a system
+COLUMN = 2.0  # inches of a system
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ def gallery(scans: Sequence[Shown], titles: Sequence[str]) -> Figure:
 
     boxes = [_box(scan) for scan in scans]
     heights = [h for scan, box in zip(scans, boxes, strict=True) for h in _heights(scan, box)]
-    width = max(WIDTH, COLUMN * len(titles))
+    width = COLUMN * max(len(titles), 2)
     height = sum(heights) * width / len(titles) + 0.3 + 0.4 * len(scans)
     figure = Figure(figsize=(width, height), layout="constrained", dpi=DPI)
     grid = figure.subplots(len(heights), len(titles), squeeze=False, height_ratios=heights)
