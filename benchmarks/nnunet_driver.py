@@ -30,12 +30,11 @@ CHECKPOINT_SECONDS = 60.0
 
 @dataclass
 class Spent:
-    """What the training has used so far; patch: of the plan, in voxels as nnU-Net orders them."""
+    """What the training has used so far."""
 
     seconds: float = 0.0
-    iterations: int = 0
+    steps: int = 0
     patches: int = 0
-    patch: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Budgeted(nnUNetTrainer):
         self.on_train_start()
         spent = self._restored(checkpoint)
         for generator in (random.seed, np.random.seed, torch.manual_seed):
-            generator(seed + spent.iterations)
+            generator(seed + spent.steps)
         self.network.train()
         before, saved = spent.seconds, time.monotonic()
         started = saved
@@ -69,7 +68,7 @@ class Budgeted(nnUNetTrainer):
             for group in self.optimizer.param_groups:
                 group["lr"] = self.initial_lr * (1 - share) ** 0.9
             self.train_step(next(self.dataloader_train))
-            spent.iterations += 1
+            spent.steps += 1
             spent.patches += self.batch_size
             spent.seconds = before + time.monotonic() - started
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
@@ -79,9 +78,8 @@ class Budgeted(nnUNetTrainer):
         return spent
 
     def _restored(self, checkpoint: Path) -> Spent:
-        fresh = Spent(patch=tuple(self.configuration_manager.patch_size))
         if not checkpoint.exists():
-            return fresh
+            return Spent()
         state = torch.load(checkpoint, weights_only=True)
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -20,12 +20,10 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-import sys
 import venv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +35,7 @@ from simcvd.data.cache import Cache
 from simcvd.files import read_object, write_json, write_text
 from simcvd.formats import read_label, write_image, write_label
 from simcvd.methods.registry import find
-from simcvd.scoring.record import Report, scores_folder, write_report
+from simcvd.scoring.record import Report, is_scored, scores_folder, write_report
 from simcvd.scoring.scores import score_case, summarise
 from simcvd.training.log import read_log
 from simcvd.training.loop import BASE, train
@@ -92,17 +90,23 @@ def _write_channels(folder: Path, name: str, image: np.ndarray, affine: np.ndarr
         write_image(folder / f"{name}_{channel:04d}.nii.gz", image[channel : channel + 1], affine)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """Of one training: wall seconds, steps, and patches seen."""
+
+    seconds: float
+    steps: int
+    patches: int
+
+
 def entry(
     system: str,
     cache: Cache,
     names: Sequence[str],
     predictions: Path,
     out: Path,
-    *,
-    values: Mapping[int, int],
-    seconds: float,
-    steps: int,
-    patches: int,
+    values: Sequence[int],
+    spent: Spent,
 ) -> Entry:
     """Score the label maps ``predictions/NAME.nii.gz`` on the prepared grid; the report is ``out``.
 
@@ -111,24 +115,19 @@ def entry(
     scores = []
     for name in names:
         case = cache.case(name)
-        found = read_label(predictions / f"{name}.nii.gz").array
-        classes = np.searchsorted(sorted(values.values()), found)
-        known = cache.manifest.class_names
-        scores += score_case(
-            classes, np.asarray(case.label), known, tuple(case.info["spacing"]), name
-        )
-    write_report(Report(scores=scores, info={"grid": "prepared", "system": system}), out)
+        found = np.searchsorted(values, read_label(predictions / f"{name}.nii.gz").array)
+        known, spacing = cache.manifest.class_names, case.info["spacing"]
+        scores += score_case(found, np.asarray(case.label), known, spacing, name)
+    report = Report(scores=scores, info={"grid": "prepared", "system": system})
+    write_report(report, out)
     total = summarise(scores)[-1]
-    by_scan = [np.nanmean([s.values["dice"] for s in scores if s.case == name]) for name in names]
     return Entry(
         system=system,
         dice=100 * total.means["dice"].mean,
-        worst=100 * float(min(by_scan)),
+        worst=100 * float(np.nan_to_num(report.table("dice")).mean(1).min()),
         hd95=total.means["hd95_pooled_mm"].mean,
         missed=total.missed,
-        seconds=seconds,
-        steps=steps,
-        patches=patches,
+        **asdict(spent),
     )
 
 
@@ -171,14 +170,14 @@ class Peer:
             self._run(self._bin("nnUNetv2_plan_and_preprocess"), *flags, augmenting=1)
             done.touch()
 
-    def train(self, name: str, *budget: str) -> dict[str, Any]:
-        """Train and predict within a budget; what it spent. name: of the folder."""
+    def train(self, name: str, *budget: str) -> Spent:
+        """Train and predict within a budget, in the folder of that name."""
         out = self.folder / name
         if not (out / "spent.json").exists():
             where = (DATASET, str(self.folder / "scored"), str(out))
             seed = ("--seed", str(self.seed))
             self._run(self._bin("python"), str(DRIVER), *where, *budget, *seed)
-        return read_object(out / "spent.json", "Remove its folder to train again")
+        return Spent(**read_object(out / "spent.json", "Remove its folder to train again"))
 
     def _bin(self, name: str) -> str:
         return str(self.env.absolute() / "bin" / name)
@@ -195,8 +194,8 @@ class Peer:
 
 def train_ours(
     cache: Cache, run: Run, settings: Sequence[str], protocol: Protocol, out: Path
-) -> tuple[float, int, int]:
-    """Train and score in ``out``; seconds, steps and patches of the run and its bases."""
+) -> Spent:
+    """Train and score in ``out``; what the run and its bases took."""
     train(
         cache.root,
         out,
@@ -205,17 +204,47 @@ def train_ours(
         settings=settings,
         recipe=find_recipe(protocol.recipe),
     )
-    if not (scores_folder(out, protocol.split_scored) / "metrics.json").exists():
+    if not is_scored(out, protocol.split_scored):
         score_run(out, split=protocol.split_scored, stride=protocol.stride, cache=cache.root)
-    folders = dict.fromkeys(sorted(out.glob(f"{BASE}*")), CONTROL) | {out: run.method}
-    seconds, steps, patches = 0.0, 0, 0
-    for place, method in folders.items():
-        last = read_log(place)[-1]
-        a_step = sum(run.train.patches(uses_unlabeled=find(method).uses_unlabeled))
-        seconds += last["seconds"]
-        steps += int(last["step"])
-        patches += int(last["step"]) * a_step
-    return seconds, steps, patches
+    methods = dict.fromkeys(sorted(out.glob(f"{BASE}*")), CONTROL) | {out: run.method}
+    ends = {place: read_log(place)[-1] for place in methods}
+    a_step = {
+        place: sum(run.train.patches(uses_unlabeled=find(method).uses_unlabeled))
+        for place, method in methods.items()
+    }
+    return Spent(
+        seconds=sum(row["seconds"] for row in ends.values()),
+        steps=sum(int(row["step"]) for row in ends.values()),
+        patches=sum(int(row["step"]) * a_step[place] for place, row in ends.items()),
+    )
+
+
+def compared(
+    peer: Peer, cache: Cache, run: Run, settings: Sequence[str], protocol: Protocol, out: Path,
+    seconds: float | None, patches: int | None,
+) -> list[Entry]:  # fmt: skip
+    """Both systems trained and scored, simcvd first; seconds, patches: see the options."""
+    names = run.holdout or cache.test
+    ours = train_ours(cache, run, settings, protocol, out / "ours")
+    made = scores_folder(out / "ours", protocol.split_scored) / "predictions"
+    values = list(cache.manifest.label_values.values())
+    title = f"simcvd {run.method}, base included"
+    entries = [entry(title, cache, names, made, out / "scores" / "ours", values, ours)]
+    if not (peer.folder / "raw" / DATASET / "dataset.json").exists():
+        export(cache, run.labeled, names, peer.folder)
+    peer.make_environment()
+    peer.plan()
+    for title, budget in {
+        "same time": ("--seconds", seconds or ours.seconds),
+        "same patches": ("--patches", patches or ours.patches),
+    }.items():
+        place = title.replace(" ", "-")
+        spent = peer.train(place, *map(str, budget))
+        found, report = peer.folder / place / "predictions", out / "scores" / place
+        classes = list(cache.manifest.class_names)
+        system = f"nnU-Net {VERSION}, {title}"
+        entries.append(entry(system, cache, names, found, report, classes, spent))
+    return entries
 
 
 def main() -> None:
@@ -244,47 +273,14 @@ def main() -> None:
         settings=settings,
         recipe=find_recipe(protocol.recipe),
     )
-    names = run.holdout or cache.test
-
-    seconds, steps, patches = train_ours(cache, run, settings, protocol, out / "ours")
-    made = scores_folder(out / "ours", protocol.split_scored) / "predictions"
-    ours = {"seconds": seconds, "steps": steps, "patches": patches}
-    title = f"simcvd {given.method}, base included"
-    values = cache.manifest.label_values
-    entries = [entry(title, cache, names, made, out / "scores" / "ours", values=values, **ours)]
-
-    folder = out / "nnunet"
-    if not (folder / "raw" / DATASET / "dataset.json").exists():
-        export(cache, run.labeled, names, folder)
-    peer = Peer(env=given.env or out / "env", folder=folder, seed=given.seed)
-    peer.make_environment()
-    peer.plan()
-    budgets = {
-        "same time": ("--seconds", str(given.seconds or seconds)),
-        "same patches": ("--patches", str(given.patches or patches)),
-    }
-    for title, budget in budgets.items():
-        place = title.replace(" ", "-")
-        spent = peer.train(place, *budget)
-        entries.append(
-            entry(
-                f"nnU-Net {VERSION}, {title}",
-                cache,
-                names,
-                folder / place / "predictions",
-                out / "scores" / place,
-                values={index: index for index in cache.manifest.class_names},
-                seconds=spent["seconds"],
-                steps=spent["iterations"],
-                patches=spent["patches"],
-            )
-        )
-    sides = " x ".join(map(str, run.task.patch))
+    peer = Peer(env=given.env or out / "env", folder=out / "nnunet", seed=given.seed)
+    budget = given.seconds, given.patches
+    entries = compared(peer, cache, run, settings, protocol, out, *budget)
+    scored, sides = len(run.holdout or cache.test), " x ".join(map(str, run.task.patch))
     setting = (
         f"{protocol.name}, hash {protocol.hash()}, seed {given.seed}: {given.labeled} labelled "
-        f"scans, {len(names)} scored; patches of {sides} voxels here, of "
-        f"{' x '.join(map(str, spent['patch']))} in nnU-Net. One core, one thread. nnU-Net's "
-        "planning and preprocessing are not counted."
+        f"scans, {scored} scored; patches of {sides} voxels, and of nnU-Net's own size in nnU-Net. "
+        "One core, one thread. nnU-Net's planning and preprocessing are not counted."
     )
     record = {"setting": setting, "machine": machine(), "entries": [asdict(e) for e in entries]}
     write_json(out / "peer.json", record)
@@ -293,4 +289,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

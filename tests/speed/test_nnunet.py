@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-import sys
 from pathlib import Path
+from types import ModuleType
 
 import nibabel
 import numpy as np
@@ -17,15 +18,12 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 @pytest.fixture
-def peer(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def peer(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    monkeypatch.delitem(sys.modules, "nnunet_peer", raising=False)
-    import nnunet_peer
-
-    return nnunet_peer
+    return importlib.import_module("nnunet_peer")
 
 
-def test_the_layout_is_nnunet_s(peer, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_layout_is_nnunet_s(peer: ModuleType, tmp_path: Path) -> None:
     cache = make_cache(tmp_path / "data")
     names = cache.train[:LABELED]
     peer.export(cache, names, cache.test, tmp_path / "peer")
@@ -50,9 +48,7 @@ def test_the_layout_is_nnunet_s(peer, tmp_path: Path) -> None:  # type: ignore[n
     assert not (data / "labelsTr" / f"{cache.test[0]}.nii.gz").exists()
 
 
-def test_both_are_scored_alike_and_stand_in_one_table(  # type: ignore[no-untyped-def]
-    peer, tmp_path: Path
-) -> None:
+def test_both_are_scored_alike_and_stand_in_one_table(peer: ModuleType, tmp_path: Path) -> None:
     cache = make_cache(tmp_path / "data")
     for index, name in enumerate(cache.test):
         case = cache.case(name)
@@ -60,13 +56,14 @@ def test_both_are_scored_alike_and_stand_in_one_table(  # type: ignore[no-untype
         affine = np.array(case.info["affine"])
         write_label(tmp_path / "right" / f"{name}.nii.gz", label, affine)
         write_label(tmp_path / "wrong" / f"{name}.nii.gz", label * (index > 0), affine)
-    spent = {"seconds": 60.4, "steps": 7, "patches": 42}
-    values = {0: 0, 1: 1, 2: 2}
+    spent = peer.Spent(seconds=60.4, steps=7, patches=42)
     entries = [
-        peer.entry(system, cache, cache.test, tmp_path / folder, tmp_path / "scores" / folder,
-                   values=values, **spent)
+        peer.entry(
+            *(system, cache, cache.test, tmp_path / folder, tmp_path / "scores" / folder),
+            *([0, 1, 2], spent),
+        )
         for system, folder in (("simcvd", "right"), ("nnU-Net", "wrong"))
-    ]  # fmt: skip
+    ]
     assert [(e.dice, e.worst, e.missed) for e in entries] == [(100, 100, 0), (50, 0, 2)]
     lines = peer.markdown(entries, "Made up.").splitlines()
     assert "| simcvd | 100.00 | 100.0 | 0.00 | 0 | 60 | 7 | 42 |" in lines
