@@ -39,6 +39,7 @@ RANKS = (
         "share",
         "info",
         "review",
+        "active",
     ),
     ("cli", "api"),
     ("__init__",),

@@ -1,0 +1,1 @@
+"""Active learning: which of the unlabelled scans to label next, and why."""

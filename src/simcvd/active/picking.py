@@ -1,0 +1,96 @@
+"""From what was seen of the scans to the ones to label next.
+
+"distance" is the greedy solution of the k-centre problem of Sener and Savarese (ICLR 2018): each
+scan taken is the one that is farthest from all that are labelled or taken, so that n scans are not
+n times the same. "mix" takes the scan of the highest mean rank by everything that is known, with
+the distance as it then is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.spatial.distance import cdist
+from scipy.stats import rankdata
+
+from simcvd.active.looking import Seen
+from simcvd.types import SimcvdError
+
+By = Literal["uncertainty", "disagreement", "distance", "mix"]
+STRATEGIES: tuple[By, ...] = ("uncertainty", "disagreement", "distance", "mix")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What speaks for labelling each of N scans, greater is more.
+
+    uncertainty, distance: ``[N]``. disagreement: ``[N]``, or None where there are no two members.
+    distance: to the nearest scan that is labelled.
+    """
+
+    uncertainty: np.ndarray
+    disagreement: np.ndarray | None
+    distance: np.ndarray
+
+    @property
+    def known(self) -> dict[str, np.ndarray]:
+        """By name, without what is not known."""
+        return {name: values for name, values in vars(self).items() if values is not None}
+
+    def by(self, strategy: By) -> np.ndarray:
+        """The need of each scan, ``[N]``: of "mix" the mean rank in (0, 1], equals sharing theirs.
+
+        Raises SimcvdError where that is not known.
+        """
+        if strategy == "mix":
+            ranks = [rankdata(values) / len(values) for values in self.known.values()]
+            return np.mean(ranks, axis=0)
+        if strategy not in self.known:
+            raise SimcvdError(
+                "disagreement takes the models of two folds or more, and this round has not two; "
+                f"choose another of {', '.join(STRATEGIES)}"
+            )
+        return self.known[strategy]
+
+
+def needs_of(unlabeled: Sequence[Seen], labeled: Sequence[Seen]) -> Needs:
+    """What speaks for each of the unlabelled scans, as long as nothing else is labelled."""
+    disagreement = [one.disagreement for one in unlabeled]
+    known = None not in disagreement
+    return Needs(
+        uncertainty=np.array([one.uncertainty for one in unlabeled]),
+        disagreement=np.array(disagreement, np.float64) if known else None,
+        distance=distances(unlabeled, labeled),
+    )
+
+
+def distances(scans: Sequence[Seen], others: Sequence[Seen]) -> np.ndarray:
+    """Of each scan to the nearest of the others, in feature space; infinite if there is none."""
+    if not scans or not others:
+        return np.full(len(scans), np.inf)
+    nearest: np.ndarray = cdist(*([one.features for one in s] for s in (scans, others))).min(1)
+    return nearest
+
+
+def pick(unlabeled: Sequence[Seen], labeled: Sequence[Seen], by: By, count: int) -> list[int]:
+    """Which of the unlabelled scans to label next, at most ``count``, the most needed first.
+
+    Taken one by one; one that is taken counts as labelled from then on. Of equals the first.
+    Raises SimcvdError where ``by`` is not known.
+    """
+    needs, taken, left = needs_of(unlabeled, labeled), [], list(range(len(unlabeled)))
+    nearest = needs.distance.copy()
+    while left and len(taken) < count:
+        here = Needs(
+            needs.uncertainty[left],
+            None if needs.disagreement is None else needs.disagreement[left],
+            nearest[left],
+        )
+        best = left[int(here.by(by).argmax())]
+        taken.append(best)
+        left.remove(best)
+        nearest = np.minimum(nearest, distances(unlabeled, [unlabeled[best]]))
+    return taken
