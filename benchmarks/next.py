@@ -2,11 +2,11 @@
 
     python benchmarks/next.py CACHE --out FOLDER [--seeds 5] [--jobs 1] [--quick]
 
-A seed deals the labelled training scans of a prepared cache into some that are held out and a pool
-of which 4 are labelled, the same for every strategy. Each strategy then chooses 4 more, three times,
-by what models trained on its own labels make of the rest; test scans are never touched. Every
-training is supervised, starts from fresh weights and has the same steps. Disagreement is that of
-two members, each trained half as long on half of the labels, as folds are in `simcvd run`.
+A seed deals the labelled training scans of a prepared cache into some that are held out and a
+pool of which 4 are labelled, the same for every strategy. Each strategy then chooses 4 more, three
+times, by what models trained on its own labels make of the rest; test scans are never touched.
+Every training is supervised, starts from fresh weights and has the same steps. Disagreement is that
+of two members, each trained half as long on half of the labels, as folds are in `simcvd run`.
 
 Written as it goes, and the same call goes on where it stopped: FOLDER/units/*.json, then
 FOLDER/next.md, next.json and next.png of the seeds that are done. --quick tests the script.
@@ -155,7 +155,7 @@ class Unit:
             seen = self.seen(work, any(arm in BY_MEMBERS for arm in arms), labeled, rest)
             there, here = ([seen[n] for n in names] for names in (rest, labeled))
             for arm in wanted:
-                picked[arm] = [rest[i] for i in pick(there, here, arm, count)]
+                picked[arm] = [rest[p.index] for p in pick(there, here, arm, count)]
         return picked
 
     def seen(
@@ -228,8 +228,8 @@ def markdown(scores: Scores, design: Design, done: Sequence[int], root: Path) ->
     lines = [
         f"# Choosing what to label next: {root.name}",
         "",
-        f"Made by `benchmarks/next.py`: {len(done)} seeds, a pool of {design.pool} scans, Dice in % "
-        f"on {design.held} held-out training scans of each seed. Supervised trainings of "
+        f"Made by `benchmarks/next.py`: {len(done)} seeds, a pool of {design.pool} scans, Dice in "
+        f"% on {design.held} held-out training scans of each seed. Supervised trainings of "
         f"{design.steps} steps from fresh weights. Differences are paired by seed, with intervals "
         "at 95 % (Student's t over seeds); p of the last column is corrected by Holm for the "
         "four strategies.",

@@ -6,12 +6,14 @@ They do what the commands of the same names do. Arrays of scans are ``[X, Y, Z]`
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from simcvd.active.suggest import suggest as next
 from simcvd.checking.check import check
 from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
@@ -43,6 +45,7 @@ __all__ = [
     "evaluate",
     "export",
     "load_model",
+    "next",
     "plan",
     "predict",
     "prepare",
@@ -145,7 +148,7 @@ def predict(
     if not isinstance(model, Model):
         model = load_model(model, device=pick_device(device))
     volume = _scan(scan, affine, model.spec.channels)
-    compute = Compute(device=next(model.network.parameters()).device)
+    compute = Compute(device=builtins.next(model.network.parameters()).device)
     labels = predict_scan(model, volume, compute)
     if out is not None:
         write_label(_segmentation(out), labels, volume.affine, like=_single(scan))

@@ -9,7 +9,7 @@ the distance as it then is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from simcvd.types import SimcvdError
 
 By = Literal["uncertainty", "disagreement", "distance", "mix"]
 STRATEGIES: tuple[By, ...] = ("uncertainty", "disagreement", "distance", "mix")
+DEFAULT: By = "uncertainty"
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,17 @@ class Needs:
     """
 
     uncertainty: np.ndarray
-    disagreement: np.ndarray | None
     distance: np.ndarray
+    disagreement: np.ndarray | None = None
 
     @property
     def known(self) -> dict[str, np.ndarray]:
         """By name, without what is not known."""
         return {name: values for name, values in vars(self).items() if values is not None}
+
+    def of(self, scans: np.ndarray) -> Needs:
+        """The same of some of the scans, by index."""
+        return Needs(**{name: values[scans] for name, values in self.known.items()})
 
     def by(self, strategy: By) -> np.ndarray:
         """The need of each scan, ``[N]``: of "mix" the mean rank in (0, 1], equals sharing theirs.
@@ -75,22 +80,31 @@ def distances(scans: Sequence[Seen], others: Sequence[Seen]) -> np.ndarray:
     return nearest
 
 
-def pick(unlabeled: Sequence[Seen], labeled: Sequence[Seen], by: By, count: int) -> list[int]:
+@dataclass(frozen=True, kw_only=True)
+class Pick:
+    """A scan to label. index: among the unlabelled.
+
+    places: by each thing that is known, how many of all unlabelled scans are needed more, plus 1.
+    """
+
+    index: int
+    places: dict[str, int]
+
+
+def pick(unlabeled: Sequence[Seen], labeled: Sequence[Seen], by: By, count: int) -> list[Pick]:
     """Which of the unlabelled scans to label next, at most ``count``, the most needed first.
 
     Taken one by one; one that is taken counts as labelled from then on. Of equals the first.
     Raises SimcvdError where ``by`` is not known.
     """
-    needs, taken, left = needs_of(unlabeled, labeled), [], list(range(len(unlabeled)))
-    nearest = needs.distance.copy()
-    while left and len(taken) < count:
-        here = Needs(
-            needs.uncertainty[left],
-            None if needs.disagreement is None else needs.disagreement[left],
-            nearest[left],
-        )
-        best = left[int(here.by(by).argmax())]
-        taken.append(best)
-        left.remove(best)
-        nearest = np.minimum(nearest, distances(unlabeled, [unlabeled[best]]))
+    needs = needs_of(unlabeled, labeled)
+    taken: list[Pick] = []
+    left = np.arange(len(unlabeled))
+    while len(left) and len(taken) < count:
+        index = int(left[needs.of(left).by(by).argmax()])
+        places = {name: 1 + int((v > v[index]).sum()) for name, v in needs.known.items()}
+        taken.append(Pick(index=index, places=places))
+        left = left[left != index]
+        nearest = np.minimum(needs.distance, distances(unlabeled, [unlabeled[index]]))
+        needs = replace(needs, distance=nearest)
     return taken

@@ -1,15 +1,35 @@
-"""The command that opens a round in a browser."""
+"""Commands between two rounds: what to label next, and the page to label it on."""
 
 from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from simcvd.cli.application import app
 from simcvd.cli.learning import run
+
+
+@app.command("next")
+def next_scans(
+    work: Annotated[Path, typer.Argument(help="The --out folder of `simcvd run`.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many scans.")] = 5,
+    by: Annotated[
+        Literal["uncertainty", "disagreement", "distance", "mix"] | None,
+        typer.Option(help="What they are chosen by (default uncertainty)."),
+    ] = None,
+) -> None:
+    """Which unlabelled scans to label next, and why."""
+    from rich.console import Console
+
+    from simcvd.active.suggest import show, suggest
+
+    console = Console(highlight=False)
+    advice = suggest(work, n, by, console=console)
+    show(advice, work, console)
+    advice.refuse_failed()
 
 
 @app.command()

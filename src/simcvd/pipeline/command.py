@@ -14,6 +14,7 @@
     WORK/final/             the best of them, trained on all labelled scans, with what it needs
     WORK/model/             its model
     WORK/predictions/       a segmentation of every scan
+    WORK/next/              what `simcvd next` found in the unlabelled scans
     WORK/labels/            labels that were drawn in review; they win over the given ones
     WORK/rounds/            the results of former rounds, see `simcvd.pipeline.rounds`
 """
@@ -144,7 +145,10 @@ def _worked(asked: Request, begun: Begun, plan: Plan, console: Console) -> Outco
     )
     _finish(asked, begun, arms, chosen_arm, console)
     console.print(f"[bold]{said}[/bold]")
-    places = f"the report: {report}\nthe segmentations: {work / 'predictions'}"
+    places = (
+        f"the report: {report}\nthe segmentations: {work / 'predictions'}\n"
+        f"what to label next: simcvd next {work}"
+    )
     console.print(places, markup=False)
     dice = [result.summary.means["dice"].mean for result in results]
     return Outcome(

@@ -40,8 +40,9 @@ from simcvd.types import SimcvdError
 from simcvd.wording import counted, few
 
 ROUND, ROUNDS, CLOSING = "round.json", "rounds", "closing.json"
+NEXT = "next"  # what `simcvd next` found with the round's models
 # Of a round alone, besides the folders of the arms; the rest is of all rounds.
-RESULT = ("check.json", BASE, CONTROL, MEAN, "report.html", "final", "model", "predictions")
+RESULT = ("check.json", BASE, CONTROL, MEAN, "report.html", "final", "model", "predictions", NEXT)
 COPIED = (WORK_RECORD, "plan.toml", ROUND, "cache/manifest.json")
 BASE_SHARE = 2  # a base that starts from trained weights is so many times shorter
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simcvd.active.kept import known_needs
 from simcvd.escape import cell
 from simcvd.files import read_object, stats_of, write_json
 from simcvd.formats import answers, files_of
@@ -136,17 +137,26 @@ class Round:
         return layer.id == "given" or layer.path.resolve().is_relative_to(self.work.resolve())
 
     def scans(self) -> list[dict[str, Any]]:
-        """One record a scan, worst first: by the need to label, else by confidence."""
+        """One record a scan, worst first: by the need to label where known, else by confidence."""
         _, lines = read_table(self.work / "predictions" / TABLE)
         table = {line["case"]: line for line in lines}
         states = States(self.work)
         rows = [self._row(name, table.get(str(cell(name))), states) for name in self.source.cases]
-        return sorted(rows, key=lambda row: (row.pop("rank"), row["name"]))
+        needs = self._needs({row["name"]: row["state"] for row in rows})
+
+        def place(row: dict[str, Any]) -> tuple[float, float, str]:
+            return -needs.get(row["name"], -math.inf), row.pop("rank"), row["name"]
+
+        return sorted(rows, key=place)
+
+    def _needs(self, states: dict[str, str]) -> dict[str, float]:
+        """What `simcvd next` has found of the scans that have no label yet."""
+        unlabeled = [name for name, state in states.items() if state == "unlabelled"]
+        return known_needs(self.work, unlabeled, [name for name in states if name not in unlabeled])
 
     def _row(self, name: str, found: dict[str, str] | None, states: States) -> dict[str, Any]:
         label, given = self.own_label(name), self.case(name).label is not None
         confidence = _number(found, "confidence")
-        need = _number(found, "need")
         # No confidence in a line that is there: nothing was found in the scan.
         worst = -1.0 if found and confidence is None else confidence
         return {
@@ -156,7 +166,7 @@ class Round:
             "confidence": confidence,
             "volumes": {k: v for k, v in (found or {}).items() if k.endswith("(ml)") and v},
             "flags": (found or {}).get("flags", ""),
-            "rank": -need if need is not None else math.inf if worst is None else worst,
+            "rank": math.inf if worst is None else worst,
         }
 
 
