@@ -80,7 +80,7 @@ class Design:
         held = min(32, len(_usable(cache)) // 3)
         pool = min(64, len(_usable(cache)) - held)
         whole = cls(data=cache.manifest.data_hash, patch=(x, y, z), held=held, pool=pool)
-        small = {"steps": 4, "pool": 10, "held": 2, "labels": (4, 6, 8)}
+        small = {"steps": 4, "pool": 5, "held": 1, "labels": (2, 3, 4)}
         return cls(**{**asdict(whole), **small}) if quick else whole
 
     def dealt(self, cache: Cache, seed: int) -> tuple[list[str], list[str]]:
