@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,6 +82,15 @@ def test_members_are_what_disagrees() -> None:
     seen = look(model, image, Compute(), [model, strict])
     assert seen.disagreement == pytest.approx(1 - 2 * 4 / (6 + 4))
     assert seen.uncertainty == look(model, image, Compute()).uncertainty
+
+
+def test_a_network_that_gives_no_features_has_none() -> None:
+    class Bare(Given):
+        def forward(self, x: Tensor) -> Prediction:
+            return replace(super().forward(x), features=None)
+
+    model = Model(network=Bare(), spec=given_model().spec)
+    assert look(model, np.full((1, 8, 8, 8), 0.7, np.float32), Compute()).features == ()
 
 
 def test_features_are_the_mean_of_the_deepest_map_over_all_windows() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -81,6 +82,13 @@ def test_without_two_folds_the_mix_goes_without_and_disagreement_is_refused() ->
     assert order(scans, [seen(0), seen(4)], "mix", 1) == [1]
     with pytest.raises(SimcvdError, match="two folds or more"):
         pick(scans, [seen(0)], "disagreement", 1)
+
+
+def test_without_features_the_mix_goes_without_and_distance_is_refused() -> None:
+    scans = [replace(seen(0, unsure=u, folds=0.1), features=()) for u in (0.1, 0.8)]
+    assert order(scans, [scans[0]], "mix", 2) == [1, 0]
+    with pytest.raises(SimcvdError, match="gives its deepest map"):
+        pick(scans, [scans[0]], "distance", 1)
 
 
 @pytest.mark.parametrize("by", STRATEGIES)

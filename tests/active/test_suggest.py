@@ -183,7 +183,8 @@ def test_one_fold_alone_cannot_disagree(work: Path) -> None:
     shutil.rmtree(work / "supervised" / "fold_1")
     advice = suggest(work, by="mix")
     assert [one.disagreement for one in advice.choices] == [None] * len(OPEN)
-    assert "no disagreement between them; the mix goes without" in advice.notes[0]
+    assert advice.notes[0].startswith("no disagreement: it takes the models of two folds")
+    assert advice.notes[0].endswith("the mix goes without")
     with pytest.raises(SimcvdError, match="two folds or more"):
         suggest(work, by="disagreement")
 

@@ -78,13 +78,16 @@ class Pooling(nn.Module):
     def forward(self, x: Tensor) -> Prediction:
         """``[B, C, X, Y, Z]`` to what the network answers."""
         answer: Prediction = self.network(x)
-        self.total = self.total + answer.features.double().flatten(2).mean(2).sum(0)
-        self.windows += len(x)
+        if answer.features is not None:
+            self.total = self.total + answer.features.double().flatten(2).mean(2).sum(0)
+            self.windows += len(x)
         return answer
 
     @property
     def mean(self) -> np.ndarray:
-        """``[E]`` float64."""
+        """``[E]`` float64; ``[0]`` of a network that gives no such map."""
+        if not self.windows:
+            return np.zeros(0)
         return np.asarray(torch.as_tensor(self.total).cpu()) / self.windows
 
 

@@ -21,6 +21,10 @@ from simcvd.types import SimcvdError
 
 By = Literal["uncertainty", "disagreement", "distance", "mix"]
 STRATEGIES: tuple[By, ...] = ("uncertainty", "disagreement", "distance", "mix")
+TAKES = {
+    "disagreement": "the models of two folds or more, and this round has not two",
+    "distance": "a network that gives its deepest map, and this round's does not",
+}
 DEFAULT: By = "uncertainty"
 
 
@@ -28,12 +32,12 @@ DEFAULT: By = "uncertainty"
 class Needs:
     """What speaks for labelling each of N scans, greater is more.
 
-    uncertainty, distance: ``[N]``. disagreement: ``[N]``, or None where there are no two members.
-    distance: to the nearest scan that is labelled.
+    Each is ``[N]``. distance: to the nearest scan that is labelled, None for a network that gives
+    no features. disagreement: None where there are no two members.
     """
 
     uncertainty: np.ndarray
-    distance: np.ndarray
+    distance: np.ndarray | None = None
     disagreement: np.ndarray | None = None
 
     @property
@@ -55,8 +59,7 @@ class Needs:
             return np.mean(ranks, axis=0)
         if strategy not in self.known:
             raise SimcvdError(
-                "disagreement takes the models of two folds or more, and this round has not two; "
-                f"choose another of {', '.join(STRATEGIES)}"
+                f"{strategy} takes {TAKES[strategy]}; choose another of {', '.join(STRATEGIES)}"
             )
         return self.known[strategy]
 
@@ -64,11 +67,11 @@ class Needs:
 def needs_of(unlabeled: Sequence[Seen], labeled: Sequence[Seen]) -> Needs:
     """What speaks for each of the unlabelled scans, as long as nothing else is labelled."""
     disagreement = [one.disagreement for one in unlabeled]
-    known = None not in disagreement
+    mapped = all(one.features for one in (*unlabeled, *labeled))
     return Needs(
         uncertainty=np.array([one.uncertainty for one in unlabeled]),
-        disagreement=np.array(disagreement, np.float64) if known else None,
-        distance=distances(unlabeled, labeled),
+        distance=distances(unlabeled, labeled) if mapped else None,
+        disagreement=None if None in disagreement else np.array(disagreement, np.float64),
     )
 
 
@@ -105,6 +108,7 @@ def pick(unlabeled: Sequence[Seen], labeled: Sequence[Seen], by: By, count: int)
         places = {name: 1 + int((v > v[index]).sum()) for name, v in needs.known.items()}
         taken.append(Pick(index=index, places=places))
         left = left[left != index]
-        nearest = np.minimum(needs.distance, distances(unlabeled, [unlabeled[index]]))
-        needs = replace(needs, distance=nearest)
+        if needs.distance is not None:
+            nearest = np.minimum(needs.distance, distances(unlabeled, [unlabeled[index]]))
+            needs = replace(needs, distance=nearest)
     return taken

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from simcvd.active.kept import Kept
 from simcvd.active.looking import Seen, look
-from simcvd.active.picking import DEFAULT, STRATEGIES, By, Needs, Pick, needs_of, pick
+from simcvd.active.picking import DEFAULT, STRATEGIES, TAKES, By, Needs, Pick, needs_of, pick
 from simcvd.data.cache import Cache
 from simcvd.escape import csv_text, one_line
 from simcvd.files import LOCK, write_text
@@ -46,14 +46,14 @@ class Choice:
 
     uncertainty: mean entropy in and around what the model found, 0..1. disagreement: 1 minus Dice
     between the folds' models, None where there are no two. distance: to the nearest labelled scan
-    in feature space, 1 being the median of the unlabelled scans.
+    in feature space, 1 being the median of the unlabelled scans; None for a network without.
     """
 
     name: str
     reason: str
     uncertainty: float
     disagreement: float | None
-    distance: float
+    distance: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,21 +205,26 @@ def _advice(
         by=by,
         choices=tuple(rows[: len(picks)]),
         unlabeled=len(scans.unlabeled),
-        notes=_notes(scans, kept, by),
+        notes=_notes(scans.new, needs, by),
         failed=failed,
         table=table,
     )
 
 
 def _choice(name: str, reason: str, needs: Needs, i: int) -> Choice:
-    usual = float(np.median(needs.distance))
     return Choice(
         name=name,
         reason=reason,
         uncertainty=float(needs.uncertainty[i]),
         disagreement=None if needs.disagreement is None else float(needs.disagreement[i]),
-        distance=float(needs.distance[i]) / (usual if 0 < usual < np.inf else 1.0),
+        distance=None if needs.distance is None else _by_median(needs.distance, i),
     )
+
+
+def _by_median(values: np.ndarray, i: int) -> float:
+    """A value as a multiple of the median, as it is where that is no unit."""
+    usual = float(np.median(values))
+    return float(values[i]) / (usual if 0 < usual < np.inf else 1.0)
 
 
 def _reason(picked: Pick, unlabeled: Sequence[Seen]) -> str:
@@ -250,16 +255,16 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def _notes(scans: Scans, kept: Kept, by: By) -> tuple[str, ...]:
+def _notes(new: Sequence[str], needs: Needs, by: By) -> tuple[str, ...]:
     notes = []
-    if scans.new:
+    if new:
         notes.append(
-            f"{counted(len(scans.new), 'new scan')} not prepared yet and not compared: "
-            f"{few(scans.new)}; `simcvd run` prepares them"
+            f"{counted(len(new), 'new scan')} not prepared yet and not compared: {few(new)}; "
+            "`simcvd run` prepares them"
         )
-    if not kept.members:
-        rest = "; the mix goes without" if by == "mix" else ""
-        notes.append(f"This round has no two folds, so no disagreement between them{rest}")
+    rest = "; the mix goes without" if by == "mix" else ""
+    unknown = [name for name in TAKES if name not in needs.known]
+    notes += [f"no {name}: it takes {TAKES[name]}{rest}" for name in unknown]
     return tuple(notes)
 
 
