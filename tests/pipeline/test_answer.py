@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from simcvd.pipeline.compare import answer, best, differences
+from simcvd.pipeline.compare import best, differences
 from simcvd.pipeline.presets import FULL, QUICK, STANDARD, Preset, divide
+from simcvd.pipeline.verdict import answer
 from simcvd.report.results import Result
 from simcvd.scoring.scores import Mean, Summary
 from simcvd.types import SimcvdError

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgba
 from tests.small import LABELED, NETWORK, TRAIN
 
 from simcvd.data.cache import Cache
 from simcvd.report import figures
-from simcvd.report.html import write_page
+from simcvd.report.html import Words, write_page
 from simcvd.report.results import Result, compare_all, load_result, sentence
 from simcvd.report.runs import report_runs
 from simcvd.scoring.comparison import Comparison
@@ -104,33 +103,6 @@ def test_paired_shows_each_scan_and_the_mean_with_its_interval() -> None:
     assert list(mean.get_xdata()) == [5.0]
 
 
-def test_overlay_cuts_through_the_reference() -> None:
-    reference = np.zeros((8, 9, 10), int)
-    reference[2:4, 5:8, 6] = 1
-    image = np.arange(720.0).reshape(8, 9, 10)
-    figure = figures.overlay(image, {"run": reference * 0}, reference, (1.0, 1.0, 3.0))
-    top = figure.axes[2].images[0]
-    np.testing.assert_array_equal(top.get_array(), image[:, :, 6].T)
-    assert figure.axes[0].get_aspect() == 3.0  # Y across, Z up
-    shown = [text.get_text() for text in figure.axes[2].texts]
-    assert shown == ["L", "R", "P", "A", "1 mm"]  # a fifth of 8 mm, rounded down
-
-
-def test_outlines_are_where_the_masks_end() -> None:
-    reference, prediction = np.zeros((2, 8, 8, 8), int)
-    reference[3:6, 2:6, 2:6] = 1
-    prediction[3:6, 3:5, 3:5] = 1
-    image = np.arange(512.0).reshape(8, 8, 8)
-    figure = figures.overlay(image, {"run": prediction}, reference, (1.0, 1.0, 1.0))
-    drawn = {
-        tuple(outline.get_edgecolor()[0]): outline.get_paths()[0].get_extents().extents.tolist()
-        for outline in figure.axes[0].collections
-    }
-    # A mask of 2 to 5 ends half a voxel outside its outermost voxels.
-    assert drawn[to_rgba(figures.REFERENCE)] == [1.5, 1.5, 5.5, 5.5]
-    assert drawn[to_rgba(figures.PREDICTION)] == [2.5, 2.5, 4.5, 4.5]
-
-
 def _compared(results: list[Result]) -> tuple[Result, list[Result], list[Comparison]]:
     return results[0], results[1:], compare_all(results[0], results[1:])
 
@@ -151,7 +123,7 @@ def test_page_of_real_runs_stands_alone(small_cache: Cache, tmp_path: Path) -> N
         )
         score_run(out, quiet=True)
         results.append(load_result(out, name))
-    page = write_page(tmp_path, small_cache, results, title="two trainings")
+    page = write_page(tmp_path, small_cache, results, Words(title="two trainings"))
     runs = [tmp_path / seed for seed in "01"]
     named = report_runs(runs, tmp_path / "both").read_text()
     alone = report_runs(runs[:1], tmp_path / "alone").read_text()
@@ -167,12 +139,14 @@ def test_page_of_real_runs_stands_alone(small_cache: Cache, tmp_path: Path) -> N
     text = page.read_text()
     assert sentence(*_compared(results)).replace("<1>", "&lt;1&gt;") in text
     assert f"<td>{100 * results[0].summary.means['dice'].mean:.1f}<small>" in text
-    assert text.count("data:image/png;base64,") == 1 + len(small_cache.test) + 1
-    assert "http" not in text
+    assert text.count("data:image/svg+xml;base64,") == 2
+    scans = len(small_cache.test)
+    assert [text.count(f"data:image/{kind};") for kind in ("webp", "png")] == [scans, 3 * scans]
+    assert "http:" not in text
     assert "Supervised V-Net (0): 3 labelled and 3 unlabelled scans" in named
     assert "Unlike the first: train.seed: 0 -&gt; 1." in named
-    assert named.count("data:image/png;base64,") == text.count("data:image/png;base64,")
+    assert named.count("data:image/") == text.count("data:image/")
     dice = 100 * results[0].summary.means["dice"].mean
     assert f"Supervised V-Net: mean Dice {dice:.1f} (" in alone
     assert "control" not in alone.split("</style>")[1]
-    assert alone.count("data:image/png;base64,") == text.count("data:image/png;base64,") - 1
+    assert alone.count("data:image/") == text.count("data:image/") - 1 - scans

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +37,27 @@ def objects(array: np.ndarray) -> Iterator[Thing]:
         sizes = np.bincount(parts.ravel(), minlength=count + 1)
         for number, inner in enumerate(ndimage.find_objects(parts), start=1):
             yield Thing(value=value, voxels=int(sizes[number]), box=_within(box, inner))
+
+
+def pieces(array: np.ndarray, values: int) -> list[int]:
+    """How many connected objects each of the values 1, 2, ... has in a map ``[X, Y, Z]``."""
+    found = [one.value for one in objects(array)]
+    return [found.count(value) for value in range(1, values + 1)]
+
+
+def keep_largest(array: np.ndarray, values: Iterable[int]) -> None:
+    """Set every object of these values to 0 but the largest of each, in place."""
+    from scipy import ndimage
+
+    boxes = ndimage.find_objects(array)
+    for value in values:
+        box = boxes[value - 1] if value <= len(boxes) else None
+        if box is None:
+            continue
+        parts, count = ndimage.label(array[box] == value, np.ones((3, 3, 3), int))
+        if count > 1:
+            largest = 1 + int(np.bincount(parts.ravel())[1:].argmax())
+            array[box][(parts > 0) & (parts != largest)] = 0
 
 
 def _within(box: tuple[slice, ...], inner: tuple[slice, ...]) -> tuple[slice, ...]:

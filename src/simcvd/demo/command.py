@@ -15,7 +15,7 @@ from rich.console import Console
 from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
 from simcvd.demo.phantom import PhantomSettings, write_phantoms
-from simcvd.report.html import write_page
+from simcvd.report.html import Words, write_page
 from simcvd.report.results import load_result
 from simcvd.scoring.titles import method_title
 from simcvd.training.loop import BASE, train
@@ -107,7 +107,7 @@ def run_demo(
         "Made-up scans and a short training of a small network: this shows how the parts work "
         "together, not how good a method is.",
     ]
-    page = write_page(out, cache, results, title="simcvd demo", notes=notes)
+    page = write_page(out, cache, results, Words(title="simcvd demo", notes=notes))
     console.print(
         f"done in {time.monotonic() - started:.0f} s; open [bold]{page}[/bold]", soft_wrap=True
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from simcvd.files import SEAL, parse_object, seal_holds, sealed, write_bytes, write_text
 from simcvd.inference.archive import read_archive
+from simcvd.inference.known import Known
 from simcvd.naming import check_all
 from simcvd.networks.build import Factory, build_network, check_sizes
 from simcvd.networks.folding import folded
@@ -44,7 +46,7 @@ class ModelSpec:
     network: arguments of `build_network`. class_names, label_values: for class 0..K-1 its name
     and its value in the user's label files. preprocessing: what the scans underwent. patch, stride:
     voxels of the sliding window. method: what it was trained with. trained_on: anything that
-    tells the data apart, such as the cache's hash.
+    tells the data apart, such as the cache's hash. known: what `simcvd run` found out besides.
     """
 
     network: dict[str, Any]
@@ -55,6 +57,7 @@ class ModelSpec:
     stride: IntTriple
     method: str
     trained_on: dict[str, Any]
+    known: Known | None = None
 
     def __post_init__(self) -> None:
         wanted = list(range(self.classes))
@@ -77,16 +80,25 @@ class ModelSpec:
         """K, background included."""
         return int(self.network["classes"])
 
+    @property
+    def largest_only(self) -> list[int]:
+        """Classes of which every piece but the largest is removed."""
+        return self.known.largest_only if self.known else []
+
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain values that `from_json` reads back."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values["preprocessing"] = self.preprocessing.to_json()
+        del values["known"]
+        if self.known is not None:
+            values["known"] = self.known.to_json()
         plain: dict[str, Any] = json.loads(json.dumps(values))
         return plain
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelSpec:
         """The inverse of `to_json`; unknown and missing fields are refused by name."""
+        values = {"known": None, **values}
         _check_names("model", values, {field.name for field in fields(cls)})
         # A model of scans that were not cropped says nothing of crops.
         given = {"crop": "none", "margin": [0, 0, 0], **values["preprocessing"]}
@@ -100,6 +112,7 @@ class ModelSpec:
             stride=_triple("stride", values["stride"]),
             method=str(values["method"]),
             trained_on=dict(values["trained_on"]),
+            known=Known.from_json(values["known"]) if values["known"] else None,
         )
 
 
@@ -129,9 +142,23 @@ def save_model(folder: Path, network: nn.Module, spec: ModelSpec) -> None:
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
     }
     weights = save(state)
-    content = {"format": FORMAT, "weights_sha256": hashlib.sha256(weights).hexdigest()}
     write_bytes(folder / WEIGHTS, weights)
-    write_text(folder / DESCRIPTION, json.dumps(sealed({**content, **spec.to_json()}), indent=1))
+    _describe(folder, hashlib.sha256(weights).hexdigest(), spec)
+
+
+def add_known(folder: Path, known: Known) -> None:
+    """Note in a finished model's description what was found out since; the weights stay.
+
+    Raises SimcvdError as `load_model`.
+    """
+    spec = load_model(folder).spec
+    if spec.known != known:
+        _describe(folder, weights_digest(folder), dataclasses.replace(spec, known=known))
+
+
+def _describe(folder: Path, digest: str, spec: ModelSpec) -> None:
+    content = {"format": FORMAT, "weights_sha256": digest, **spec.to_json()}
+    write_text(folder / DESCRIPTION, json.dumps(sealed(content), indent=1))
 
 
 @left_as_found()

@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from simcvd.data.crop import Box, crop_box, cropped, grid_of_box
+from simcvd.data.objects import keep_largest
 from simcvd.data.preprocess import to_network
 from simcvd.data.reading import read_channels
 from simcvd.escape import one_line
@@ -25,7 +26,7 @@ from simcvd.inference.memory import fitted, needed, refuse_grid
 from simcvd.inference.model import Model, digest_of
 from simcvd.inference.results import Results, Standing
 from simcvd.inference.sliding_window import Advance, Windows, finished_blocks, grid_of
-from simcvd.inference.table import Row
+from simcvd.inference.table import Row, removed, row_of
 from simcvd.layouts.accounts import summary
 from simcvd.machine import reuse_memory
 from simcvd.naming import inside
@@ -96,6 +97,7 @@ def predict_scan(model: Model, volume: Volume, compute: Compute | None = None) -
     shape, affine = _grid(volume)
     maps = SourceMaps(shape, box)
     maps.fill(_parts(model, scan, box, affine, compute.windows(model)))
+    keep_largest(maps.labels, model.spec.largest_only)
     return restore_values(maps.labels, model.spec.label_values)
 
 
@@ -164,6 +166,8 @@ def predict_files(
     recipe = [[digest_of(path) for path in paths], flip, stride, fast, precision]
     results = Results(out=out, spec=model.spec, recipe=recipe, maps=wanted.names())
     results.check()
+    if said := removed(model.spec):
+        console.print(one_line(said), markup=False, highlight=False, soft_wrap=True)
     with bars(console) as start:
         refuse_failed(
             list(segment_each(model, made, results, compute, wanted, start, console)), out
@@ -256,12 +260,12 @@ def predict_job(model: Model, job: Job, compute: Compute, wanted: Wanted, start:
     with _maps(job, shape, affine, model.spec.classes, wanted) as (probabilities, entropy):
         maps = SourceMaps(shape, box, probabilities, entropy)
         maps.fill(_parts(model, scan, box, affine, how, advance))
+        keep_largest(maps.labels, model.spec.largest_only)
         labels = restore_values(maps.labels, model.spec.label_values)
         names = {v: model.spec.class_names[k] for k, v in model.spec.label_values.items()}
         write(job.target, labels, affine, names)
-    counts = np.bincount(maps.labels.ravel(), minlength=model.spec.classes)
-    millilitres = counts * abs(np.linalg.det(affine[:3, :3])) / 1000
-    return Row(job=job, confidence=maps.confidence, volumes=tuple(millilitres.tolist()))
+    voxel = abs(np.linalg.det(affine[:3, :3])) / 1000
+    return row_of(job, model.spec, maps.labels, voxel, maps.confidence, scan.array)
 
 
 @contextmanager

@@ -4,45 +4,116 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from simcvd.data.objects import pieces
 from simcvd.escape import csv_text
 from simcvd.files import write_text
 from simcvd.inference.inputs import Job
+from simcvd.inference.known import Usual
 from simcvd.inference.model import ModelSpec
 from simcvd.types import SimcvdError
+from simcvd.wording import few
 
 ABOUT = ("case", "file", "confidence")
+MILLILITRES, PIECES = " (ml)", " (pieces)"  # after a class's name
+DEVIATION, SHIFT, FLAGS = "volume deviation", "intensity shift", "flags"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A segmented scan: its confidence, and the ml of every class 0..K-1."""
+    """A segmented scan: its confidence, the ml of every class 0..K-1, and pieces of 1..K-1.
+
+    shift: of its intensities from those of the labelled scans, as `Usual.shift_of` has it.
+    """
 
     job: Job
     confidence: float | None
     volumes: tuple[float, ...]
+    pieces: tuple[int, ...] = ()
+    shift: float | None = None
+
+
+def row_of(
+    job: Job,
+    spec: ModelSpec,
+    labels: np.ndarray,
+    voxel_ml: float,
+    confidence: float | None,
+    scan: np.ndarray,
+) -> Row:
+    """What was found in a scan. labels: classes ``[X, Y, Z]``. scan: the network's input."""
+    counts = np.bincount(labels.ravel(), minlength=spec.classes)
+    return Row(
+        job=job,
+        confidence=confidence,
+        volumes=tuple((voxel_ml * counts).tolist()),
+        pieces=tuple(pieces(labels, spec.classes - 1)),
+        shift=spec.known.usual.shift_of(scan) if spec.known else None,
+    )
+
+
+def removed(spec: ModelSpec) -> str:
+    """Which small pieces are removed from all segmentations, in words; "" for none."""
+    names = few([spec.class_names[k] for k in spec.largest_only])
+    found = "as did better on the scans held out when this model was made"
+    return f"of {names} only the largest piece is kept, {found}" if names else ""
 
 
 def add_row(path: Path, spec: ModelSpec, row: Row) -> None:
-    """Add a row to the CSV: case, file, confidence (empty without foreground), ml of each class.
+    """Add a row to the CSV: case, file, confidence (empty without foreground), then what was found.
 
-    Rows of earlier calls stay, and so do their columns; an earlier one of the same file goes. They
-    lie in the order of the files' names.
+    ml and pieces of each class; where the model knows what is usual, the farthest deviation of a
+    volume, the shift of intensities, and in words what is unusual. Rows of earlier calls stay, and
+    so do their columns; an earlier one of the same file goes. They lie in the order of the files'
+    names.
     """
     head, rows = read_table(path)
-    names = [f"{spec.class_names[k]} (ml)" for k in range(1, spec.classes)]
-    confidence = "" if row.confidence is None else f"{row.confidence:.4f}"
-    cells = [row.job.name, row.job.target.name, confidence]
-    cells += [f"{row.volumes[k]:.3f}" for k in range(1, spec.classes)]
+    found = _cells(spec, row)
     # Through CSV once, so that names are compared as they are written.
-    (columns, *_), (values, *_) = _parsed(csv_text([(*ABOUT, *names)])), _parsed(csv_text([cells]))
+    (columns, *_), (values, *_) = (
+        _parsed(csv_text([line])) for line in (list(found), list(found.values()))
+    )
     new = dict(zip(columns, values, strict=True))
     others = [old for old in rows if old["file"] != new["file"]]
     rows = sorted([*others, new], key=lambda one: one["file"])  # the same, whichever came first
     head = [*head, *(name for name in columns if name not in head)]
     write_text(path, csv_text([head, *([one.get(name, "") for name in head] for one in rows)]))
+
+
+def _cells(spec: ModelSpec, row: Row) -> dict[str, str]:
+    """What stands in a row, by column."""
+    classes = range(1, spec.classes)
+    confidence = "" if row.confidence is None else f"{row.confidence:.4f}"
+    cells = dict(zip(ABOUT, (row.job.name, row.job.target.name, confidence), strict=True))
+    cells |= {f"{spec.class_names[k]}{MILLILITRES}": f"{row.volumes[k]:.3f}" for k in classes}
+    if row.pieces:
+        cells |= {f"{spec.class_names[k]}{PIECES}": str(row.pieces[k - 1]) for k in classes}
+    if spec.known is None or row.shift is None:
+        return cells
+    away = [spec.known.usual.deviation(k, row.volumes[k]) for k in classes]
+    farthest = max((one for one in away if one is not None), key=abs, default=None)
+    deviation = "" if farthest is None else f"{farthest:+.1f}"
+    flags = "; ".join(_unusual(spec, spec.known.usual, row))
+    return {**cells, DEVIATION: deviation, SHIFT: f"{row.shift:.3f}", FLAGS: flags}
+
+
+def _unusual(spec: ModelSpec, usual: Usual, row: Row) -> Iterator[str]:
+    """What is unlike the labelled scans, a few words each."""
+    for k in range(1, spec.classes):
+        name, volume = spec.class_names[k], usual.volumes[k - 1]
+        if row.volumes[k] == 0 and volume is not None:
+            yield f"no {name}"
+        elif said := usual.unusual_volume(k, row.volumes[k]):
+            yield f"{name} {said}"
+        if row.pieces and row.pieces[k - 1] > usual.pieces[k - 1] > 0:
+            yield f"{name} in {row.pieces[k - 1]} pieces"
+    if row.shift is not None and usual.is_shifted(row.shift):
+        yield "intensities unlike those of the labelled scans"
 
 
 def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:

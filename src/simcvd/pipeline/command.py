@@ -21,7 +21,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,9 @@ from rich.console import Console
 
 from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
-from simcvd.layouts.records import Source
+from simcvd.inference.model import add_known
+from simcvd.inference.results import TABLE
+from simcvd.layouts.records import Source, SourceCase
 from simcvd.pipeline.beginning import (
     Begun,
     begun_of,
@@ -40,16 +42,19 @@ from simcvd.pipeline.beginning import (
     say_changes,
     say_cost,
 )
-from simcvd.pipeline.compare import Arms, answer, best, counting, cross_validate, differences
+from simcvd.pipeline.compare import Arms, best, counting, cross_validate, differences
+from simcvd.pipeline.known import known_of
 from simcvd.pipeline.presets import PresetName
 from simcvd.pipeline.request import Request
 from simcvd.pipeline.rounds import working
 from simcvd.pipeline.segment import jobs_of, segment_all
+from simcvd.pipeline.verdict import QUESTION, answer, expected, next_steps, verdict
 from simcvd.planning import Plan, read_plan
 from simcvd.planning.text import as_toml
-from simcvd.report.html import write_page
-from simcvd.report.results import Result
+from simcvd.report.html import Words, write_page
+from simcvd.report.results import Result, dice_by_class
 from simcvd.report.rounds import summary_of
+from simcvd.report.scans import Scan, held_out, segmented, with_numbers
 from simcvd.training.loop import BASE
 from simcvd.types import SimcvdError
 from simcvd.wording import counted, few
@@ -130,30 +135,22 @@ def _worked(asked: Request, begun: Begun, plan: Plan, console: Console) -> Outco
     _refuse_late(cache, found)
     arms = Arms(cache=cache, plan=plan, method=asked.method)
     results = _compared(asked, arms, begun, console)
-    chosen_arm, said = arms.names[best(results)], answer(results)
-    former = [begun.round.folder(number) for number in range(1, begun.round.number)]
-    report = write_page(
-        work,
-        cache,
-        results,
-        title="Did the unlabelled scans help?",
-        notes=_notes(asked, begun, arms, chosen_arm),
-        answer=said,
-        gaps=differences(results),
-        scored="held-out labelled scans",
-        rounds=[summary_of(one, arms.names) for one in (*former, work)] if former else (),
-    )
-    _finish(asked, begun, arms, chosen_arm, console)
-    console.print(f"[bold]{said}[/bold]")
+    chosen = best(results)
+    page = _Page(asked=asked, begun=begun, arms=arms, results=results, chosen=chosen)
+    page.write([])  # what is known already, while the final training takes its time
+    _finish(asked, begun, arms, results[chosen], arms.names[chosen], console)
+    report = page.write(_scans(begun, arms, results, work))
+    said = answer(results)
+    console.print(f"[bold]{QUESTION} {verdict(results, folds)}[/bold]")
     places = (
-        f"the report: {report}\nthe segmentations: {work / 'predictions'}\n"
+        f"{said}\nthe report: {report}\nthe segmentations: {work / 'predictions'}\n"
         f"what to label next: simcvd next {work}"
     )
     console.print(places, markup=False)
     dice = [result.summary.means["dice"].mean for result in results]
     return Outcome(
         answer=said,
-        arm=chosen_arm,
+        arm=arms.names[chosen],
         dice=dict(zip(arms.names, dice, strict=True)),
         round=begun.round.number,
         report=report,
@@ -219,19 +216,39 @@ def _compared(asked: Request, arms: Arms, begun: Begun, console: Console) -> lis
     return cross_validate(arms, asked.work, begun.folds, _plainly(console), begun.round.former)
 
 
-def _finish(asked: Request, begun: Begun, arms: Arms, arm: str, console: Console) -> None:
+def _finish(
+    asked: Request, begun: Begun, arms: Arms, chosen: Result, arm: str, console: Console
+) -> None:
     """Train the best arm on all labelled scans and segment every scan with it."""
-    found, labeled, former = begun.found, begun.folds.labeled, begun.round.former
+    labeled, former = begun.folds.labeled, begun.round.former
     console.print(f"[bold]Final training[/bold]: {arms.title(arm)} on all {labeled} labelled")
     model = asked.work / "model"
     folders = {name: asked.work / "final" / name for name in (BASE, *arms.names)}
     start = former / "model" if former else None
     tell = counting(_plainly(console), len(arms.trained([arm])))
     arms.train({**folders, arm: model}, labeled, wanted=[arm], start=start, tell=tell)
-    names = dict.fromkeys((*found.train, *found.test))
-    console.print(f"[bold]Segmenting[/bold] {counted(len(names), 'scan')}")
-    cases = [found.cases[name] for name in names]
+    add_known(model, known_of(arms.cache, chosen, dice_by_class(asked.work / arm)))
+    cases = _cases(begun.found)
+    console.print(f"[bold]Segmenting[/bold] {counted(len(cases), 'scan')}")
     segment_all(model, cases, asked.work / "predictions", console)
+
+
+def _cases(found: Source) -> list[SourceCase]:
+    return [found.cases[name] for name in dict.fromkeys((*found.train, *found.test))]
+
+
+def _scans(begun: Begun, arms: Arms, results: Sequence[Result], work: Path) -> list[Scan]:
+    """Every scan for the report: held-out ones as their trainings saw them, others as segmented."""
+    held = held_out(arms.cache, results, "labelled, held out")
+    names = {scan.name for scan in held}
+    cases = [case for case in _cases(begun.found) if case.name not in names]
+    jobs, _ = jobs_of(cases, work / "predictions")
+    targets = {job.target: case for job, case in zip(jobs, cases, strict=True)}
+    manifest = arms.cache.manifest
+    rest = segmented(
+        targets, manifest, lambda c: "labelled, learnt from" if c.label else "no label"
+    )
+    return with_numbers([*held, *rest], work / "predictions" / TABLE)
 
 
 def _refuse_late(cache: Cache, found: Source) -> None:
@@ -247,6 +264,46 @@ def _refuse_late(cache: Cache, found: Source) -> None:
 def _plainly(console: Console) -> Callable[[str], None]:
     """Prints text as it is, names of scans in it included."""
     return lambda text: console.print(text, markup=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Page:
+    """The report, written twice: after the comparison, and with every scan at the end."""
+
+    asked: Request
+    begun: Begun
+    arms: Arms
+    results: Sequence[Result]
+    chosen: int
+
+    def write(self, scans: Sequence[Scan]) -> Path:
+        work, number = self.asked.work, self.begun.round.number
+        former = [self.begun.round.folder(one) for one in range(1, number)]
+        arms, shown = self.arms, self.results[self.chosen]
+        return write_page(
+            work,
+            arms.cache,
+            self.results,
+            self._words(),
+            gaps=differences(self.results),
+            rounds=[summary_of(one, arms.names) for one in (*former, work)] if former else (),
+            scans=scans,
+            order="final model's confidence",
+            hidden=[result.name for result in self.results if result is not shown],
+            jobs=self.asked.jobs,
+        )
+
+    def _words(self) -> Words:
+        folds = self.begun.folds
+        return Words(
+            title=QUESTION,
+            answer=verdict(self.results, folds),
+            detail=answer(self.results),
+            todo=next_steps(self.asked.work, self.asked.preset, folds),
+            expected=expected(self.results[self.chosen], folds),
+            notes=_notes(self.asked, self.begun, self.arms, self.arms.names[self.chosen]),
+            scored="held-out labelled scans",
+        )
 
 
 def _notes(asked: Request, begun: Begun, arms: Arms, arm: str) -> list[str]:

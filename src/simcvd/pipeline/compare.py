@@ -1,4 +1,4 @@
-"""The arms on held-out labelled scans, and what that says in plain words.
+"""The arms on held-out labelled scans.
 
 An arm is a way of training that a run compares: the supervised control, a method that learns from
 the unlabelled scans too, and the mean of the weights of both. Where a plan has a base, control and
@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ from simcvd.report.results import Result, load_result
 from simcvd.scoring.comparison import Comparison, compare_folds, correct
 from simcvd.scoring.record import Report, is_scored, read_report, scores_folder, write_report
 from simcvd.scoring.titles import method_title
-from simcvd.scoring.words import gap_words
 from simcvd.training.log import read_log
 from simcvd.training.loop import BASE, train
 from simcvd.training.recipes import find_recipe
@@ -189,29 +187,3 @@ def best(results: Sequence[Result]) -> int:
     """Which arm's mean Dice on the held-out scans is the highest; the first in a tie."""
     gains = [0.0, *(compared.gap.mean for compared in differences(results))]
     return max(range(len(gains)), key=lambda arm: (gains[arm], -arm))
-
-
-def answer(results: Sequence[Result]) -> str:
-    """Did the unlabelled scans help, by how much, how sure: of the control and the method."""
-    control, other = results[:2]
-    found = differences(results)[0]
-    begins = {
-        "better": "The unlabelled scans helped",
-        "worse": "The unlabelled scans did harm",
-        "inconclusive": "Whether the unlabelled scans helped is inconclusive",
-        "no verdict": "Whether the unlabelled scans helped is open",
-    }[found.verdict]
-    assumed = (
-        " Each fold is one training of either on scans of its own; the variation from fold to fold "
-        "stands for that between seeds and between scans."
-    )
-    return (
-        f"{begins}: mean Dice {_dice(other)} with them ({other.name}) and {_dice(control)} "
-        f"without ({control.name}), {gap_words(found, what='points', scale=100)}."
-        f"{'' if found.verdict == 'no verdict' else assumed}"
-    )
-
-
-def _dice(result: Result) -> str:
-    mean = result.summary.means["dice"].mean
-    return "undefined" if math.isnan(mean) else f"{100 * mean:.1f} %"

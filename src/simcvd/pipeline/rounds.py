@@ -33,6 +33,8 @@ from simcvd.locks import locked
 from simcvd.pipeline.compare import MEAN
 from simcvd.pipeline.presets import Folds
 from simcvd.planning import Plan
+from simcvd.report.html import PAGE
+from simcvd.report.pictures import FOLDER
 from simcvd.scoring.record import is_scored
 from simcvd.training.loop import BASE
 from simcvd.training.run import CONTROL, read_config
@@ -42,7 +44,9 @@ from simcvd.wording import counted, few
 ROUND, ROUNDS, CLOSING = "round.json", "rounds", "closing.json"
 NEXT = "next"  # what `simcvd next` found with the round's models
 # Of a round alone, besides the folders of the arms; the rest is of all rounds.
-RESULT = ("check.json", BASE, CONTROL, MEAN, "report.html", "final", "model", "predictions", NEXT)
+RESULT = (
+    *("check.json", BASE, CONTROL, MEAN, PAGE, FOLDER, "final", "model", "predictions", NEXT),
+)
 COPIED = (WORK_RECORD, "plan.toml", ROUND, "cache/manifest.json")
 BASE_SHARE = 2  # a base that starts from trained weights is so many times shorter
 

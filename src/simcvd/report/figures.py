@@ -12,16 +12,12 @@ from simcvd import escape
 from simcvd.scoring.gap import Gap
 from simcvd.scoring.scores import LEVEL
 from simcvd.training.log import Row
-from simcvd.types import Triple
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
-    from matplotlib.text import Text
 
-PREDICTION, REFERENCE = "#f02020", "#3080ff"  # red and blue, as in the paper's Figs. 2 and 3
-DIRECTIONS = (("L", "R"), ("P", "A"), ("I", "S"))  # where X, Y, Z of a RAS+ array start and end
 WIDTH, DPI = 7.2, 110  # inches; wide enough for a page, legible on a phone
 
 
@@ -55,38 +51,6 @@ def curves(logs: Mapping[str, Sequence[Row]]) -> Figure:
     return figure
 
 
-def overlay(
-    image: np.ndarray,
-    predictions: Mapping[str, np.ndarray],
-    reference: np.ndarray,
-    spacing: Triple,
-) -> Figure:
-    """Three orthogonal slices a row, a row a prediction: outlines red, the reference's blue.
-
-    image ``[X, Y, Z]`` with RAS+ axes; predictions by title and reference ``[X, Y, Z]`` of class
-    indices. The slices are those with most of the reference's foreground; all have one scale in
-    mm, and letters tell the patient's right, left, anterior, posterior, superior and inferior.
-    """
-    centre = middle(reference > 0)
-    size = np.multiply(image.shape, spacing)
-    widths, heights = size[[1, 0, 0]], size[[2, 2, 1]]
-    row_height = WIDTH * heights.max() / widths.sum() + 0.3
-    figure = _figure(row_height * len(predictions))
-    grid = figure.subplots(len(predictions), 3, squeeze=False, width_ratios=list(widths))
-    low, high = np.percentile(image, (1, 99))
-    for panels, (title, prediction) in zip(grid, predictions.items(), strict=True):
-        for axis, axes in enumerate(panels):
-            scan, blue, red = (
-                array.take(centre[axis], axis) for array in (image, reference, prediction)
-            )
-            show_slice(axes, scan, spacing, axis, (low, high))
-            outline(axes, blue, REFERENCE, 2.2)  # wider, so that it shows where both agree
-            outline(axes, red, PREDICTION, 1.0)
-        panels[1].set_title(escape.figure(title), fontsize="medium")
-    _scale_bar(grid[0, 2], widths[2], spacing[0])
-    return figure
-
-
 def paired(
     names: Sequence[str],
     control: np.ndarray,
@@ -117,6 +81,19 @@ def paired(
     axes.set(xlabel="Dice minus the control's [per cent points]; right of 0: better")
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside upper center", ncols=len(others) or 1, frameon=False)
+    return figure
+
+
+def rounds(labeled: Sequence[int], dice: Mapping[str, Sequence[float]]) -> Figure:
+    """Dice of each arm in per cent, NaN where not scored, over the rounds' labelled scans."""
+    figure = _figure(2.8)
+    axes = figure.subplots()
+    for index, (arm, values) in enumerate(dice.items()):
+        axes.plot(labeled, values, "o-", color=f"C{index}", label=escape.figure(arm))
+    axes.set(xlabel="labelled scans", ylabel="cross-validated Dice [%]")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=len(dice), frameon=False)
     return figure
 
 
@@ -161,51 +138,3 @@ def _range(weights: Sequence[float]) -> str:
 def _interval(axes: Axes, gap: Gap, place: float, colour: str) -> None:
     axes.plot([100 * gap.low, 100 * gap.high], [place, place], color=colour, linewidth=5, alpha=0.4)
     axes.plot([100 * gap.mean], [place], "D", color=colour)
-
-
-def middle(mask: np.ndarray) -> tuple[int, ...]:
-    """The slice with most foreground along each axis; the array's middle where there is none."""
-    if not mask.any():
-        return tuple(n // 2 for n in mask.shape)
-    others = ((1, 2), (0, 2), (0, 1))
-    return tuple(int(mask.sum(axis=axes).argmax()) for axes in others)
-
-
-def show_slice(
-    axes: Axes, scan: np.ndarray, spacing: Triple, axis: int, window: tuple[float, float]
-) -> None:
-    """A grey slice whose voxels have their true shape, with letters for its directions."""
-    across, up = (a for a in range(3) if a != axis)
-    aspect = spacing[up] / spacing[across]
-    low, high = window
-    axes.imshow(scan.T, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=aspect)
-    axes.set(xticks=[], yticks=[])
-    places = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.02), (0.5, 0.98))
-    aligned = (("left", "center"), ("right", "center"), ("center", "bottom"), ("center", "top"))
-    letters = (*DIRECTIONS[across], *DIRECTIONS[up])
-    for (x, y), (ha, va), letter in zip(places, aligned, letters, strict=True):
-        text = axes.text(x, y, letter, ha=ha, va=va, transform=axes.transAxes, fontsize="small")
-        _on_dark(text)
-
-
-def _scale_bar(axes: Axes, width_mm: float, voxel_mm: float) -> None:
-    """A bar of a round length, about a fifth of the slice."""
-    unit = 10 ** np.floor(np.log10(width_mm / 5))
-    length = max(unit * step for step in (1, 2, 5) if unit * step <= width_mm / 5)
-    end = width_mm / voxel_mm * 0.97
-    axes.plot([end - length / voxel_mm, end], [0, 0], color="white", linewidth=3)
-    text = axes.text(end, 1, f"{length:g} mm", ha="right", va="bottom", fontsize="small")
-    _on_dark(text)
-
-
-def _on_dark(text: Text) -> None:
-    """White letters with a dark rim: legible on any tissue."""
-    from matplotlib.patheffects import withStroke
-
-    text.set_color("white")
-    text.set_path_effects([withStroke(linewidth=2, foreground="black")])
-
-
-def outline(axes: Axes, labels: np.ndarray, colour: str, width: float) -> None:
-    for value in np.unique(labels[labels > 0]):
-        axes.contour((labels == value).T, levels=[0.5], colors=[colour], linewidths=width)

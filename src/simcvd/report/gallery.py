@@ -10,14 +10,17 @@ import numpy as np
 
 from simcvd import escape
 from simcvd.distance import Box, bounding_box
-from simcvd.report.figures import DPI, PREDICTION, REFERENCE, middle, outline, show_slice
+from simcvd.report.figures import DPI
+from simcvd.report.sprites import ENDS
 from simcvd.report.surface import render
 from simcvd.types import Triple
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
+PREDICTION, REFERENCE = "#f02020", "#3080ff"  # red and blue, as in the paper's Figs. 2 and 3
 COLUMN = 2.0  # inches of a system
 
 
@@ -82,13 +85,51 @@ def _draw(pair: Sequence[Axes], scan: Shown, title: str, box: Box) -> None:
     from matplotlib.colors import to_rgb
 
     above, below = pair
-    prediction, place = scan.predictions[title], middle(scan.reference > 0)[2]
+    prediction, place = scan.predictions[title], _middle(scan.reference > 0)[2]
     low, high = np.percentile(scan.image, (1, 99))
-    show_slice(above, scan.image[..., place], scan.spacing, 2, (low, high))
-    outline(above, scan.reference[..., place], REFERENCE, 1.6)  # wider: it shows where both agree
-    outline(above, prediction[..., place], PREDICTION, 0.8)
+    _show_slice(above, scan.image[..., place], scan.spacing, 2, (low, high))
+    _outline(above, scan.reference[..., place], REFERENCE, 1.6)  # wider: it shows where both agree
+    _outline(above, prediction[..., place], PREDICTION, 0.8)
     masks = prediction[box] > 0, scan.reference[box] > 0
     below.imshow(render(masks, (to_rgb(PREDICTION), to_rgb(REFERENCE)), scan.spacing))
     below.set(xticks=[], yticks=[])
     below.spines[:].set_visible(False)
     below.set_xlabel(f"Dice {scan.dice[title]:.1f}", fontsize="small")
+
+
+def _middle(mask: np.ndarray) -> tuple[int, ...]:
+    """The slice with most foreground along each axis; the array's middle where there is none."""
+    if not mask.any():
+        return tuple(n // 2 for n in mask.shape)
+    others = ((1, 2), (0, 2), (0, 1))
+    return tuple(int(mask.sum(axis=axes).argmax()) for axes in others)
+
+
+def _show_slice(
+    axes: Axes, scan: np.ndarray, spacing: Triple, axis: int, window: tuple[float, float]
+) -> None:
+    """A grey slice whose voxels have their true shape, with letters for its directions."""
+    across, up = (a for a in range(3) if a != axis)
+    aspect = spacing[up] / spacing[across]
+    low, high = window
+    axes.imshow(scan.T, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=aspect)
+    axes.set(xticks=[], yticks=[])
+    places = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.02), (0.5, 0.98))
+    aligned = (("left", "center"), ("right", "center"), ("center", "bottom"), ("center", "top"))
+    letters = (*ENDS[across], *ENDS[up])
+    for (x, y), (ha, va), letter in zip(places, aligned, letters, strict=True):
+        text = axes.text(x, y, letter, ha=ha, va=va, transform=axes.transAxes, fontsize="small")
+        _on_dark(text)
+
+
+def _on_dark(text: Text) -> None:
+    """White letters with a dark rim: legible on any tissue."""
+    from matplotlib.patheffects import withStroke
+
+    text.set_color("white")
+    text.set_path_effects([withStroke(linewidth=2, foreground="black")])
+
+
+def _outline(axes: Axes, labels: np.ndarray, colour: str, width: float) -> None:
+    for value in np.unique(labels[labels > 0]):
+        axes.contour((labels == value).T, levels=[0.5], colors=[colour], linewidths=width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,21 @@ def load_result(run: Path, name: str, split: Split = "test") -> Result:
         log=read_log(run),
         predictions=folder / "predictions",
     )
+
+
+def dice_by_class(folder: Path) -> dict[str, list[float]]:
+    """Mean Dice in 0..1 and the ends of its interval, of each class and of all, as scored there."""
+    summaries = summarise(read_report(folder).scores)
+    means = {summary.name: summary.means["dice"] for summary in summaries}
+    return {name: [mean.mean, mean.low, mean.high] for name, mean in means.items()}
+
+
+def case_dice(result: Result) -> np.ndarray:
+    """Per cent, ``[cases]``: mean over the classes defined in each, NaN if none is."""
+    defined = ~np.isnan(result.dice)
+    sums, counts = np.where(defined, result.dice, 0).sum(axis=1), defined.sum(axis=1)
+    undefined = np.full(len(sums), math.nan)
+    return np.asarray(100 * np.divide(sums, counts, out=undefined, where=counts > 0))
 
 
 def difference(control: Result, other: Result, ranking: Sequence[Result] = ()) -> Comparison:

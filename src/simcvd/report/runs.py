@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simcvd.data.cache import Cache
-from simcvd.report.html import write_page
+from simcvd.report.html import Words, write_page
 from simcvd.report.results import Result, compare_all, load_result
 from simcvd.scoring.record import Split
 from simcvd.scoring.titles import method_title
@@ -41,10 +41,12 @@ def report_runs(
         out,
         data,
         results,
-        title=f"Scores on {data.root.name}",
-        notes=_notes(results, configs),
+        Words(
+            title=f"Scores on {data.root.name}",
+            notes=_notes(results, configs),
+            scored="test scans" if split == "test" else "held-out scans",
+        ),
         gaps=compare_all(results[0], results[1:], _again(results, configs)),
-        scored=f"{split} scans" if split == "test" else "held-out scans",
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from simcvd.active.kept import known_needs
+from simcvd.colours import class_colour
 from simcvd.escape import cell
 from simcvd.files import read_object, stats_of, write_json
 from simcvd.formats import answers, files_of
@@ -21,8 +22,6 @@ from simcvd.naming import checked
 from simcvd.scoring.titles import method_title
 from simcvd.types import SimcvdError
 
-# Okabe and Ito's colours, which differ for colour-blind readers too; further classes turn the hue.
-COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 SAVED = ("corrected", "accepted")
 
 
@@ -234,23 +233,9 @@ def _classes(work: Path, source: Source) -> tuple[Class, ...]:
     else:
         declared = source.labels or {0: "background", 1: "class 1"}
         names, values = dict(enumerate(declared.values())), dict(enumerate(declared))
-    return tuple(Class(name=names[k], value=values[k], colour=_colour(k)) for k in sorted(names))
-
-
-def _colour(index: int) -> str:
-    if index == 0:
-        return "#000000"
-    if index <= len(COLOURS):
-        return COLOURS[index - 1]
-    red, green, blue = _hsv(index * 0.618034 % 1, 0.65, 0.95)
-    return f"#{red:02x}{green:02x}{blue:02x}"
-
-
-def _hsv(hue: float, saturation: float, value: float) -> tuple[int, int, int]:
-    from colorsys import hsv_to_rgb
-
-    red, green, blue = (round(255 * c) for c in hsv_to_rgb(hue, saturation, value))
-    return red, green, blue
+    return tuple(
+        Class(name=names[k], value=values[k], colour=class_colour(k)) for k in sorted(names)
+    )
 
 
 def _number(row: dict[str, str] | None, column: str) -> float | None:
