@@ -80,9 +80,13 @@ def test_models_of_other_classes_share_a_table(run: Path, tmp_path: Path) -> Non
     for model, name in ((run, "a"), (tmp_path / "other", "b")):
         predict_files(model, [scan(tmp_path / "scans", name)], tmp_path / "out", device="cpu")
     head, first, second = table(tmp_path / "out")
-    assert head[3:] == ["wall (ml)", "blood (ml)", "x (ml)"]
-    assert first[5] == second[3] == ""
-    assert first[3:5] == [second[5], second[4]]  # one network, so the same volumes
+    found, again = (dict(zip(head, row, strict=True)) for row in (first, second))
+    assert head[3:] == [
+        *("wall (ml)", "blood (ml)", "wall (pieces)", "blood (pieces)", "x (ml)", "x (pieces)"),
+    ]
+    assert found["x (ml)"] == again["wall (ml)"] == ""
+    assert found["wall (ml)"] == again["x (ml)"]  # one network, so the same volumes
+    assert found["blood (ml)"] == again["blood (ml)"]
 
 
 def test_only_what_is_missing_or_was_made_otherwise_is_segmented(
@@ -129,7 +133,7 @@ def test_a_mask_corrected_by_hand_is_kept_and_named(run: Path, tmp_path: Path) -
     predict_files(run, [a], out, device="cpu", console=console)
     segment_all(run, [SourceCase(name="a", images=(a,), label=None)], out, console)
     assert (out / "a.nii.gz").read_bytes() == before
-    assert said.getvalue().count("a.nii.gz: was changed since it was written and is kept") == 2
+    assert said.getvalue().count("a.nii.gz changed since written: kept as they are") == 2
 
 
 def test_a_run_s_masks_of_before_are_never_removed(run: Path, tmp_path: Path) -> None:
@@ -144,7 +148,7 @@ def test_a_run_s_masks_of_before_are_never_removed(run: Path, tmp_path: Path) ->
     assert (out / "a.nii.gz").read_bytes() == b"of before"
     assert (out / "notes.txt").read_text() == "mine"
     assert (out / "b.nii.gz").exists()
-    assert "a.nii.gz: was there and is kept" in said.getvalue()
+    assert "a.nii.gz were there already: kept as they are" in said.getvalue()
 
 
 def test_two_at_once_keep_all_rows(run: Path, tmp_path: Path) -> None:

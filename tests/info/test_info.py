@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.benchmark.test_grid import tiny
+from tests.report.phantoms import scored
 from tests.small import CASES, LABELED, NETWORK, TEST, TRAIN
 from typer.testing import CliRunner
 
@@ -17,11 +18,14 @@ from simcvd.benchmark.units import write_record
 from simcvd.cli import app
 from simcvd.data.cache import Cache
 from simcvd.experiments import select
-from simcvd.files import write_json
+from simcvd.files import write_json, write_text
 from simcvd.info import describe
 from simcvd.pipeline.command import Request
 from simcvd.pipeline.presets import PRESETS
 from simcvd.planning import Plan, write_plan
+from simcvd.report.html import Words, write_page
+from simcvd.scoring.evaluate import evaluate_folders
+from simcvd.scoring.record import write_report
 from simcvd.share import export_run
 from simcvd.training.loop import train
 from simcvd.training.score_run import score_run
@@ -166,10 +170,37 @@ def test_a_folder_of_a_whole_run(tmp_path: Path) -> None:
     write_json(work / "check.json", {})
     found = describe(work)
     assert found.state == "not finished: not yet planned; resumable"
-    images = shlex.quote(str(tmp_path / "my scans"))
-    assert found.next == (
-        f"simcvd run --images {images} --method cutmix --out {work} --preset quick"
-    )
+    assert found.next == f"simcvd run --out {work}"
+
+
+def test_segmentations_scores_page_and_demo(small_cache: Cache, tmp_path: Path) -> None:
+    work = tmp_path / "a work"
+    out = work / "predictions"
+    rows = ["case,file,confidence,ball (ml),flags", "a,a.nii.gz,0.9,1,", "b,b.nii.gz,,0,no ball"]
+    write_text(out / "predictions.csv", "\n".join(rows) + "\n")
+    for name in "ab":
+        (out / f"{name}.nii.gz").write_bytes(b"some")
+    found = describe(out)
+    assert (found.kind, found.state) == ("predictions", "whole")
+    assert found.facts["least confident"] == {"b.nii.gz": 0.0, "a.nii.gz": 0.9}
+    assert found.facts["with flags"] == 1
+    assert found.next == f"simcvd evaluate {shlex.quote(str(out))} REFERENCES"
+    (out / "a.nii.gz").unlink()
+    assert describe(out).state == "not whole: a.nii.gz is gone, among 1"
+    labels = tmp_path / "scores"
+    write_report(evaluate_folders(*[small_cache.root.parent / "scans" / "labels"] * 2), labels)
+    for place in (labels, labels / "metrics.json"):
+        scores = describe(place)
+        assert scores.kind == "scores"
+        assert scores.facts["scores"].startswith("mean Dice 100.0 % (100.0 to 100.0) over 8 scans;")
+    results = scored(small_cache, tmp_path, small_cache.test, {"V-Net": 1})
+    page = describe(write_page(work, small_cache, results, Words(title="A page")))
+    assert (page.kind, page.facts["scans"]) == ("page", TEST)
+    assert page.facts["goes with it"] == "nothing: it stands alone"
+    (tmp_path / "demo" / "scans" / "images").mkdir(parents=True)
+    (tmp_path / "demo" / "cache").mkdir()
+    demo = describe(tmp_path / "demo")
+    assert (demo.kind, demo.state) == ("demo", "not finished: not yet scans; resumable")
 
 
 def test_anything_else_is_refused(tmp_path: Path) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from simcvd.pipeline import compare
 from simcvd.pipeline.compare import best, differences
-from simcvd.pipeline.presets import FULL, QUICK, STANDARD, Preset, divide
-from simcvd.pipeline.verdict import answer
+from simcvd.pipeline.estimate import Estimate, fitted
+from simcvd.pipeline.presets import FULL, QUICK, STANDARD, Folds, Preset, divide
+from simcvd.pipeline.verdict import answer, expected, verdict
+from simcvd.planning import Plan
 from simcvd.report.results import Result
 from simcvd.scoring.scores import Mean, Summary
 from simcvd.types import SimcvdError
@@ -25,7 +29,8 @@ from simcvd.types import SimcvdError
         (13, STANDARD, (3, 4, 9)),
         (12, FULL, (5, 2, 10)),
         (39, FULL, (5, 7, 32)),
-        (40, FULL, (1, 10, 30)),
+        (40, FULL, (5, 8, 32)),  # with one fold nothing could ever be said
+        (40, QUICK, (2, 20, 20)),
     ],
 )
 def test_the_folds_of_labelled_scans(
@@ -88,6 +93,87 @@ def test_the_answer_follows_from_the_numbers(gains: list[float], begins: str, wi
     simcvd = _result("SimCVD", [a + b for a, b in zip(WITHOUT, gains, strict=True)], folds=4)
     assert answer([control, simcvd]).startswith(begins)
     assert best([control, simcvd]) == winner
+
+
+def _folds(labeled: int, count: int) -> Folds:
+    return Folds(labeled=labeled, count=count, holdout=labeled // count)
+
+
+@pytest.mark.parametrize(
+    ("gains", "said"),
+    [
+        ([0.09, 0.1, 0.11, 0.1] * 2, "They helped: Dice is 10.0 points higher with them, beyond"),
+        ([-0.09, -0.1, -0.11, -0.1] * 2, "They did harm: Dice is 10.0 points lower with them, be"),
+        # by fold +10, -5, +10, -5 points: error sqrt(75) / 2 = 4.33, freedom 3, found in 80 % of
+        # repetitions: 4.25 errors, by scipy's noncentral t in the test below.
+        (
+            [0.1, -0.05] * 4,
+            "The data cannot settle it: with 12 labelled scans a difference of about 18.4 could "
+            "have been seen. More labels would.",
+        ),
+    ],
+)
+def test_the_verdict_is_plain(gains: list[float], said: str) -> None:
+    control = _result("V-Net", WITHOUT, folds=4)
+    other = _result("SimCVD", [a + b for a, b in zip(WITHOUT, gains, strict=True)], folds=4)
+    assert verdict([control, other], _folds(12, 4)).startswith(said)
+
+
+def test_what_is_expected_of_the_final_model_is_what_its_kind_did_on_held_out_scans() -> None:
+    result = _result("CutMix", WITHOUT, folds=4)
+    mean = replace(result.summary.means["dice"], low=0.6, high=0.75)
+    result = replace(result, summary=replace(result.summary, means={"dice": mean}))
+    assert expected(result, _folds(8, 4)) == (
+        "Expected of the final model on scans like these: mean Dice 67.5 % (95 % interval over "
+        "scans 60.0 to 75.0). So well did CutMix do on the 8 labelled scans that cross-validation "
+        "held out, trained on 6 of the 8 labels; the final model has all of them."
+    )
+
+
+def test_time_left_is_counted_from_trainings_of_the_same_title(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A base of 60 s and a method of 120 s: after one fold, as much again."""
+    times = iter([0.0, 60.0, 180.0, 180.5])  # the third lay finished already
+    monkeypatch.setattr(compare.time, "monotonic", lambda: next(times))
+    said: list[str] = []
+    tell = compare.counting(said.append, ["base", "CutMix"] * 2)
+    for title in ("base", "CutMix") * 2:
+        tell(title, ", fold 1 of 2")
+    assert said == [
+        "training 1 of 4: base, fold 1 of 2",
+        "training 2 of 4, 3 min left in all: CutMix, fold 1 of 2",
+        "training 3 of 4, 3 min left in all: base, fold 1 of 2",
+        "training 4 of 4, 2 min left in all: CutMix, fold 1 of 2",
+    ]
+    longest = "training 15 of 20, 10.5 h left in all: Supervised V-Net, fold 5 of 5"
+    assert max(map(len, [*said, longest])) <= 80
+
+
+def test_fewer_hours_are_fewer_steps_and_too_few_are_refused() -> None:
+    """10 min of fixed parts and 100 of training: an hour leaves half of them."""
+    plan = Plan(
+        channels=1,
+        classes=2,
+        spacing=(1.0, 1.0, 1.0),
+        normalization="zscore",
+        patch=(16, 16, 16),
+        widths=(8, 16),
+        blocks=(1, 1),
+        strides=((2, 2, 2),),
+        recipe="strong",
+        base=400,
+        iterations=200,
+        control_iterations=240,
+    )
+    minutes = {"prepare": 4, "train": 80, "score": 3, "final": 20, "predict": 3}
+    cost = Estimate(**{name: 60.0 * n for name, n in minutes.items()}, memory=1)
+    assert fitted(plan, cost, 2) == plan
+    half = fitted(plan, cost, 1)
+    assert (half.base, half.iterations, half.control_iterations) == (200, 100, 120)
+    assert half.reasons["iterations"] == "50% of those planned, to be done within 1 h."
+    with pytest.raises(SimcvdError, match=r"all takes 35 min\. Give --hours 0\.59 or more"):
+        fitted(plan, cost, 0.5)
 
 
 def test_a_single_fold_leaves_it_open() -> None:

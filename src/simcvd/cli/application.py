@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from simcvd import __version__
 
-app = typer.Typer(
+
+class PlainCommand(TyperCommand):
+    """A command whose usage line names what is required in the usual form, without braces."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """What stands behind the command in its usage line."""
+        return [
+            piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)
+        ]
+
+
+class Application(typer.Typer):
+    """Whose commands are `PlainCommand`."""
+
+    def command(self, name: str | None = None, **named: Any) -> Any:
+        """As typer's."""
+        return super().command(name, cls=PlainCommand, **named)
+
+
+app = Application(
     name="simcvd",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -13,7 +13,9 @@ from simcvd.cli.arguments import margin_of, numbers
 
 @app.command()
 def check(
-    source: Annotated[Path, typer.Argument(help="Folder of scans, in any layout of the docs.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Folder of scans, in any layout of the docs.")
+    ],
     labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
     resample_labels: ResampleLabels = False,
     json: Annotated[Path | None, typer.Option(help="File for the report as JSON.")] = None,
@@ -52,7 +54,9 @@ def check(
 
 @app.command()
 def plan(
-    source: Annotated[Path, typer.Argument(help="Folder of scans, in any layout of the docs.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Folder of scans, in any layout of the docs.")
+    ],
     out: Annotated[Path, typer.Option(help="File of the plan, such as plan.toml.")],
     labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
     resample_labels: ResampleLabels = False,
@@ -91,7 +95,9 @@ def plan(
 
 @app.command()
 def prepare(
-    source: Annotated[Path, typer.Argument(help="Folder of scans, in any layout of the docs.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Folder of scans, in any layout of the docs.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the prepared cache.")],
     labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
     resample_labels: ResampleLabels = False,

@@ -31,7 +31,10 @@ def run(
     ] = None,
     preset: Annotated[
         Literal["quick", "standard", "full"] | None,
-        typer.Option(help="How much is trained (default standard)."),
+        typer.Option(help="How much is trained (default quick)."),
+    ] = None,
+    hours: Annotated[
+        float | None, typer.Option(min=0.01, help="Fewer steps, so that all is done by then.")
     ] = None,
     method: Annotated[
         str | None,
@@ -60,6 +63,7 @@ def run(
         out,
         labels=labels,
         preset=preset,
+        hours=hours,
         method=method,
         resample_labels=resample_labels,
         names=names,
@@ -71,7 +75,7 @@ def run(
 
 @app.command()
 def train(
-    cache: Annotated[Path, typer.Argument(help="What `simcvd prepare` wrote.")],
+    cache: Annotated[Path, typer.Argument(metavar="CACHE", help="What `simcvd prepare` wrote.")],
     labeled: Annotated[int, typer.Option(help="Number of labelled training scans, the first N.")],
     out: Annotated[Path, typer.Option(help="The run's folder; the same command resumes.")],
     method: Annotated[
@@ -113,9 +117,13 @@ def train(
 def predict(
     model: Annotated[
         Path,
-        typer.Argument(help="A training, an exported model, or WORK of `simcvd run`."),
+        typer.Argument(
+            metavar="MODEL", help="A training, an exported model, or WORK of `simcvd run`."
+        ),
     ],
-    scans: Annotated[list[Path], typer.Argument(help="Files or folders of scans.")],
+    scans: Annotated[
+        list[Path], typer.Argument(metavar="SCANS", help="Files or folders of scans.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the segmentations.")],
     also: Annotated[
         list[Path] | None,
@@ -155,9 +163,12 @@ def predict(
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A finished run, or a folder of predictions.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A finished run, or a folder of predictions.")
+    ],
     reference: Annotated[
-        Path | None, typer.Argument(help="Folder of reference label maps, for a folder.")
+        Path | None,
+        typer.Argument(metavar="REFERENCE", help="Folder of reference label maps, for a folder."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where tables go; by default RUN.")] = None,
     cache: Annotated[
@@ -170,6 +181,10 @@ def evaluate(
     fast: Fast = False,
 ) -> None:
     """Score a run on its test split, or one folder of label maps against another."""
+    from simcvd.escape import one_line
+    from simcvd.scoring.record import read_report
+    from simcvd.scoring.words import in_short
+
     if reference is None:
         from simcvd.training.score_run import score_run
 
@@ -182,11 +197,14 @@ def evaluate(
         write_report(evaluate_folders(run, reference), folder)
     print((folder / "metrics.md").read_text(encoding="utf-8"))
     print(f"per case and per class: {folder / 'metrics.csv'}")
+    print(one_line(in_short(read_report(folder))))
 
 
 @app.command()
 def benchmark(
-    cache: Annotated[Path | None, typer.Argument(help="What `simcvd prepare` wrote.")] = None,
+    cache: Annotated[
+        Path | None, typer.Argument(metavar="CACHE", help="What `simcvd prepare` wrote.")
+    ] = None,
     protocol: Annotated[str, typer.Option(help="One of those that --list names.")] = "la-half",
     out: Annotated[Path | None, typer.Option(help="Folder of all runs and tables.")] = None,
     row: Annotated[

@@ -34,7 +34,7 @@ def next_scans(
 
 @app.command()
 def review(
-    work: Annotated[Path, typer.Argument(help="The --out folder of `simcvd run`.")],
+    work: Annotated[Path, typer.Argument(metavar="WORK", help="The --out folder of `simcvd run`.")],
     host: Annotated[
         str, typer.Option(help="Address to listen on; another than this one lets others in.")
     ] = "127.0.0.1",

@@ -12,7 +12,9 @@ from simcvd.cli.application import app
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="A finished training, or WORK of `simcvd run`.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A finished training, or WORK of `simcvd run`.")
+    ],
     out: Annotated[Path, typer.Option(help="The zip to write, such as MODEL.zip.")],
     onnx: Annotated[
         bool, typer.Option("--onnx", help="The network as ONNX too, beside it, checked.")
@@ -30,7 +32,9 @@ def export(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Scored runs, the control first.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUNS", help="Scored runs, the control first.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for report.html.")],
     split: Annotated[
         Literal["test", "holdout"], typer.Option(help="Which scores: test, or holdout.")
@@ -47,7 +51,9 @@ def report(
 
 @app.command()
 def info(
-    file: Annotated[Path, typer.Argument(help="A run, cache, plan, model or benchmark.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A run, cache, plan, model or benchmark.")
+    ],
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """What a file or folder is, how far it is, and the next command."""

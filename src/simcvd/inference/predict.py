@@ -33,9 +33,14 @@ from simcvd.naming import inside
 from simcvd.networks.autocast import Precision, autocast_dtype
 from simcvd.torch_state import left_as_found
 from simcvd.types import DoneInPart, IntTriple, SimcvdError, Volume
+from simcvd.wording import few
 
 # A scan that needs fewer bytes may as well peak some 40 % higher, and takes a quarter less time.
 KEPT_BELOW = 10**9
+WHY_KEPT: dict[Standing, str] = {
+    "corrected": "changed since written: kept as they are; move one away to segment it again",
+    "unknown": "were there already: kept as they are; move one away to segment it",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -189,18 +194,19 @@ def segment_each(
     """Segment the scans one by one; yields after each what was wrong with it, or "".
 
     keep: which of the files that are there are left as they are. Those that are not of this very
-    call are named.
+    call are named at the end.
     """
+    kept: dict[Standing, list[str]] = {}
     for job in made:
         standing = results.standing(job)
         if standing not in keep:
             yield _problem_of(model, job, results, compute, wanted, start)
             continue
-        if standing != "done":
-            why = "was changed since it was written" if standing == "corrected" else "was there"
-            text = f"{job.target}: {why} and is kept; move it away to have it segmented again"
-            console.print(one_line(text), markup=False, highlight=False, soft_wrap=True)
+        kept.setdefault(standing, []).append(job.target.name)
         yield ""
+    for standing in sorted(kept.keys() & WHY_KEPT):
+        said = f"{results.out}: {few(kept[standing])} {WHY_KEPT[standing]}"
+        console.print(one_line(said), markup=False, highlight=False, soft_wrap=True)
 
 
 def refuse_failed(problems: Sequence[str], out: Path) -> None:

@@ -14,6 +14,7 @@ from simcvd.benchmark.results import PROTOCOL
 from simcvd.data.cache import Cache, read_json
 from simcvd.files import parse_object
 from simcvd.inference.model import DESCRIPTION, SETTINGS, load_model, model_files
+from simcvd.info import outputs
 from simcvd.info.record import Info
 from simcvd.info.training import describe_run
 from simcvd.planning import Plan, read_plan
@@ -23,7 +24,7 @@ from simcvd.wording import counted
 
 
 def describe(path: Path | str) -> Info:
-    """What lies at ``path``: a run, cache, plan, model folder or zip, benchmark, or `run` folder.
+    """What lies at ``path``: anything of `record.KINDS`, as a folder or as the file that tells it.
 
     Raises SimcvdError for anything else, and for one of these that is damaged.
     """
@@ -32,8 +33,8 @@ def describe(path: Path | str) -> Info:
     if found is None:
         what = "nothing is there" if not path.exists() else "this is nothing that simcvd makes"
         raise SimcvdError(
-            f"{path}: {what}. Give a run, a cache, a plan, a model or the results of a benchmark; "
-            "of a folder of scans `simcvd check` tells more"
+            f"{path}: {what}. Give a run, a cache, a plan, a model, segmentations, scores, a "
+            "report or the results of a benchmark; of a folder of scans `simcvd check` tells more"
         )
     try:
         return found(path)
@@ -58,6 +59,10 @@ def _kinds() -> tuple[Kind, ...]:
         (lambda path: (path / DESCRIPTION).is_file(), describe_model),
         (lambda path: path.is_file() and path.suffix == ".zip", describe_model),
         (lambda path: path.is_file() and path.suffix == ".toml", describe_plan),
+        (outputs.is_predictions, outputs.describe_predictions),
+        (outputs.is_scores, outputs.describe_scores),
+        (outputs.is_page, outputs.describe_page),
+        (outputs.is_demo, outputs.describe_demo),
     )
 
 
@@ -174,13 +179,9 @@ def describe_work(path: Path) -> Info:
     }
     facts = {**asked, **{name: "yes" if done else "no" for name, done in stages.items()}}
     missing = [name for name, done in stages.items() if not done]
-    words = ["simcvd", "run", "--images", asked["images"]]
-    words += ["--labels", asked["labels"]] if asked["labels"] else []
-    words += ["--resample-labels"] if asked.get("resample_labels") else []
-    words += ["--method", asked["method"]] if "method" in asked else []
-    again = shlex.join([*words, "--out", str(path), "--preset", asked["preset"]])
+    again = shlex.join(["simcvd", "run", "--out", str(path)])
     state = f"not finished: not yet {missing[0]}; resumable" if missing else "finished"
-    use = f"simcvd predict {shlex.quote(str(path / 'model'))} SCANS --out DIR"
+    use = f"simcvd review {shlex.quote(str(path))}"
     return Info(kind="work", path=path, facts=facts, state=state, next=again if missing else use)
 
 

@@ -15,7 +15,7 @@ from simcvd.escape import one_line
 class Info:
     """A description of one file or folder.
 
-    kind: "run", "cache", "plan", "model", "benchmark" or "work". facts: {name: plain value}.
+    kind: one of `KINDS`. facts: {name: plain value}.
     state: how far it is, in words. next: a command, or None where there is none to propose.
     warnings: sentences.
     """
@@ -48,6 +48,10 @@ KINDS = {
     "model": "a model",
     "benchmark": "the results of a benchmark",
     "work": "a folder of `simcvd run`",
+    "predictions": "segmentations",
+    "scores": "scores",
+    "page": "the page of a report",
+    "demo": "a folder of `simcvd demo`",
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
@@ -14,8 +14,8 @@ from simcvd.data.cache import read_json
 from simcvd.files import write_json
 from simcvd.inference.model import WORK_RECORD
 from simcvd.layouts.records import Source
-from simcvd.pipeline.estimate import estimate, with_equal_time
-from simcvd.pipeline.presets import Folds, deal, divide
+from simcvd.pipeline.estimate import Estimate, estimate, fitted, in_words, with_equal_time
+from simcvd.pipeline.presets import QUICK, STANDARD, Folds, Preset, deal, divide
 from simcvd.pipeline.refuse import refuse_full_disk
 from simcvd.pipeline.request import Request
 from simcvd.pipeline.rounds import Round, begin, changes, current
@@ -142,14 +142,16 @@ def planned(asked: Request, begun: Begun, looked: Looked | None, console: Consol
     if path.exists():
         console.print(f"the plan is the one of {path}", markup=False)
         plan = read_plan(path)
+        if asked.hours is not None:
+            console.print("note: --hours changes no plan that is there; edit or remove it")
     else:
-        plan = new_plan(asked, begun.found, looked)
+        plan = new_plan(asked, begun, looked)
         write_plan(plan, path)
         console.print(f"the plan: {path}", markup=False)
     plan = begun.round.planned(plan)
     for warning in plan.warnings:
         console.print(f"warning: {warning}", markup=False)
-    say_cost(asked, plan, begun.folds, looked, console)
+    say_cost(asked, plan, begun, looked, console)
     return plan
 
 
@@ -181,14 +183,34 @@ def look(asked: Request, found: Source, console: Console) -> Looked:
     return Looked(facts=facts, report=report)
 
 
-def new_plan(asked: Request, found: Source, looked: Looked) -> Plan:
-    """The preset's plan for the scans that were read."""
-    memory = asked.preset.memory
+def new_plan(asked: Request, begun: Begun, looked: Looked) -> Plan:
+    """The preset's plan for the scans that were read, with fewer steps where time is short."""
+    plan = _of_preset(asked, asked.preset, begun, looked)
+    if asked.hours is None:
+        return plan
+    return fitted(plan, _expected(asked, plan, begun.folds, looked), asked.hours)
+
+
+def _of_preset(asked: Request, preset: Preset, begun: Begun, looked: Looked) -> Plan:
+    memory = preset.memory
     free = int(SHARE * free_bytes())
-    plan = plan_from(found, looked.facts, free if memory is None else min(memory, free))
-    return with_equal_time(asked.preset.planned(plan), asked.method)
+    plan = plan_from(begun.found, looked.facts, free if memory is None else min(memory, free))
+    return with_equal_time(preset.planned(plan), asked.method)
 
 
-def say_cost(asked: Request, plan: Plan, folds: Folds, looked: Looked, console: Console) -> None:
-    expected = estimate(plan, asked.method, folds, looked.facts, looked.report.seconds)
+def say_cost(asked: Request, plan: Plan, begun: Begun, looked: Looked, console: Console) -> None:
+    """What the run will take, and, where little is planned, what more would."""
+    expected = _expected(asked, plan, begun.folds, looked)
     console.print(expected.sentence())
+    if asked.hours is not None:
+        why = plan.reasons.get("iterations", "")
+        console.print(f"For {asked.hours:g} h: {plan.iterations} iterations. {why}")
+    if asked.preset is QUICK and begun.round.number == 1:
+        more = _of_preset(asked, STANDARD, begun, looked)
+        folds = replace(begun.folds, count=max(begun.folds.count, STANDARD.folds))
+        takes = in_words(_expected(asked, more, folds, looked).total)
+        console.print(f"--preset standard, which trains longer, would take about {takes}.")
+
+
+def _expected(asked: Request, plan: Plan, folds: Folds, looked: Looked) -> Estimate:
+    return estimate(plan, asked.method, folds, looked.facts, looked.report.seconds)

@@ -88,6 +88,7 @@ def run(
     *,
     labels: Path | str | None = None,
     preset: PresetName | None = None,
+    hours: float | None = None,
     method: str | None = None,
     resample_labels: bool = False,
     names: str | None = None,
@@ -100,15 +101,16 @@ def run(
 
     images: a folder of scans, or a data set in any layout that `simcvd prepare` takes. labels: the
     folder of label maps; a scan without one is unlabelled. preset: one of `PRESETS`, by default
-    standard. method: which one learns from the unlabelled scans, cutmix by default.
-    resample_labels, names, patient_pattern: as `prepare` takes them. What is not given is as the
-    folder was begun; for one that was, ``images`` may be None. The same call goes on where it
+    quick. hours: a new plan gets so few steps that all is done by then. method: which one learns
+    from the unlabelled scans, cutmix by default. resample_labels, names, patient_pattern: as
+    `prepare` takes them. What is not given is as the folder was begun; for one that was, ``images``
+    may be None. The same call goes on where it
     stopped, or begins a new round where scans or labels were added, changed or removed: from the
     last round's weights, or, with ``fresh``, without. Raises SimcvdError for anything the user can
     mend.
     """
     given = _given(images, labels, preset, method, resample_labels, names, patient_pattern)
-    asked = Request.of(out, given, jobs=jobs, fresh=fresh)
+    asked = Request.of(out, given, jobs=jobs, fresh=fresh, hours=hours)
     console = console or Console(soft_wrap=True, highlight=False)
     begun = begun_of(asked, console)
     looked = looked_at(asked, begun, console)
@@ -165,6 +167,7 @@ def dry_run(
     *,
     labels: Path | str | None = None,
     preset: PresetName | None = None,
+    hours: float | None = None,
     method: str | None = None,
     resample_labels: bool = False,
     names: str | None = None,
@@ -175,17 +178,17 @@ def dry_run(
 ) -> None:
     """Print the plan and what a run will take; write nothing. Arguments as of `run`."""
     given = _given(images, labels, preset, method, resample_labels, names, patient_pattern)
-    asked = Request.of(out, given, jobs=jobs, fresh=fresh)
+    asked = Request.of(out, given, jobs=jobs, fresh=fresh, hours=hours)
     console = console or Console(soft_wrap=True, highlight=False)
     begun = begun_of(asked, console)
     looked = look(asked, begun.found, console)
     path = asked.work / "plan.toml"
-    plan = read_plan(path) if path.exists() else new_plan(asked, begun.found, looked)
+    plan = read_plan(path) if path.exists() else new_plan(asked, begun, looked)
     plan = begun.round.planned(plan)
     console.print(as_toml(plan), markup=False)
     console.print(begun.folds.sentence())
     say_changes(begun, console)
-    say_cost(asked, plan, begun.folds, looked, console)
+    say_cost(asked, plan, begun, looked, console)
     console.print("Nothing was written.")
 
 
@@ -225,7 +228,8 @@ def _finish(
     model = asked.work / "model"
     folders = {name: asked.work / "final" / name for name in (BASE, *arms.names)}
     start = former / "model" if former else None
-    tell = counting(_plainly(console), len(arms.trained([arm])))
+    titles = [arms.title(one) for one in arms.trained([arm])]
+    tell = counting(_plainly(console), titles)
     arms.train({**folders, arm: model}, labeled, wanted=[arm], start=start, tell=tell)
     add_known(model, known_of(arms.cache, chosen, dice_by_class(asked.work / arm)))
     cases = _cases(begun.found)

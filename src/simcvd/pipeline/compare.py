@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 from simcvd.data.cache import Cache
 from simcvd.files import replace_into
 from simcvd.inference.model import DESCRIPTION
+from simcvd.pipeline.estimate import in_words
 from simcvd.pipeline.presets import Folds
 from simcvd.planning import Plan
 from simcvd.report.results import Result, load_result
@@ -32,6 +33,7 @@ from simcvd.training.score_run import score_run
 from simcvd.training.start import average_runs
 
 MEAN = "mean"
+FINISHED_BEFORE = 1.0  # seconds: what takes less was not trained now
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,12 +113,24 @@ class Arms:
         )
 
 
-def counting(say: Callable[[str], None], total: int) -> Callable[..., None]:
-    """A function that says a training's title with its number, and where it belongs."""
-    numbers = itertools.count(1)
+def counting(say: Callable[[str], None], titles: Sequence[str]) -> Callable[..., None]:
+    """A function that says a training's title, where it belongs, and how long all will still take.
+
+    titles: of all trainings in order. The time of each to come is that of the last of its title, or
+    else the mean of those done here; one that lay finished in the folder tells nothing.
+    """
+    took: dict[str, float] = {}
+    begun: list[float] = []
 
     def tell(title: str, where: str = "") -> None:
-        say(f"training {next(numbers)} of {total}: {title}{where}")
+        now = time.monotonic()
+        if begun and now - begun[-1] > FINISHED_BEFORE:
+            took[titles[len(begun) - 1]] = now - begun[-1]
+        begun.append(now)
+        mean = sum(took.values()) / max(len(took), 1)
+        left = sum(took.get(one, mean) for one in titles[len(begun) - 1 :])
+        when = f", {in_words(left)} left in all" if took else ""
+        say(f"training {len(begun)} of {len(titles)}{when}: {title}{where}")
 
     return tell
 
@@ -135,7 +149,8 @@ def cross_validate(
     same fold all start: it has seen neither the fold's labels nor any unlabelled scan.
     """
     runs: dict[str, list[Path]] = {arm: [] for arm in arms.names}
-    tell_each = counting(say, folds.count * len(arms.trained(arms.names)))
+    titles = [arms.title(arm) for arm in arms.trained(arms.names)] * folds.count
+    tell_each = counting(say, titles)
     for fold in range(folds.count):
         folders = {arm: work / arm / f"fold_{fold}" for arm in (BASE, *arms.names)}
         start = former / CONTROL / f"fold_{fold}" if former else None

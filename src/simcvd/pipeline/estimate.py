@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,33 +23,47 @@ from simcvd.training.recipes import find_recipe
 from simcvd.training.run import CONTROL, Run, default_stride
 from simcvd.training.settings import choose_network, override
 from simcvd.training.setup import build_method
-from simcvd.types import Batch, IntTriple, Progress, Task
+from simcvd.types import Batch, IntTriple, Progress, SimcvdError, Task
 
 # A patch this large is measured in a second or two; a larger one is scaled from it.
 MEASURED_VOXELS = 100_000
 STEPS = 2
 # Measured on hippocampus: preparing takes so many times as long as checking did.
 PREPARE = 1.5
+LEAST_SHARE = 0.25  # of the planned steps
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Seconds of each part, and bytes of the largest training step."""
+    """Seconds of each part, and bytes of the largest training step.
+
+    train, score: of the comparison, which takes both.
+    """
 
     prepare: float
-    compare: float
+    train: float
+    score: float
     final: float
     predict: float
     memory: int
 
+    @property
+    def total(self) -> float:
+        """Seconds of everything."""
+        return self.fixed + self.train + self.final
+
+    @property
+    def fixed(self) -> float:
+        """Seconds that fewer steps do not save."""
+        return self.prepare + self.score + self.predict
+
     def sentence(self) -> str:
         """In words."""
-        total = self.prepare + self.compare + self.final + self.predict
         return (
-            f"Expected: {_time(total)} on this machine as it is now ({_time(self.prepare)} to "
-            f"prepare, {_time(self.compare)} to compare, {_time(self.final)} for the final "
-            f"training, {_time(self.predict)} to segment), and {self.memory / 2**30:.1f} GB of "
-            "memory beside 0.5 GB for the program."
+            f"Expected: {in_words(self.total)} on this machine as it is now "
+            f"({in_words(self.prepare)} to prepare, {in_words(self.train + self.score)} to "
+            f"compare, {in_words(self.final)} for the final training, {in_words(self.predict)} to "
+            f"segment), and {self.memory / 2**30:.1f} GB of memory beside 0.5 GB for the program."
         )
 
 
@@ -66,11 +81,34 @@ def estimate(
     scored = arms * folds.compared * sum(windows[n] for n in labeled) / max(len(labeled), 1)
     return Estimate(
         prepare=PREPARE * reading,
-        compare=folds.count * once + scored * window,
+        train=folds.count * once,
+        score=scored * window,
         final=once if plan.base else plan.iterations * max(control, other),
         predict=reading + window * sum(windows.values()),
         memory=plan.memory_bytes,
     )
+
+
+def fitted(plan: Plan, expected: Estimate, hours: float) -> Plan:
+    """The plan with so many steps as fit into the time; unchanged where all do.
+
+    Raises SimcvdError for less than `LEAST_SHARE` of them: what is trained less tells nothing.
+    """
+    share = (3600 * hours - expected.fixed) / (expected.train + expected.final)
+    if share >= 1:
+        return plan
+    if share < LEAST_SHARE:
+        least = expected.fixed + LEAST_SHARE * (expected.train + expected.final)
+        raise SimcvdError(
+            f"--hours {hours:g} is too short: with a quarter of the planned steps, below which a "
+            f"training tells nothing, all takes {in_words(least)}. Give --hours "
+            f"{math.ceil(least / 36) / 100:g} or more, a faster machine, fewer scans, or --preset "
+            "quick if that is not what was asked for"
+        )
+    names = [n for n in ("base", "iterations", "control_iterations") if getattr(plan, n)]
+    steps = {name: max(1, int(share * getattr(plan, name))) for name in names}
+    reason = f"{share:.0%} of those planned, to be done within {hours:g} h."
+    return replace(plan, **steps, reasons={**plan.reasons, **dict.fromkeys(names, reason)})
 
 
 def with_equal_time(plan: Plan, method: str) -> Plan:
@@ -191,7 +229,8 @@ def _windows(plan: Plan, facts: CaseFacts) -> int:
     return grid_of((x, y, z), how).count
 
 
-def _time(seconds: float) -> str:
+def in_words(seconds: float) -> str:
+    """A time as one says it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -13,9 +13,6 @@ from simcvd.training.recipes import PAPER
 from simcvd.types import SimcvdError
 
 PresetName = Literal["quick", "standard", "full"]
-# With so many labelled scans a quarter of them, held out once, says as much as ten others would.
-MANY = 40
-MANY_SHARE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +80,12 @@ class Folds:
 
     def sentence(self) -> str:
         """In words."""
-        times = "once" if self.count == 1 else f"in each of {self.count} folds"
         held = _span(self.held)
         trained = _span([self.labeled - n for n in self.held])
         patients = ", all scans of a patient on one side" if self.named else ""
         return (
-            f"{self.labeled} labelled scans: {times}, {held} are held out and {trained} trained "
-            f"on{patients}; the methods are compared on {self.compared}."
+            f"{self.labeled} labelled scans: in each of {self.count} folds, {held} are held out "
+            f"and {trained} trained on{patients}; the methods are compared on {self.compared}."
         )
 
 
@@ -105,8 +101,6 @@ def divide(labeled: int, preset: Preset) -> Folds:
             f"{labeled} of the training scans have a label, and at least 2 are needed: one to "
             "train on, one to see how good the training was. Label more scans."
         )
-    if labeled >= MANY:
-        return Folds(labeled=labeled, count=1, holdout=labeled // MANY_SHARE)
     count = min(preset.folds, labeled)
     return Folds(labeled=labeled, count=count, holdout=labeled // count)
 
@@ -121,7 +115,5 @@ def deal(source: Source, preset: Preset) -> Folds:
     patients = {case.patient or case.name for case in cases}
     if len(patients) == len(cases):
         return folds
-    if folds.count == 1:
-        return Folds.of(folds_by_patient(source, MANY_SHARE)[-1:])
     labeled = {case.patient or case.name for case in cases if case.label is not None}
     return Folds.of(folds_by_patient(source, max(2, min(folds.count, len(labeled)))))

@@ -14,7 +14,7 @@ from simcvd.layouts.lists import visible
 from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import Source
 from simcvd.methods.registry import find
-from simcvd.pipeline.presets import PRESETS, STANDARD, Preset
+from simcvd.pipeline.presets import PRESETS, QUICK, Preset
 from simcvd.training.settings import differences as changes
 from simcvd.types import SimcvdError
 from simcvd.wording import few
@@ -35,6 +35,7 @@ class Request:
     """What was asked for. labels: None where the layout of ``images`` has them.
 
     names, patient: as `prepare` takes them. fresh: a new round starts from fresh weights.
+    hours: that all is to take, as far as steps of training decide it.
     by_patient: whether the first round's folds keep patients apart; those of a folder that an
     earlier version began do not.
     """
@@ -49,6 +50,7 @@ class Request:
     patient: str | None = None
     jobs: int | None = None
     fresh: bool = False
+    hours: float | None = None
     by_patient: bool = True
 
     @classmethod
@@ -59,6 +61,7 @@ class Request:
         *,
         jobs: int | None = None,
         fresh: bool = False,
+        hours: float | None = None,
     ) -> Request:
         """What is given, by the names of `record`; what is None, as the folder was begun.
 
@@ -68,7 +71,7 @@ class Request:
         path = Path(work) / WORK_RECORD
         begun = {**EARLIER, **read_json(path)} if path.exists() else {}
         asked = {**begun, **{name: value for name, value in given.items() if value is not None}}
-        method, preset = asked.get("method", METHOD), asked.get("preset", STANDARD.name)
+        method, preset = asked.get("method", METHOD), asked.get("preset", QUICK.name)
         if not asked.get("images"):
             raise SimcvdError(f"{work} holds no run to go on with; say which scans with --images")
         if not find(method).uses_unlabeled:
@@ -86,6 +89,7 @@ class Request:
             patient=asked.get("patient_pattern"),
             jobs=jobs,
             fresh=fresh,
+            hours=hours,
             by_patient=not path.exists() or "patient_pattern" in read_json(path),
         )
 

@@ -18,6 +18,7 @@ from simcvd.inference.results import Results, Standing
 from simcvd.inference.sliding_window import Advance
 from simcvd.layouts.records import SourceCase
 from simcvd.naming import inside
+from simcvd.wording import few
 
 KEPT: tuple[Standing, ...] = ("done", "corrected", "unknown")
 
@@ -45,17 +46,20 @@ def segment_all(
 
 
 def jobs_of(cases: Sequence[SourceCase], out: Path) -> tuple[list[Job], list[str]]:
-    """Each case with its target, and a note on each that is answered in NIfTI for want of better.
+    """Each case with its target, and notes on those that are answered in NIfTI for want of better.
 
-    That is a DICOM series which a DICOM segmentation cannot refer to, known before any training.
+    Those are DICOM series which a DICOM segmentation cannot refer to, known before any training;
+    one note for all that have one reason.
     """
-    jobs, notes = [], []
+    jobs: list[Job] = []
+    why_not: dict[str, list[str]] = {}
     for case in cases:
         kind, _, why = best_writer(case.images[0])
         if why:
-            notes.append(f"{case.name} will be segmented into a NIfTI file: {why}")
+            why_not.setdefault(why, []).append(case.name)
         target = inside(out, f"{case.name}{kind.ending}")
         jobs.append(Job(name=case.name, images=case.images, target=target, format=kind))
+    notes = [f"{few(n)} will be segmented into NIfTI: {why}" for why, n in why_not.items()]
     return jobs, [one_line(note) for note in notes]
 
 

@@ -91,7 +91,7 @@ def rounds(labeled: Sequence[int], dice: Mapping[str, Sequence[float]]) -> Figur
     for index, (arm, values) in enumerate(dice.items()):
         axes.plot(labeled, values, "o-", color=f"C{index}", label=escape.figure(arm))
     axes.set(xlabel="labelled scans", ylabel="cross-validated Dice [%]")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xticks(sorted(set(labeled)))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=len(dice), frameon=False)
     return figure

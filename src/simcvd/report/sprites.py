@@ -160,8 +160,8 @@ def _grid(cuts: list[np.ndarray], columns: int, rows: int) -> np.ndarray:
 
 def _fullest(maps: list[list[np.ndarray]], count: int) -> int:
     """The slice with most foreground in all layers together; without any, the middle one."""
-    voxels = [sum(np.count_nonzero(cuts[place]) for cuts in maps) for place in range(count)]
-    return int(np.argmax(voxels)) if any(voxels) else count // 2
+    voxels = [sum(int(np.count_nonzero(cuts[n])) for cuts in maps) for n in range(count)]
+    return voxels.index(max(voxels)) if any(voxels) else count // 2
 
 
 def _webp(grey: np.ndarray) -> bytes:

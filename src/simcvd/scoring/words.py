@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from simcvd.scoring.comparison import Comparison
-from simcvd.scoring.gap import POWER, Gap
-from simcvd.scoring.scores import LEVEL
+from simcvd.scoring.gap import POWER, Gap, mean_of_defined
+from simcvd.scoring.record import Report
+from simcvd.scoring.scores import LEVEL, summarise
 from simcvd.wording import counted
 
 
@@ -50,6 +51,22 @@ def hardest_words(gap: Gap, scale: float = 1.0) -> str:
 def interval_words(gap: Gap, scale: float = 1.0) -> str:
     """ "+0.10 to +1.25"."""
     return f"{scale * gap.low:+.2f} to {scale * gap.high:+.2f}"
+
+
+def in_short(report: Report) -> str:
+    """The one line that a person wants of scores: how good, how sure, and which scan is worst."""
+    dice = summarise(report.scores)[-1].means["dice"]
+    if math.isnan(dice.mean):
+        return "in short: Dice is undefined, as no class is in prediction or reference"
+    known = math.isfinite(dice.low)
+    sure = f" ({100 * dice.low:.1f} to {100 * dice.high:.1f})" if known else ""
+    by_case = dict(zip(report.cases, mean_of_defined(report.table("dice"), axis=1), strict=True))
+    worst = min((d, case) for case, d in by_case.items() if not math.isnan(d))
+    scans = counted(len(by_case), "scan")
+    return (
+        f"in short: mean Dice {100 * dice.mean:.1f} %{sure} over {scans}; "
+        f"worst {worst[1]}, {100 * worst[0]:.1f} %"
+    )
 
 
 def _why_none(c: Comparison) -> str:

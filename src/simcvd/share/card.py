@@ -7,7 +7,9 @@ from typing import Any
 
 from simcvd.benchmark.results import RunResult, read_result
 from simcvd.escape import markdown
+from simcvd.inference.known import Known
 from simcvd.inference.model import Model, ModelSpec
+from simcvd.inference.table import removed
 from simcvd.networks.build import network_title
 from simcvd.scoring.record import Split, is_scored, read_report, scores_folder, section
 from simcvd.scoring.scores import LEVEL, summarise
@@ -33,7 +35,7 @@ def model_card(run: Path, model: Model, config: dict[str, Any]) -> str:
         *("", *_classes(spec)),
         *("", "## Training", "", *_training(model, config)),
         *("", "## Preparation of a scan", "", *_preparation(spec)),
-        *("", "## Measured", "", *_measured(run)),
+        *("", "## Measured", "", *(_expected(spec.known) if spec.known else _measured(run))),
         *("", "## Limits", "", *_limits(spec)),
     ]
     return "\n".join(lines) + "\n"
@@ -66,11 +68,13 @@ def _preparation(spec: ModelSpec) -> list[str]:
     done = spec.preprocessing
     spacing = "its own spacing" if done.spacing is None else f"{_by(done.spacing)} mm"
     window = f", window {_by(done.window, ' to ')} HU" if done.window else ""
+    only = f"- {removed(spec).capitalize()}." if spec.largest_only else ""
     return [
         f"- Brought to {spacing}, axes closest to RAS+.",
         f"- Normalisation: {done.normalization}{window}. Crop: {done.crop}.",
         f"- Windows of {_by(spec.patch)} voxels, {_by(spec.stride)} apart, averaged, each weighing "
         "less towards its border.",
+        *([markdown(only)] if only else []),
     ]
 
 
@@ -87,6 +91,22 @@ def _measured(run: Path) -> list[str]:
                 title, *table = section(summary)
                 lines += [f"##{title}", *table, ""]
     return lines[:-1] or ["**Not scored**: nothing is known of how well this model segments."]
+
+
+def _expected(known: Known) -> list[str]:
+    """What cross-validation measured of trainings of the model's kind."""
+    rows = [
+        f"| {markdown(name)} | {100 * mean:.1f} | {100 * low:.1f} to {100 * high:.1f} |"
+        for name, (mean, low, high) in known.expected.items()
+    ]
+    return [
+        f"### Expected, by cross-validation over {counted(known.scans, 'labelled scan')}",
+        "",
+        "Of trainings like this one on fewer labels, each scored on scans held out from it; this "
+        "model itself has seen all labels and was not scored.",
+        *("", f"| class | mean Dice [%] | {LEVEL} % interval over scans |", "|---|---|---|"),
+        *rows,
+    ]
 
 
 def _protocol(result: RunResult) -> list[str]:
