@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperCommand
 
 from simcvd import __version__
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class PlainCommand(TyperCommand):
@@ -21,15 +24,7 @@ class PlainCommand(TyperCommand):
         ]
 
 
-class Application(typer.Typer):
-    """Whose commands are `PlainCommand`."""
-
-    def command(self, name: str | None = None, **named: Any) -> Any:
-        """As typer's."""
-        return super().command(name, cls=PlainCommand, **named)
-
-
-app = Application(
+app = typer.Typer(
     name="simcvd",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -37,6 +32,11 @@ app = Application(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def command(name: str | None = None) -> Callable[[Function], Function]:
+    """Makes a function a command of the application, by default of its own name."""
+    return app.command(name, cls=PlainCommand)
 
 
 def _say_version(wanted: bool) -> None:

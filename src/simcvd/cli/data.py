@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from simcvd.cli.application import Names, PatientPattern, PlanFile, ResampleLabels, app
+from simcvd.cli.application import Names, PatientPattern, PlanFile, ResampleLabels, command
 from simcvd.cli.arguments import margin_of, numbers
 
 
-@app.command()
+@command()
 def check(
     source: Annotated[
         Path, typer.Argument(metavar="SOURCE", help="Folder of scans, in any layout of the docs.")
@@ -52,7 +52,7 @@ def check(
     raise typer.Exit(code=1 if report.errors else 0)
 
 
-@app.command()
+@command()
 def plan(
     source: Annotated[
         Path, typer.Argument(metavar="SOURCE", help="Folder of scans, in any layout of the docs.")
@@ -93,7 +93,7 @@ def plan(
     print(f"the plan: {out}")
 
 
-@app.command()
+@command()
 def prepare(
     source: Annotated[
         Path, typer.Argument(metavar="SOURCE", help="Folder of scans, in any layout of the docs.")

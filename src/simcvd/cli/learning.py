@@ -15,11 +15,11 @@ from simcvd.cli.application import (
     ResampleLabels,
     Settings,
     Stride,
-    app,
+    command,
 )
 
 
-@app.command()
+@command()
 def run(
     out: Annotated[Path, typer.Option(help="Folder for everything; the same command resumes.")],
     images: Annotated[
@@ -73,7 +73,7 @@ def run(
     )
 
 
-@app.command()
+@command()
 def train(
     cache: Annotated[Path, typer.Argument(metavar="CACHE", help="What `simcvd prepare` wrote.")],
     labeled: Annotated[int, typer.Option(help="Number of labelled training scans, the first N.")],
@@ -113,7 +113,7 @@ def train(
     print(f"trained: {out}\nnext: simcvd evaluate {out}")
 
 
-@app.command()
+@command()
 def predict(
     model: Annotated[
         Path,
@@ -161,7 +161,7 @@ def predict(
     print(f"{len(written)} segmentations in {out}, confidence and volumes in predictions.csv")
 
 
-@app.command()
+@command()
 def evaluate(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="A finished run, or a folder of predictions.")
@@ -200,7 +200,7 @@ def evaluate(
     print(one_line(in_short(read_report(folder))))
 
 
-@app.command()
+@command()
 def benchmark(
     cache: Annotated[
         Path | None, typer.Argument(metavar="CACHE", help="What `simcvd prepare` wrote.")
@@ -256,7 +256,7 @@ def benchmark(
     )
 
 
-@app.command()
+@command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")],
     quick: Annotated[bool, typer.Option(help="The smallest demo, under a minute.")] = False,

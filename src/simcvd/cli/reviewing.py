@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from simcvd.cli.application import app
+from simcvd.cli.application import command
 from simcvd.cli.learning import run
 
 
-@app.command("next")
+@command("next")
 def next_scans(
-    work: Annotated[Path, typer.Argument(help="The --out folder of `simcvd run`.")],
+    work: Annotated[Path, typer.Argument(metavar="WORK", help="The --out folder of `simcvd run`.")],
     n: Annotated[int, typer.Option("-n", min=1, help="How many scans.")] = 5,
     by: Annotated[
         Literal["uncertainty", "disagreement", "distance", "mix"] | None,
@@ -32,7 +32,7 @@ def next_scans(
     advice.refuse_failed()
 
 
-@app.command()
+@command()
 def review(
     work: Annotated[Path, typer.Argument(metavar="WORK", help="The --out folder of `simcvd run`.")],
     host: Annotated[

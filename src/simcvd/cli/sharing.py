@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from simcvd.cli.application import app
+from simcvd.cli.application import command
 
 
-@app.command()
+@command()
 def export(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="A finished training, or WORK of `simcvd run`.")
@@ -30,7 +30,7 @@ def export(
     print(f"next: simcvd predict {made.path} SCANS --out DIR")
 
 
-@app.command()
+@command()
 def report(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUNS", help="Scored runs, the control first.")
@@ -49,7 +49,7 @@ def report(
     print(report_runs(runs, out, split=split, cache=cache))
 
 
-@app.command()
+@command()
 def info(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="A run, cache, plan, model or benchmark.")
