@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import torch
 
@@ -106,7 +107,7 @@ def fitted(plan: Plan, expected: Estimate, hours: float) -> Plan:
             "quick if that is not what was asked for"
         )
     names = [n for n in ("base", "iterations", "control_iterations") if getattr(plan, n)]
-    steps = {name: max(1, int(share * getattr(plan, name))) for name in names}
+    steps: dict[str, Any] = {name: max(1, int(share * getattr(plan, name))) for name in names}
     reason = f"{share:.0%} of those planned, to be done within {hours:g} h."
     return replace(plan, **steps, reasons={**plan.reasons, **dict.fromkeys(names, reason)})
 
