@@ -94,7 +94,12 @@ def test_the_table_tells_numbers_and_what_is_unusual(tmp_path: Path) -> None:
 def test_a_model_keeps_what_is_known_and_refuses_nonsense(tmp_path: Path) -> None:
     save_model(tmp_path, small_vnet(), spec())
     weights, before = (tmp_path / "model.safetensors").read_bytes(), load_model(tmp_path).spec
-    known = Known(usual=USUAL, expected={"wall": [0.8, 0.7, 0.9]}, scans=5, largest_only=[1])
+    known = Known(
+        usual=USUAL,
+        expected={"wall": [0.8, 0.7, 0.9], "blood": [0.5, None, None]},
+        scans=5,
+        largest_only=[1],
+    )
     add_known(tmp_path, known)
     assert (before.known, load_model(tmp_path).spec.known) == (None, known)
     assert (tmp_path / "model.safetensors").read_bytes() == weights

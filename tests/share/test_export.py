@@ -19,7 +19,8 @@ import torch
 from tests.small import LABELED, NETWORK, TEST, TRAIN
 
 from simcvd.data.cache import Cache
-from simcvd.inference.model import load_model
+from simcvd.inference.known import Known, Usual
+from simcvd.inference.model import add_known, load_model
 from simcvd.inference.predict import predict_files
 from simcvd.share import export_run
 from simcvd.share.onnx_file import write_onnx
@@ -112,6 +113,18 @@ def test_the_card_holds_the_measured_numbers(run: Path, tmp_path: Path) -> None:
         assert f"| {100 * dice['mean']:.2f} | {100 * dice['low']:.2f} to " in card
     assert f"windows 4 x 4 x 4 voxels apart.\n- {TEST} scans" in card
     assert "| 2 | class 2 | 2 |" in card
+
+
+def test_the_card_tells_what_cross_validation_expects(run: Path, tmp_path: Path) -> None:
+    usual = Usual.of(np.ones((4, 2)), np.ones((4, 2), int), np.tile([-1.0, 0, 1], (4, 1, 1)))
+    expected = {"class 1": [0.812, 0.7, 0.9], "class 2": [0.5, None, None]}
+    copy = shutil.copytree(run, tmp_path / "run")
+    add_known(copy, Known(usual=usual, expected=expected, scans=12, largest_only=[2]))
+    card = texts(export_run(copy, tmp_path / "m.zip").path)["MODEL_CARD.md"]
+    assert "### Expected, by cross-validation over 12 labelled scans" in card
+    assert "| class 1 | 81.2 | 70.0 to 90.0 |\n| class 2 | 50.0 | unknown to unknown |" in card
+    assert "- Pieces: of class 2 only the largest piece is kept, " in card
+    assert load_model(tmp_path / "m.zip").spec.known == load_model(copy).spec.known
 
 
 def test_scores_of_another_run_are_not_put_on_the_card(run: Path, tmp_path: Path) -> None:

@@ -79,12 +79,13 @@ class Usual:
 @dataclass(frozen=True, kw_only=True)
 class Known:
     """usual: see `Usual`. expected: Dice in 0..1 by class name as [mean, low, high], measured on
-    ``scans`` scans that were held out from trainings of the same kind. largest_only: classes of
-    which every piece but the largest is removed, since that did better on these scans.
+    ``scans`` scans that were held out from trainings of the same kind; None where too few tell an
+    interval. largest_only: classes of which every piece but the largest is removed, since that did
+    better on these scans.
     """
 
     usual: Usual
-    expected: dict[str, list[float]] = field(default_factory=dict)
+    expected: dict[str, list[float | None]] = field(default_factory=dict)
     scans: int = 0
     largest_only: list[int] = field(default_factory=list)
 

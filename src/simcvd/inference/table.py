@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,8 @@ def _cells(spec: ModelSpec, row: Row) -> dict[str, str]:
     if spec.known is None or row.shift is None:
         return cells
     away = [spec.known.usual.deviation(k, row.volumes[k]) for k in classes]
-    farthest = max((one for one in away if one is not None), key=abs, default=None)
+    known = [one for one in away if one is not None and math.isfinite(one)]
+    farthest = max(known, key=abs, default=None)
     deviation = "" if farthest is None else f"{farthest:+.1f}"
     flags = "; ".join(_unusual(spec, spec.known.usual, row))
     return {**cells, DEVIATION: deviation, SHIFT: f"{row.shift:.3f}", FLAGS: flags}

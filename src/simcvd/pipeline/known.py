@@ -23,7 +23,12 @@ def known_of(cache: Cache, chosen: Result, dice: dict[str, list[float]]) -> Know
     """
     return Known(
         usual=usual_of(cache),
-        expected={name: found for name, found in dice.items() if not math.isnan(found[0])},
+        # JSON has no NaN, and a seal that held one would not be equal to itself.
+        expected={
+            name: [None if math.isnan(one) else one for one in found]
+            for name, found in dice.items()
+            if not math.isnan(found[0])
+        },
         scans=len(chosen.cases),
         largest_only=largest_only(cache, chosen),
     )

@@ -68,7 +68,7 @@ def _preparation(spec: ModelSpec) -> list[str]:
     done = spec.preprocessing
     spacing = "its own spacing" if done.spacing is None else f"{_by(done.spacing)} mm"
     window = f", window {_by(done.window, ' to ')} HU" if done.window else ""
-    only = f"- {removed(spec).capitalize()}." if spec.largest_only else ""
+    only = f"- Pieces: {removed(spec)}." if spec.largest_only else ""
     return [
         f"- Brought to {spacing}, axes closest to RAS+.",
         f"- Normalisation: {done.normalization}{window}. Crop: {done.crop}.",
@@ -96,7 +96,7 @@ def _measured(run: Path) -> list[str]:
 def _expected(known: Known) -> list[str]:
     """What cross-validation measured of trainings of the model's kind."""
     rows = [
-        f"| {markdown(name)} | {100 * mean:.1f} | {100 * low:.1f} to {100 * high:.1f} |"
+        f"| {markdown(name)} | {_percent(mean)} | {_percent(low)} to {_percent(high)} |"
         for name, (mean, low, high) in known.expected.items()
     ]
     return [
@@ -107,6 +107,10 @@ def _expected(known: Known) -> list[str]:
         *("", f"| class | mean Dice [%] | {LEVEL} % interval over scans |", "|---|---|---|"),
         *rows,
     ]
+
+
+def _percent(share: float | None) -> str:
+    return "unknown" if share is None else f"{100 * share:.1f}"
 
 
 def _protocol(result: RunResult) -> list[str]:
