@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from simcvd.escape import csv_text, figure, lines, markdown, one_line, prepare_streams
+from simcvd.escape import csv_text, figure, latex, lines, markdown, one_line, prepare_streams
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,13 @@ def test_markdown_shows_a_name_as_it_is() -> None:
     name = "a|b `c` [d](http://e) <img src=x> *f*\n# g"
     assert markdown(name) == r"a\|b \`c\` \[d\](http://e) \<img src=x\> \*f\*\\x0a# g"
     assert markdown("left_atrium 2") == "left_atrium 2"
+
+
+def test_latex_gets_no_command_and_no_paragraph() -> None:
+    assert latex("\\input{/etc/passwd} $x$ 5 %\n\nb") == (
+        r"\textbackslash{}input\{/etc/passwd\} \$x\$ 5 \% "[:-1]
+        + r"\textbackslash{}x0a\textbackslash{}x0ab"
+    )
 
 
 @pytest.mark.parametrize("name", ["cost $5$", r"$\frac{$", "$$$", os.fsdecode(b"\xff"), "\x1b"])

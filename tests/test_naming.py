@@ -15,6 +15,8 @@ from tests.data.dicom_series import write_series
 from simcvd.api import write_scans
 from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
+from simcvd.formats import read_label, write_label
+from simcvd.inference.inputs import jobs
 from simcvd.inference.model import ModelSpec
 from simcvd.layouts.recognise import recognise
 from simcvd.naming import LONGEST, checked, fault, inside, normal, shown
@@ -47,6 +49,7 @@ BAD = [
 def test_names(name: str, tmp_path: Path) -> None:
     assert fault(name) is None
     assert inside(tmp_path, name) == tmp_path / name
+    assert inside(tmp_path, name, ".nii.gz") == tmp_path / f"{name}.nii.gz"
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -64,6 +67,15 @@ def test_a_name_of_another_type_is_none() -> None:
 
 def test_accents_of_macos_become_those_of_others() -> None:
     assert normal("e\u0301") == "\u00e9"
+
+
+def test_the_longest_name_is_segmented_in_every_format(tmp_path: Path) -> None:
+    """The ending comes on top, and so does the mark of the temporary file."""
+    save(tmp_path / "scans" / f"{'x' * LONGEST}.nii", noise(0))
+    for format in ("nifti", "nrrd", "mha"):
+        (job,) = jobs([tmp_path / "scans"], tmp_path / "out", wanted=format).jobs
+        write_label(job.target, ball(), np.eye(4))
+        assert read_label(job.target).array.any()
 
 
 def test_links_that_lead_outside_are_refused(tmp_path: Path) -> None:

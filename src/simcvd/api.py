@@ -222,7 +222,7 @@ def _write_scan(folder: Path, name: str, image: Volume, label: np.ndarray | None
     several = len(image.array) > 1
     for index, channel in enumerate(image.array):
         ending = f"_{index:04d}" if several else ""
-        target = inside(folder / "images", f"{name}{ending}.nii.gz")
+        target = inside(folder / "images", name, f"{ending}.nii.gz")
         write_image(target, channel[None], image.affine)
     if label is None:
         return
@@ -232,7 +232,7 @@ def _write_scan(folder: Path, name: str, image: Volume, label: np.ndarray | None
             f"{name}: its label has shape {label.shape}, its image {image.array.shape[1:]}; "
             "give both on one grid"
         )
-    write_label(inside(folder / "labels", f"{name}.nii.gz"), label, image.affine)
+    write_label(inside(folder / "labels", name, ".nii.gz"), label, image.affine)
 
 
 def _segmentation(out: Path | str) -> Path:

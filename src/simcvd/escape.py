@@ -19,6 +19,17 @@ from contextlib import suppress
 _STRANGE = ("Cc", "Cs", "Zl", "Zp")
 _TURNING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        "<": r"$<$",
+        ">": r"$>$",
+    }
+)
 _MARKDOWN = re.compile(r"([\\`*\[\]<>|])")
 
 
@@ -35,6 +46,11 @@ def lines(text: object) -> str:
 def markdown(text: object) -> str:
     """Text for a cell or a heading of Markdown, shown as it is."""
     return _MARKDOWN.sub(r"\\\1", one_line(text))
+
+
+def latex(text: object) -> str:
+    """Text for LaTeX, no command and no mathematics."""
+    return one_line(text).translate(_LATEX)
 
 
 def figure(text: object) -> str:

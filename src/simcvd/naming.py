@@ -66,10 +66,13 @@ def shown(name: object, limit: int = 60) -> str:
     return text if len(text) <= limit else f"{text[:limit]}...'"
 
 
-def inside(folder: Path | str, name: str) -> Path:
-    """``folder/name``. Raises SimcvdError for a name that is none, or a link that leads outside."""
+def inside(folder: Path | str, name: str, ending: str = "") -> Path:
+    """``folder/name`` and an ending, which does not count as part of the name.
+
+    Raises SimcvdError for a name that is none, or a link that leads outside.
+    """
     folder = Path(folder)
-    path = folder / checked(name, f"a file or folder in {folder}")
+    path = folder / (checked(name, f"a file or folder in {folder}") + ending)
     if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
         raise SimcvdError(
             f"{path}: is a link to {path.resolve()}, which lies outside {folder}. Nothing is "

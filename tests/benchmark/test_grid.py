@@ -237,6 +237,10 @@ def test_results_of_something_else_are_refused(cache: Cache, tmp_path: Path) -> 
     write_record(grid.units[0], cache, settings=["train.lr=7"])
     with pytest.raises(SimcvdError, match="other settings"):
         grid.missing()
+    grid.units[0].beside(".json").write_text("[1]")
+    with pytest.raises(SimcvdError, match="holds a list, no JSON object"):
+        grid.missing()
+    assert seconds_of(grid.units[0]) is None
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
     with pytest.raises(SimcvdError, match="holds no benchmark"):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.benchmark.made_up import CASES, HALF, write_run
+from tests.faults.records import exchanged
 from tests.small import LABELED, NETWORK, TRAIN
 
 from simcvd.benchmark.alike import check_alike
@@ -103,10 +104,26 @@ def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
     assert "bare/config.json is missing" in missing
     assert "unscored/metrics.json is missing: not scored; type: simcvd evaluate" in missing
     assert len(reading.foreign) == 4
-    assert "half/metrics.json is no JSON" in foreign
+    assert "half/metrics.json is broken" in foreign
     assert "extra/holiday.jpg is no file of a run" in foreign
     assert "other: its files are not those of a scored run" in foreign
     assert "papers/simcvd.txt belongs to no run" in foreign
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "config.json", "protocol.json"])
+def test_a_value_of_another_kind_is_read_over_or_named(tmp_path: Path, name: str) -> None:
+    run = write_run(tmp_path / "x", DICE[:2], cases=CASES[:2])
+    damaged = list(exchanged(run / name))
+    refused = 0
+    for _, data in damaged[:: max(len(damaged) // 200, 1)]:
+        (run / name).write_bytes(data)
+        try:
+            reading = read_results(tmp_path)
+        except SimcvdError:
+            refused += 1
+        else:
+            refused += bool(reading.foreign or reading.missing)
+    assert refused > 20
 
 
 def test_scores_of_another_run_are_foreign(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,19 @@ def test_rows_stand_in_the_order_asked_for(table: Table, results: tuple[RunResul
 def test_a_row_that_was_not_run_says_so(table: Table) -> None:
     assert "| CPS | 8 | not run |" in markdown(table)
     assert line(table, "cps").ours == {}
+
+
+def test_strangers_names_are_text_in_every_file(table: Table) -> None:
+    evil = "=cmd|' /C calc'!A0\n# [x](http://y) <img> \\input{z}"
+    lines = tuple(replace(line, title=evil, sentence=evil) for line in table.lines)
+    hostile = replace(table, protocol=evil, about=(evil,), lines=lines)
+    text = markdown(hostile)
+    assert not any(sign in text.replace(r"\<", "") for sign in ("<img", "\n# ", "[x](http"))
+    heads = {text.count("|") - text.count(r"\|") for text in text.splitlines() if "|" in text[:2]}
+    assert len(heads) == 1  # no cell was added to any row
+    cells = [cell for row in csv.reader(io.StringIO(csv_text(hostile))) for cell in row]
+    assert not [cell for cell in cells if cell.startswith("=") or "\n" in cell]
+    assert r"\input" not in latex(hostile)
 
 
 def test_sentences_and_protocol(table: Table) -> None:

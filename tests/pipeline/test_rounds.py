@@ -237,6 +237,32 @@ def test_a_kill_at_any_moment_of_the_move_loses_nothing(
     assert steps > 10
 
 
+@pytest.mark.parametrize(
+    "record",
+    [{"number": "../../x"}, {"number": 2, "start": 2}, {"number": 2, "start": 1.0}, {"number": 0}],
+)
+def test_a_round_of_a_stranger_leads_nowhere(tmp_path: Path, record: dict[str, Any]) -> None:
+    write_json(tmp_path / "round.json", record)
+    with pytest.raises(SimcvdError, match=r"round\.json: a round .* is none"):
+        current(tmp_path)
+
+
+def test_rounds_that_start_from_each_other_have_no_end(tmp_path: Path) -> None:
+    write_json(tmp_path / "round.json", {"number": 3, "start": 2})
+    write_json(tmp_path / "rounds" / "2" / "round.json", {"number": 9, "start": 2})
+    with pytest.raises(SimcvdError, match="is none"):
+        current(tmp_path).folds(_source("abcd", "e"), deal(_source("abcd", "e"), QUICK))
+
+
+def test_a_method_of_a_stranger_moves_no_folder_outside(tmp_path: Path) -> None:
+    victim, work = tmp_path / "victim", tmp_path / "a" / "work"
+    victim.mkdir()
+    write_json(work / "run.json", {"method": "../../victim"})
+    with pytest.raises(SimcvdError, match="a method: the name"):
+        begin(Round(work=work, number=2, start=1))
+    assert victim.is_dir()
+
+
 def test_no_patient_is_on_both_sides_of_a_fold(tmp_path: Path) -> None:
     """Seven visits of three patients, one visit of C without a label: two folds, A and B or C."""
     settings = PhantomSettings(shape=(16, 16, 16))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from simcvd import escape
 from simcvd.benchmark.alike import check_alike
 from simcvd.benchmark.results import RunResult
 from simcvd.experiments import Row, row_title
@@ -115,7 +116,7 @@ def _draw_reference(axes: Axes, reference: Sequence[RunResult]) -> None:
     level, name = points(reference, band="seeds")[-1], reference[0].row
     axes.axhline(level.mean, color="#777777", linewidth=1, linestyle=(0, (5, 3)))
     axes.annotate(
-        f"{row_title(name)}, all {level.labeled} labels: {level.mean:.1f}",
+        f"{escape.figure(row_title(name))}, all {level.labeled} labels: {level.mean:.1f}",
         (0.01, level.mean),
         xycoords=axes.get_yaxis_transform(),
         xytext=(0, 3),
@@ -193,7 +194,8 @@ def _about(
     few, many = min(trainings), max(trainings)
     number = f"{few}" if few == many else f"{few} to {many}"
     hollow = "; hollow: a single training, which has no spread" if few == 1 else ""
-    protocol = used[0].protocol
-    under = f"protocol {protocol['name']} ({protocol['hash']})" if protocol else "no protocol"
+    protocol, under = used[0].protocol, "no protocol"
+    if protocol:
+        under = f"protocol {escape.figure(protocol['name'])} ({protocol['hash']})"
     scans = counted(len(used[0].cases), "scan")
     return f"{bands} ({number} trainings a point{hollow}).\n{scans}; {under}."

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from simcvd import escape
 from simcvd.benchmark.table import Line, Table
 from simcvd.files import write_text
 from simcvd.scoring.gap import Gap
@@ -17,17 +16,6 @@ from simcvd.scoring.words import interval_words
 GAP = (
     *("dice_above_control", "low", "high", "p_holm", "verdict", "detectable"),
     *("hardest_quarter", "hardest_low", "hardest_high", "sentence"),
-)
-LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "±": r"$\pm$",
-        "<": r"$<$",
-        ">": r"$>$",
-    }
 )
 
 
@@ -42,13 +30,13 @@ def write_table(table: Table, folder: Path, name: str) -> list[Path]:
 def markdown(table: Table) -> str:
     """Protocol and findings above, the table, then how to read it and every comparison."""
     head = _header(table)
-    rows = [[_escape(cell) for cell in _cells(table, line)] for line in table.lines]
+    rows = [[escape.markdown(cell) for cell in _cells(table, line)] for line in table.lines]
     align = ["---", *["---:"] * (len(head) - 1)]
     body = ["| " + " | ".join(cells) + " |" for cells in (head, align, *rows)]
-    sentences = [f"- {text}" for text in _sentences(table)]
+    sentences = [f"- {escape.markdown(text)}" for text in _sentences(table)]
     parts = [
         f"## {table.title}",
-        *table.about,
+        *map(escape.markdown, table.about),
         "\n".join(body),
         *table.notes,
         *(["\n".join(sentences)] if sentences else []),
@@ -62,28 +50,26 @@ def csv_text(table: Table) -> str:
     Dice, Jaccard and differences are in %, the paper's distances in voxels whatever ours are in.
     """
     columns = [c for m in table.metrics for c in (m, f"{m}_sd", f"{m}_paper")]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     head = ["protocol", "hash", "row", "title", "labeled", "trainings", "missed", "looked_at"]
-    writer.writerow([*head, *columns, *GAP])
+    rows: list[list[object]] = [[*head, *columns, *GAP]]
     for line in table.lines:
         about = [table.protocol, table.digest, line.row, line.title, line.labeled, line.trainings]
         about += [line.missed, line.looked_at] if line.ours else ["", ""]
-        writer.writerow([*about, *_numbers(table, line), *_gap_numbers(line)])
-    return text.getvalue()
+        rows.append([*about, *_numbers(table, line), *_gap_numbers(line)])
+    return escape.csv_text(rows)
 
 
 def latex(table: Table) -> str:
     r"""A ``table`` environment for the package booktabs, with everything said in its caption."""
     head = _header(table)
     rows = [_cells(table, line) for line in table.lines]
-    body = [" & ".join(cell.translate(LATEX) for cell in cells) + r" \\" for cells in (head, *rows)]
+    body = [" & ".join(map(escape.latex, cells)) + r" \\" for cells in (head, *rows)]
     words = [*table.about, *table.notes, *_sentences(table)]
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
-            rf"\caption{{{table.title.translate(LATEX)}}}",
+            rf"\caption{{{escape.latex(table.title)}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
             r"\toprule",
             body[0],
@@ -92,7 +78,7 @@ def latex(table: Table) -> str:
             r"\bottomrule",
             r"\end{tabular}",
             r"\par\raggedright",
-            *(f"{text.translate(LATEX)}\\par" for text in words),
+            *(f"{escape.latex(text)}\\par" for text in words),
             r"\end{table}",
             "",
         ]
@@ -172,7 +158,3 @@ def _number(value: float) -> str:
 
 def _sentences(table: Table) -> Sequence[str]:
     return [line.sentence for line in table.lines if line.sentence]
-
-
-def _escape(cell: str) -> str:
-    return cell.replace("|", "\\|")

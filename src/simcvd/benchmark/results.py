@@ -9,7 +9,6 @@ either has no protocol. Runs that were not measured alike never come into one ta
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ import numpy as np
 
 from simcvd.benchmark.archive import unpacked
 from simcvd.benchmark.protocols import hash_of
+from simcvd.files import read_object
 from simcvd.scoring.record import (
     FILE,
     NoReport,
@@ -192,12 +192,9 @@ def _json(path: Path, why_missing: str) -> dict[str, Any]:
     if not path.exists():
         raise _Missing(f"{path} is missing: {why_missing}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _Foreign(f"{path} is no JSON ({error}); remove it and score the run again") from None
-    if not isinstance(content, dict):
-        raise _Foreign(f"{path} holds a {type(content).__name__}, no record; remove it")
-    return content
+        return read_object(path, "Remove it and score the run again.")
+    except SimcvdError as error:
+        raise _Foreign(str(error)) from None
 
 
 def _protocol(run: Path) -> dict[str, Any] | None:

@@ -24,7 +24,7 @@ from simcvd.benchmark.protocols import Protocol
 from simcvd.benchmark.results import is_tapered
 from simcvd.data.cache import Cache
 from simcvd.experiments import Row, paper_numbers
-from simcvd.files import write_json
+from simcvd.files import read_object, write_json
 from simcvd.methods.registry import find
 from simcvd.scoring.record import NoReport, NotScored, read_report, scores_folder
 from simcvd.training.log import read_log
@@ -178,15 +178,12 @@ def resolve_unit(unit: Unit, cache: Cache) -> dict[str, Any]:
 
 def state(unit: Unit, cache: Cache) -> State:
     """How far a run is. Raises SimcvdError if its place holds a run of other settings."""
-    record = unit.record(cache)
-    try:
-        old = json.loads(unit.beside(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        old = None
+    record, path = unit.record(cache), unit.beside(".json")
+    old = read_object(path, "Move it and the run away.") if path.exists() else None
     if old is None:
         if unit.folder.exists():
             raise SimcvdError(
-                f"{unit.folder} was not made by a benchmark: {unit.beside('.json').name} is "
+                f"{unit.folder} was not made by a benchmark: {path.name} is "
                 "missing. Move it away, or give another folder for the results"
             )
         return "missing"
@@ -204,9 +201,9 @@ def write_record(unit: Unit, cache: Cache, **more: Any) -> None:
 def seconds_of(unit: Unit) -> float | None:
     """Seconds that training and scoring took, once the run is over."""
     try:
-        record = json.loads(unit.beside(".json").read_text(encoding="utf-8"))
+        record = read_object(unit.beside(".json"), "")
         return float(sum(record["seconds"].values()))
-    except (OSError, ValueError, KeyError):
+    except (SimcvdError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -231,7 +228,7 @@ def _scored(unit: Unit, cache: Cache) -> bool:
         info = read_report(unit.scores).info
         found = _asked(info["config"]["run"])
         stride, tapered, data = info["stride"], is_tapered(info), info["config"]["data"]
-    except (NotScored, NoReport, KeyError, TypeError):
+    except (NotScored, NoReport, KeyError, TypeError, AttributeError):
         return False
     if data != cache.manifest.data_hash or tapered or list(unit.protocol.stride) != stride:
         return False

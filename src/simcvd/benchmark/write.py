@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from simcvd import escape
 from simcvd.benchmark.curve import label_efficiency
 from simcvd.benchmark.grid import read_findings
 from simcvd.benchmark.pictures import draw_scans
@@ -47,7 +48,7 @@ def write_tables(
         if scans:
             shown = [r for r in reading.results if labeled is None or r.labeled in labeled]
             draw_scans(scans, control, rows, shown, path, split)
-    notes = [f"- {text}" for text in (*reading.missing, *reading.foreign)]
+    notes = [f"- {escape.markdown(text)}" for text in (*reading.missing, *reading.foreign)]
     return "\n".join([*texts, *(["Not in the tables:", "", *notes, ""] if notes else [])])
 
 

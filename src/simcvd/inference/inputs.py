@@ -58,7 +58,7 @@ def jobs(
     made = []
     for name, images in _by_channel(named, channels):
         kind = answers()[wanted] if wanted else answer_for(images[0])
-        target = inside(out, f"{name}{kind.ending}")
+        target = inside(out, name, kind.ending)
         made.append(Job(name=name, images=images, target=target, format=kind))
     _check(made)
     return Todo(jobs=tuple(made), files=tuple(files))

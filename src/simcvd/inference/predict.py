@@ -22,7 +22,7 @@ from simcvd.inference.bars import Start, bars
 from simcvd.inference.geometry import Part, parts_in_source
 from simcvd.inference.inputs import Job, jobs
 from simcvd.inference.maps import SourceMaps, map_file
-from simcvd.inference.memory import fitted, needed, refuse_grid
+from simcvd.inference.memory import fitted, needed, refuse_full_disk, refuse_grid
 from simcvd.inference.model import Model, digest_of
 from simcvd.inference.results import Results, Standing
 from simcvd.inference.sliding_window import Advance, Windows, finished_blocks, grid_of
@@ -166,6 +166,8 @@ def predict_files(
     made = todo.jobs
     _make_folder(out)
     wanted, console = wanted or Wanted(), console or Console(stderr=True)
+    maps = model.spec.classes * wanted.probabilities + wanted.entropy
+    refuse_full_disk(out, made, maps)
     if todo.files:
         console.print(one_line(summary(todo.files)), markup=False, highlight=False, soft_wrap=True)
     recipe = [[digest_of(path) for path in paths], flip, stride, fast, precision]
@@ -282,7 +284,7 @@ def _maps(
     with ExitStack() as stack:
 
         def map_of(kind: str, size: tuple[int, ...], top: float) -> np.ndarray:
-            path = inside(job.target.parent / kind, f"{job.name}.nii.gz")
+            path = inside(job.target.parent / kind, job.name, ".nii.gz")
             return stack.enter_context(map_file(path, size, top, affine, like=job.path))
 
         probabilities = entropy = None

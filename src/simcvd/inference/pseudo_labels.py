@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from simcvd.data.cache import Cache
-from simcvd.files import replace_into, write_json
+from simcvd.files import read_object, replace_into, write_json
 from simcvd.inference.average import Averaged, flip_axes, load_members
 from simcvd.inference.model import ModelSpec, weights_digest
 from simcvd.inference.predict import Compute
@@ -167,11 +166,11 @@ def _label_case(
 def _record(out: Path, name: str) -> dict[str, Any]:
     """The record of a case that is labelled, else an empty one."""
     try:
-        record = json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
+        record = read_object(out / f"{name}.json", "")
         np.load(out / f"{name}.npy", mmap_mode="r")
-    except (OSError, ValueError):
+    except (OSError, ValueError, SimcvdError):
         return {}
-    return record if isinstance(record, dict) else {}
+    return record
 
 
 def _complaint(record: dict[str, Any]) -> str:

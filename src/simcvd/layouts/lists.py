@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from simcvd.files import parse_object
 from simcvd.formats import stem_of, suffix_of
 from simcvd.layouts.records import Source
 from simcvd.naming import normal, shown
@@ -94,9 +94,6 @@ def doubled(paths: Iterable[Path]) -> list[str]:
 def read_object(path: Path) -> dict[str, Any]:
     """The object of a JSON file of the user's. Raises SimcvdError if there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return parse_object(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise SimcvdError(f"{path}: is no readable JSON ({error}).") from error
-    if not isinstance(content, dict):
-        raise SimcvdError(f"{path}: must hold a JSON object, not a {type(content).__name__}.")
-    return content

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from simcvd.formats import stem_of
 from simcvd.naming import fault, normal
 
 SYSTEM = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "lost+found"}
@@ -123,7 +124,7 @@ def _passed(entry: os.DirEntry[str], results: set[str]) -> str:
         return f"hidden{inside}"
     if not folder and not stat.S_ISREG(mode):
         return "no file but a pipe or device"
-    wrong = fault(normal(entry.name))
+    wrong = fault(normal(entry.name if folder else stem_of(Path(entry.name))))
     return f"its name {wrong}: rename it{inside}" if wrong else ""
 
 

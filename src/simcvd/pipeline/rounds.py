@@ -14,7 +14,6 @@ control has seen no unlabelled scan, so the question whether these help starts a
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -24,12 +23,13 @@ from typing import Any
 
 from simcvd.data.cache import Cache, read_json
 from simcvd.data.cases import source_records
-from simcvd.files import LOCK, contents, move, replace_into, write_json
+from simcvd.files import LOCK, contents, move, read_object, replace_into, write_json
 from simcvd.inference.model import DESCRIPTION, WORK_RECORD
 from simcvd.inference.results import corrected
 from simcvd.layouts.patients import ALWAYS, folds_by_patient
 from simcvd.layouts.records import Source
 from simcvd.locks import locked
+from simcvd.naming import checked
 from simcvd.pipeline.compare import MEAN
 from simcvd.pipeline.presets import Folds
 from simcvd.planning import Plan
@@ -48,6 +48,7 @@ RESULT = (
     *("check.json", BASE, CONTROL, MEAN, PAGE, FOLDER, "final", "model", "predictions", NEXT),
 )
 COPIED = (WORK_RECORD, "plan.toml", ROUND, "cache/manifest.json")
+MOST_ROUNDS = 10_000
 BASE_SHARE = 2  # a base that starts from trained weights is so many times shorter
 
 
@@ -94,7 +95,7 @@ class Round:
         start = self.start
         while start is not None:
             yield self.folder(start)
-            start = _read(self.folder(start) / ROUND).get("start")
+            _, start = _numbers(self.folder(start) / ROUND, before=start)
 
     def next(self, *, fresh: bool) -> Round:
         """The round after this one; it starts from the last that was finished."""
@@ -108,8 +109,8 @@ def current(work: Path) -> Round:
     if (work / ROUNDS / CLOSING).exists():
         with working(work):
             _move_result(work)
-    record = _read(work / ROUND)
-    return Round(work=work, number=record.get("number", 1), start=record.get("start"))
+    number, start = _numbers(work / ROUND)
+    return Round(work=work, number=number, start=start)
 
 
 def working(work: Path) -> AbstractContextManager[None]:
@@ -164,10 +165,10 @@ def changes(work: Path, found: Source) -> list[str]:
 def _changed(folder: Path, found: Source, name: str) -> list[str]:
     """Whether the images or the label of a scan have other contents than when it was prepared."""
     try:
-        known = json.loads((folder / "case.json").read_text(encoding="utf-8"))["sources"]
+        known = read_object(folder / "case.json", "")["sources"]
         now = source_records(found.cases[name], known)
         return [part for part in ("images", "label") if _hashes(now[part]) != _hashes(known[part])]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, SimcvdError, KeyError, TypeError):
         return []  # a damaged cache is made again by preparing, which changes nothing
 
 
@@ -178,14 +179,14 @@ def _hashes(records: list[dict[str, Any]] | dict[str, Any] | None) -> list[str]:
 
 def _move_result(work: Path) -> None:
     closing = work / ROUNDS / CLOSING
-    target = work / ROUNDS / str(read_json(closing)["number"] - 1)
+    target = work / ROUNDS / str(_numbers(closing)[0] - 1)
     for name in COPIED:
         copy = target / Path(name).name
         if (work / name).exists() and not copy.exists():
             with replace_into(copy) as temporary:
                 shutil.copyfile(work / name, temporary)
     method = read_json(target / WORK_RECORD).get("method", "simcvd")
-    for name in (*RESULT, method):
+    for name in (*RESULT, checked(method, f"{target / WORK_RECORD}: a method")):
         if (work / name).exists():
             move(work / name, target / name)
     for path in corrected(target / "predictions"):
@@ -217,5 +218,18 @@ def _dealt(lineage: list[Path]) -> dict[str, int]:
     return seen | held
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.exists() else {}
+def _numbers(path: Path, before: int | None = None) -> tuple[int, int | None]:
+    """The number of a round and of the one it starts from, which is earlier; also than `before`.
+
+    Raises SimcvdError for a record of anything else, which might have no end or lead anywhere.
+    """
+    record = read_json(path) if path.exists() else {}
+    number, start = record.get("number", 1), record.get("start")
+    latest = number if before is None else before
+    known = type(number) is int and 1 <= number <= MOST_ROUNDS
+    if known and (start is None or (type(start) is int and 1 <= start < latest)):
+        return number, start
+    raise SimcvdError(
+        f"{path}: a round {number!r} that starts from round {start!r} is none. Put the file back "
+        "as it was, or start `simcvd run` in another folder."
+    )

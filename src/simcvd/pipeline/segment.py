@@ -57,7 +57,7 @@ def jobs_of(cases: Sequence[SourceCase], out: Path) -> tuple[list[Job], list[str
         kind, _, why = best_writer(case.images[0])
         if why:
             why_not.setdefault(why, []).append(case.name)
-        target = inside(out, f"{case.name}{kind.ending}")
+        target = inside(out, case.name, kind.ending)
         jobs.append(Job(name=case.name, images=case.images, target=target, format=kind))
     notes = [f"{few(n)} will be segmented into NIfTI: {why}" for why, n in why_not.items()]
     return jobs, [one_line(note) for note in notes]

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from simcvd.escape import csv_text, markdown
-from simcvd.files import write_text
+from simcvd.files import read_object, write_text
 from simcvd.naming import check_all
 from simcvd.scoring.scores import (
     ABSENT,
@@ -94,14 +94,15 @@ def read_report(folder: Path) -> Report:
     if not path.exists():
         raise NotScored(f"{path} is missing")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise NoReport(f"{path} is no JSON ({error}); remove it and score the run again") from None
+        content = read_object(path, "Remove it and score the run again.")
+    except SimcvdError as error:
+        raise NoReport(str(error)) from None
     try:
         scores = [_score(record) for record in content["scores"]]
         check_all(dict.fromkeys(score.case for score in scores), f"{path}: a scan")
+        check_all(dict.fromkeys(score.name for score in scores), f"{path}: a class")
         return Report(scores=scores, notes=tuple(content["notes"]), info=content["info"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NoReport(
             f"{path} holds no scores ({type(error).__name__}: {error}); remove it and score again"
         ) from None
@@ -120,7 +121,7 @@ def write_report(report: Report, out: Path | str) -> None:
 
 
 def _score(record: Mapping[str, Any]) -> Score:
-    values = {name: math.nan if v is None else v for name, v in record["values"].items()}
+    values = {name: math.nan if v is None else float(v) for name, v in record["values"].items()}
     return Score(**{**record, "values": values})
 
 

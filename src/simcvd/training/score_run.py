@@ -138,7 +138,7 @@ def _score(model: Model, how: Windows, cache: Cache, name: str, out: Path) -> Sc
     own = label_of_file(info) if was_resampled(info) else "was not resampled"
     labels, on_own = _predicted(model, how, scan, info if isinstance(own, Volume) else None)
     values = restore_values(labels, spec.label_values)
-    write_label(inside(out / "predictions", f"{name}.nii.gz"), values, scan.affine)
+    write_label(inside(out / "predictions", name, ".nii.gz"), values, scan.affine)
     names = spec.class_names
     if on_own is None or isinstance(own, str):
         x, y, z = info["spacing"]
