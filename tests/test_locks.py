@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from simcvd.locks import locked
+from simcvd.locks import _take_by_name, locked
 from simcvd.types import SimcvdError
 
 HOLD = (
@@ -69,6 +69,25 @@ def test_a_dead_owner_s_lock_is_broken(tmp_path: Path, flock: str) -> None:
     with locked(path, "busy."):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_owner_s_file_of_anything_is_broken_when_it_is_old(tmp_path: Path) -> None:
+    """Also one of a time to come, as before a clock was put back."""
+    for text in (b"", b"\xff\xfe", b"host \xc2\xb2 7", b"host 7"):
+        for date in (1, time.time() + 10**6):
+            owner = tmp_path / ".lock.owner"
+            owner.write_bytes(text)
+            os.utime(owner, (date, date))
+            release = _take_by_name(owner)
+            assert release is not None
+            release()
+
+
+def test_a_link_in_the_lock_s_place_makes_no_file_elsewhere(tmp_path: Path, flock: str) -> None:
+    (tmp_path / ".lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(SimcvdError, match="cannot write"), locked(tmp_path / ".lock", "busy."):
+        pass
+    assert not (tmp_path / "victim").exists()
 
 
 def test_waiting_takes_it_when_it_is_given_back(tmp_path: Path, flock: str) -> None:

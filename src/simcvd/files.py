@@ -167,6 +167,15 @@ def alive(pid: int) -> bool:
     return True
 
 
+def age(path: Path) -> float:
+    """Seconds since a file was written. Raises OSError for one that is gone.
+
+    A date in the future, as before a clock was put back, is as far off as one in the past: nothing
+    that waits for a file to grow old waits for ever.
+    """
+    return abs(time.time() - path.lstat().st_mtime)
+
+
 def checksum(path: Path) -> str:
     """Of a file's bytes: CRC-32 as eight hexadecimal digits, which every flipped bit changes."""
     crc = 0
@@ -251,7 +260,7 @@ def _is_dead(path: Path, pid: int, host: str | None) -> bool:
     if host in (None, HOST) and not alive(pid):
         return True
     with suppress(OSError):
-        return time.time() - path.lstat().st_mtime > ABANDONED_SECONDS
+        return age(path) > ABANDONED_SECONDS
     return False
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from simcvd.files import CannotWrite, alive, complaint
+from simcvd.files import CannotWrite, age, alive, complaint
 from simcvd.types import SimcvdError
 
 POLL_SECONDS = 0.05
@@ -46,7 +46,7 @@ def locked(path: Path, busy: str, *, wait: float = 0.0) -> Iterator[None]:
 
 def _take(path: Path) -> Release | None:
     """The function that gives the lock back, or None while somebody else has it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -96,7 +96,7 @@ def _broken(owner: Path) -> bool:
     """Whether the lock was a dead process's, and is now gone."""
     text, age = _read(owner)
     words = text.split()
-    if len(words) != 3 or not words[1].isdigit():
+    if len(words) != 3 or not words[1].isdecimal():
         dead = age > UNWRITTEN_SECONDS
     else:
         host, pid, began = words
@@ -116,7 +116,7 @@ def _broken(owner: Path) -> bool:
 def _read(owner: Path) -> tuple[str, float]:
     """The lock's text and its age in seconds; one that has just gone is as old as can be."""
     try:
-        return owner.read_text(encoding="utf-8"), time.time() - owner.stat().st_mtime
+        return owner.read_text(encoding="utf-8", errors="replace"), age(owner)
     except FileNotFoundError:
         return "", float("inf")
 

@@ -17,40 +17,49 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-KILLS, MUTANTS, HEADERS = 240, 2000, 60
-# `run` takes half a minute, `benchmark` ten seconds: of their operations fewer are killed.
-SHARES = {"run": 0.08, "benchmark": 0.1}
+if TYPE_CHECKING:
+    from tests.faults.scenarios import Base
+
+KILLS, MUTANTS, HEADERS, RECORDS = 240, 2000, 60, 60
+# These take five to ten seconds of a processor, others less than one: fewer operations are killed.
+SHARES = {"run": 0.1, "round": 0.1, "benchmark": 0.1}
 
 
 def main() -> int:
     """Run all parts, or fewer trials of each."""
+    import torch
+    from tests.faults.kills import preload
+    from tests.faults.scenarios import make_base
+
+    torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=KILLS)
     parser.add_argument("--mutants", type=int, default=MUTANTS)
     parser.add_argument("--headers", type=int, default=HEADERS, help="examples a format")
+    parser.add_argument("--records", type=int, default=RECORDS, help="values exchanged in each")
     parser.add_argument("--jobs", type=int, default=2)
     chosen = parser.parse_args()
     os.environ |= {"SIMCVD_CHECKPOINT_SECONDS": "0", "OMP_NUM_THREADS": "1"}
     started = time.monotonic()
+    preload()
     with tempfile.TemporaryDirectory(prefix="simcvd-campaign-") as scratch:
-        wrong = _killed(Path(scratch) / "kills", chosen.kills, chosen.jobs)
+        base = make_base(Path(scratch) / "base")
+        wrong = _killed(base, Path(scratch) / "kills", chosen.kills, chosen.jobs)
+        wrong += _exchanged(base, Path(scratch) / "records", chosen.records, chosen.jobs)
         wrong += _damaged(Path(scratch) / "damage", chosen.mutants, chosen.jobs)
-    wrong += _hostile(chosen.headers)
+    wrong += _hostile(chosen.headers, chosen.jobs)
     print(f"{(time.monotonic() - started) / 60:.0f} minutes; {len(wrong)} problems")
     print("\n".join(wrong))
     return 1 if wrong else 0
 
 
-def _killed(scratch: Path, count: int, jobs: int) -> list[str]:
+def _killed(base: Base, scratch: Path, count: int, jobs: int) -> list[str]:
     """Kills, and full disks at a fifth as many operations; what was wrong."""
-    import torch
     from tests.faults.kills import summary, undisturbed
-    from tests.faults.scenarios import make_base, scenarios
+    from tests.faults.scenarios import scenarios
 
-    torch.set_num_threads(1)
-    base = make_base(scratch / "base")
     every, wanted = scenarios(base), {}
     for name, scenario in every.items():
         wanted[name] = undisturbed(scenario, scratch / name)
@@ -82,16 +91,29 @@ def _kill_task(task: Any) -> Any:
     return kind, one_trial(scenarios(base)[name], folder, number, kind, tree)
 
 
+def _exchanged(base: Base, scratch: Path, each: int, jobs: int) -> list[str]:
+    """Records of a stranger's with values of other kinds; what was wrong."""
+    from tests.faults.records import exchanges
+
+    tasks = [(one, scratch) for one in exchanges(base, each)]
+    wrong = [problem for problem in _each(_exchange_task, tasks, jobs) if problem]
+    print(f"Damaged records: {len(tasks)}, {len(wrong)} not read and not refused", flush=True)
+    return wrong
+
+
+def _exchange_task(task: Any) -> str:
+    exchange, scratch = task
+    return exchange.tried(scratch)
+
+
 def _damaged(scratch: Path, count: int, jobs: int) -> list[str]:
     """Flipped bits and cut ends in every format; what was wrong."""
-    import torch
     from tests.faults.damage import reference
     from tests.faults.samples import mutants, write_samples
     from tests.inference.tools import small_vnet, spec
 
     from simcvd.inference.model import save_model
 
-    torch.set_num_threads(1)
     model = scratch / "model"
     save_model(model, small_vnet(), spec())
     samples = write_samples(scratch / "samples")
@@ -118,14 +140,23 @@ def _damage_task(task: Any) -> Any:
     return try_mutant(*task)
 
 
-def _hostile(examples: int) -> list[str]:
+def _hostile(examples: int, jobs: int) -> list[str]:
     """Headers that Hypothesis draws, by the tests that draw a few each time."""
-    import pytest
+    from tests.faults.headers import BINARIES, TEXTS
 
     os.environ["FAULT_EXAMPLES"] = str(examples)
-    code = pytest.main(["-q", "tests/faults/test_damage.py", "-k", "hostile"])
-    print(f"Hostile headers: {examples} a format, pytest ended with {int(code)}")
-    return [] if code == 0 else ["hostile headers: see pytest's report above"]
+    tasks = [f"binary_headers[{name}]" for name in BINARIES]
+    tasks += [f"text_headers[{name}]" for name in TEXTS]
+    wrong = [name for name, code in _each(_hostile_task, tasks, jobs) if code]
+    print(f"Hostile headers: {examples} in each of {len(tasks)} formats, {len(wrong)} failed")
+    return [f"hostile {name}: see pytest's report above" for name in wrong]
+
+
+def _hostile_task(name: str) -> tuple[str, int]:
+    import pytest
+
+    test = f"{Path(__file__).with_name('test_damage.py')}::test_hostile_{name}"
+    return name, int(pytest.main(["-q", "--no-header", "-p", "no:cacheprovider", test]))
 
 
 def _each(work: Callable[[Any], Any], tasks: Iterable[Any], jobs: int) -> Iterator[Any]:

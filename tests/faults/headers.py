@@ -23,6 +23,7 @@ NIFTI = [(0, "i"), *((40 + 2 * i, "h") for i in range(8)), (70, "h"), (72, "h")]
 NIFTI += [*((76 + 4 * i, "f") for i in range(8)), (108, "f"), (112, "f"), (116, "f"), (123, "B")]
 NIFTI += [(252, "h"), (254, "h"), *((280 + 4 * i, "f") for i in range(12)), (344, "4s")]
 RANGES = {"i": 31, "h": 15, "B": 8}
+BINARIES = ("nii", "img")
 TEXTS = ("nrrd", "nrrd-gzip", "nhdr", "mha", "mha-zlib", "mhd")
 FIELD = re.compile(rb"^([A-Za-z ]+)(\s*[=:]\s*)(.*)$", re.MULTILINE)
 

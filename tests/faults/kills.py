@@ -9,8 +9,10 @@ takes the time of the work alone.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
+import pkgutil
 import re
 import shutil
 import signal
@@ -19,31 +21,44 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+
+import simcvd
 
 HOOK = Path(__file__).parent / "hook"
 SOURCE = Path(__file__).parents[2] / "src"
 LIMIT_SECONDS = 600.0
+LIBRARIES = ("SimpleITK", "h5py", "highdicom", "nibabel", "matplotlib.backends.backend_agg")
 # Times and machines, which differ between two runs of the same command.
 UNEQUAL = ("seconds", "made_with", "stat", "mtime_ns", "digest")
 # The log says what was printed, by how many processes; the state holds the time it took.
-LEFT_OUT = re.compile(r"(^|/)(runs/[^/]+\.log|checkpoints/.*\.pt|\.predictions\.json)$")
+# A review's states hold dates of files.
+LEFT_OUT = re.compile(
+    r"(^|/)(runs/[^/]+\.log|checkpoints/.*\.pt|\.predictions\.json|review/states\.json)$"
+)
+BY_TIME = re.compile(r"(^|/)review/former/")  # copies of labels that were replaced, by their date
+Command = Sequence[str] | Callable[[], None]
 
 
 @dataclass(frozen=True)
 class Scenario:
     """A command to be killed.
 
-    arguments: with WORK for the trial's folder. prepare: fills that folder before the command.
+    arguments: with WORK for the trial's folder, or a function of it that does what a page asks
+    for. prepare: fills that folder before the command. code: which it ends with.
     """
 
     name: str
-    arguments: Sequence[str]
+    arguments: Sequence[str] | Callable[[Path], None]
     prepare: Callable[[Path], None] = field(default=lambda _: None)
+    code: int = 0
 
-    def command(self, work: Path) -> list[str]:
+    def command(self, work: Path) -> Command:
         """As typed."""
+        if callable(self.arguments):
+            return partial(self.arguments, work)
         return [word.replace("WORK", str(work)) for word in self.arguments]
 
 
@@ -65,6 +80,14 @@ class Ended(NamedTuple):
     peak: int
 
 
+def preload() -> None:
+    """Import once what commands import when they run, and not in every fork anew."""
+    own = [module.name for module in pkgutil.walk_packages(simcvd.__path__, "simcvd.")]
+    for name in (*own, *LIBRARIES):
+        if not name.endswith("__main__"):
+            importlib.import_module(name)
+
+
 def trials(
     scenario: Scenario, scratch: Path, *, every: int = 1, kind: str = "kill"
 ) -> Iterator[Trial]:
@@ -79,7 +102,7 @@ def undisturbed(scenario: Scenario, scratch: Path) -> tuple[int, dict[str, str]]
     reference = _begun(scenario, scratch / "reference")
     counter = scratch / "count"
     code, said, _ = typed(scenario.command(reference), {"FAULT_COUNT": str(counter)})
-    if code != 0:
+    if code != scenario.code:
         raise AssertionError(f"{scenario.name} undisturbed ended with {code}:\n{said}")
     return counter.stat().st_size, tree(reference)
 
@@ -97,7 +120,7 @@ def one_trial(
         trial.problem = f"the fault ended it with {code}:\n{said[-2000:]}"
         return trial
     code, said, _ = typed(scenario.command(work), {})
-    if code != 0:
+    if code != scenario.code:
         trial.problem = f"typed again it ended with {code}:\n{said[-2000:]}"
     elif found := _difference(wanted, tree(work)):
         trial.problem = f"ends otherwise than undisturbed: {found}"
@@ -105,9 +128,7 @@ def one_trial(
     return trial
 
 
-def typed(
-    command: Sequence[str], environment: dict[str, str], *, limit: float = LIMIT_SECONDS
-) -> Ended:
+def typed(command: Command, environment: dict[str, str], *, limit: float = LIMIT_SECONDS) -> Ended:
     """``simcvd`` in a fork of this process."""
     log = Path(f"/tmp/simcvd-faults-{os.getpid()}-{time.monotonic_ns()}")
     child = os.fork()
@@ -119,7 +140,7 @@ def typed(
     return Ended(code, said, peak)
 
 
-def _become(command: Sequence[str], environment: dict[str, str], log: Path) -> None:
+def _become(command: Command, environment: dict[str, str], log: Path) -> None:
     """The fork's whole life."""
     code = 70
     try:
@@ -134,10 +155,7 @@ def _become(command: Sequence[str], environment: dict[str, str], log: Path) -> N
         import sitecustomize
 
         sitecustomize.install()
-        from simcvd.cli import main
-
-        sys.argv = ["simcvd", *command]
-        main()
+        _do(command)
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
@@ -147,6 +165,19 @@ def _become(command: Sequence[str], environment: dict[str, str], log: Path) -> N
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(code)
+
+
+def _do(command: Command) -> None:
+    from simcvd.cli import main
+    from simcvd.types import SimcvdError
+
+    if not callable(command):
+        sys.argv = ["simcvd", *command]
+        return main()
+    try:
+        command()
+    except SimcvdError as error:
+        sys.exit(str(error))
 
 
 def _waited(child: int, limit: float) -> tuple[int, int]:
@@ -166,7 +197,7 @@ def tree(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if path.is_file():
+        if path.is_file() and not BY_TIME.search(name):
             found[name] = "" if LEFT_OUT.search(name) else _content(path, folder)
     return found
 

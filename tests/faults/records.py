@@ -1,11 +1,22 @@
-"""JSON of ours with one value exchanged for one of another kind, and sealed again where it was."""
+"""JSON of ours with one value exchanged for one of another kind, and sealed again where it was.
+
+Whoever receives a cache, a run or a model from a stranger reads such records: every command must
+do its work or refuse in a sentence.
+"""
 
 from __future__ import annotations
 
 import json
+import random
+import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.faults.damage import HANG_SECONDS
+from tests.faults.kills import typed
+from tests.faults.scenarios import TRAINING, Base
 
 from simcvd.files import SEAL, sealed
 
@@ -41,3 +52,71 @@ def _with(content: Any, place: tuple[Any, ...], value: Any) -> bytes:
         inner = inner[key]
     inner[place[-1]] = value
     return json.dumps(sealed(changed) if SEAL in changed else changed).encode()
+
+
+@dataclass(frozen=True)
+class Place:
+    """A record that commands read. kept: the folder it lies in; commands: with WORK for a copy."""
+
+    kept: Path
+    file: str
+    commands: tuple[tuple[str, ...], ...]
+
+    def tried(self, number: int, data: bytes, scratch: Path) -> str:
+        """What went wrong when one of the commands, each in its turn, met the record; or ""."""
+        shutil.copytree(self.kept, scratch)
+        (scratch / self.file).write_bytes(data)
+        command = self.commands[number % len(self.commands)]
+        words = [word.replace("WORK", str(scratch)) for word in command]
+        code, said, _ = typed(words, {}, limit=HANG_SECONDS)
+        shutil.rmtree(scratch)
+        sound = code in (0, 1, 3) and "Traceback" not in said
+        return "" if sound else f"{command[0]} ended with {code}: {said[-900:]}"
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One trial: a value of a record exchanged."""
+
+    place: Place
+    number: int
+    what: str
+    data: bytes
+
+    def tried(self, scratch: Path) -> str:
+        """What went wrong, or ""."""
+        name = f"{self.place.kept.name}_{Path(self.place.file).stem}_{self.number}"
+        problem = self.place.tried(self.number, self.data, scratch / name)
+        return problem and f"{self.place.kept.name}: {self.what}: {problem}"
+
+
+def exchanges(base: Base, each: int) -> Iterator[Exchange]:
+    """Trials of every record, the same for the same numbers."""
+    for place in places(base):
+        every = list(exchanged(place.kept / place.file))
+        chosen = random.Random(place.file).sample(every, min(each, len(every)))
+        for number, (what, data) in enumerate(chosen):
+            yield Exchange(place, number, what, data)
+
+
+def places(base: Base) -> list[Place]:
+    """Every record that commands read, in a sound folder that holds it."""
+    base.score(base.run)
+    prepare = ("prepare", str(base.scans), "--out", "WORK", "--jobs", "1")
+    train = ("train", "WORK", *TRAINING, "--out", "WORK/run")
+    resume = ("train", str(base.cache), *TRAINING, "--out", "WORK")
+    score = ("evaluate", "WORK", "--split", "holdout")
+    report = ("report", "WORK", "--split", "holdout", "--out", "WORK/page")
+    tables = ("benchmark", "--only-tables", "--out=WORK", "--protocol=hippocampus")
+    export, info = ("export", "WORK", "--out", "WORK/model.zip"), ("info", "WORK")
+    predict = ("predict", "WORK", str(base.scans / "images" / "case0.nii.gz"), "--out", "WORK/out")
+    again = ("run", "--out", "WORK", "--dry-run", "--jobs", "1")
+    return [
+        Place(base.cache, "manifest.json", (prepare, train, info)),
+        Place(base.cache, "cases/case0/case.json", (prepare, train)),
+        Place(base.run, "config.json", (resume, score, info, export, report, tables)),
+        Place(base.run, "model.json", (predict, info, export, score)),
+        Place(base.run, "holdout/metrics.json", (report, export, info, tables)),
+        Place(base.job, "run.json", (again, info)),
+        Place(base.job, "cache/manifest.json", (again,)),
+    ]

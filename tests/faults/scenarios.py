@@ -6,7 +6,11 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import nibabel
+import numpy as np
 from tests.faults.kills import Scenario, typed
+from tests.faults.samples import LABEL, PLAIN, VOXELS
+from tests.review.work import make_work
 from tests.small import NETWORK, TEST, write_scans
 
 SIZES = {
@@ -19,6 +23,9 @@ TRAINING = [
     *("--set", "train.patch=(16,16,8)", "--set", "train.holdout=1"),
     *(word for name, value in SIZES.items() for word in ("--set", f"network.{name}={value}")),
 ]
+# A base of two steps, then two of a method that uses the unlabelled scans.
+WARM = ["--method", "cutmix", "--labeled", "2", "--iterations", "2", *TRAINING[8:]]
+WARM += ["--set", "train.base=2"]
 PROTOCOL = ["--protocol=hippocampus", "--row=supervised"]
 GRID = {
     "train_scans": 6,
@@ -40,6 +47,27 @@ class Base:
     scans: Path
     cache: Path
     run: Path
+
+    def score(self, _: Path) -> None:
+        """Have the run scored, unless it is."""
+        if not (self.run / "holdout").exists():
+            _must("evaluate", str(self.run), "--split", "holdout")
+
+    @property
+    def job(self) -> Path:
+        """A finished `simcvd run`, made when it is first asked for."""
+        job = self.run.with_name("job")
+        if not job.exists():
+            _plan(self, job.parent)
+            _must(*(word.replace("WORK", str(job.parent)) for word in _run_arguments(self)))
+        return job
+
+    def another_round(self, work: Path) -> None:
+        """The finished run, and one more label, drawn since."""
+        _copy(self.job, work / "job")
+        drawn = sorted((self.scans / "labels").iterdir())[4]
+        (work / "job" / "labels").mkdir()
+        shutil.copy2(drawn, work / "job" / "labels")
 
 
 def make_base(folder: Path) -> Base:
@@ -71,7 +99,13 @@ def scenarios(base: Base) -> dict[str, Scenario]:
             "benchmark",
             ["benchmark", cache, "--out=WORK/grid", *PROTOCOL, *changes],
         ),
+        Scenario("plan", ["plan", str(base.scans), "--out", "WORK/plan.toml", "--jobs", "1"]),
+        Scenario("mend", ["check", "WORK/data", "--fix", "WORK/mended", "--jobs=1"], _broken, 1),
+        Scenario("warm", ["train", cache, *WARM, "--out", "WORK/run"]),
+        Scenario("report", ["report", run, "--split=holdout", "--out", "WORK/page"], base.score),
+        Scenario("review", _draw, _reviewable),
         Scenario("run", _run_arguments(base), lambda work: _plan(base, work)),
+        Scenario("round", ["run", "--out", "WORK/job", "--jobs", "1"], base.another_round),
     ]
     return {scenario.name: scenario for scenario in made}
 
@@ -102,6 +136,37 @@ def _plan(base: Base, work: Path) -> None:
     )
     (work / "job").mkdir()
     write_plan(tiny, work / "job" / "plan.toml")
+
+
+def _broken(work: Path) -> None:
+    """Two scans that can be mended: one with a NaN, one whose label is of floats."""
+    for place in ("images", "labels"):
+        (work / "data" / place).mkdir(parents=True)
+    for name in ("a", "b"):
+        voxels = VOXELS.astype(np.float32)
+        voxels[0, 0, 0] = np.nan if name == "a" else 0
+        image = nibabel.Nifti1Image(voxels, PLAIN)
+        nibabel.save(image, work / "data" / "images" / f"{name}.nii.gz")
+        label = nibabel.Nifti1Image(LABEL.astype(np.float32), PLAIN)
+        nibabel.save(label, work / "data" / "labels" / f"{name}.nii.gz")
+
+
+def _reviewable(work: Path) -> None:
+    make_work(work, ["a"])
+
+
+def _draw(work: Path) -> None:
+    """What the page of `simcvd review` has done when a drawing is saved on top of a label."""
+    from simcvd.review.labels import base_stamp, save
+    from simcvd.review.round import Round
+    from simcvd.review.scans import view_of
+
+    round_ = Round.read(work / "work")
+    view = view_of(round_, "a")
+    drawn = np.zeros(view.shape, np.uint8)
+    drawn[2:9, 3, 1] = 2
+    stamps = {"scan_stamp": view.stamp, "map_stamp": base_stamp(round_, "a", "given")}
+    save(round_, "a", base="given", drawn=drawn.ravel(order="F"), **stamps)
 
 
 def _copy(source: Path, target: Path) -> None:

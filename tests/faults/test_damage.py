@@ -48,7 +48,7 @@ def test_a_damaged_scan_is_refused_or_harmless(
         assert outcome.problems == [], outcome.name
 
 
-@pytest.mark.parametrize("format", ["nii", "img"])
+@pytest.mark.parametrize("format", headers.BINARIES)
 def test_hostile_binary_headers(samples: dict[str, Sample], model: Path, format: str) -> None:
     @settings(**PROFILE)
     @given(headers.binary())

@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from tests.faults.kills import trials
-from tests.faults.scenarios import Base, make_base, scenarios
-
-from simcvd.training import loop
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Base]:
-    """Forks share no thread: torch's own would be missing in them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    seconds, loop.CHECKPOINT_SECONDS = loop.CHECKPOINT_SECONDS, 0.0
-    yield make_base(tmp_path_factory.mktemp("base"))
-    loop.CHECKPOINT_SECONDS = seconds
-    torch.set_num_threads(threads)
+from tests.faults.scenarios import Base, scenarios
 
 
 @pytest.mark.parametrize(
@@ -34,6 +19,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Base]:
         ("evaluate", 7),
         ("predict", 13),
         ("export", 2),
+        ("mend", 5),
+        ("review", 3),
+        ("warm", 29),
     ],
 )
 def test_killed_at_an_operation_it_ends_the_same(

@@ -8,7 +8,7 @@ import numpy as np
 
 from simcvd.checking.findings import CheckReport
 from simcvd.data.reading import same_grid
-from simcvd.files import contents
+from simcvd.files import contents, replace_into
 from simcvd.formats import format_of, read_voxels, stem_of, write_image, write_label
 from simcvd.formats.nifti import NIFTI
 from simcvd.layouts.records import Source, SourceCase
@@ -20,22 +20,28 @@ def mend(report: CheckReport, found: Source, out: Path, labels: Path | None = No
 
     NaN becomes the channel's minimum; labels become integers, with their scan's header where
     theirs differs by rounding. Copies are NIfTI and keep their place below the source (or
-    below ``labels/``). Raises SimcvdError if `out` lies within the data, or is not empty.
+    below ``labels/``). The folder is there with all of them or not at all. Raises SimcvdError if
+    `out` lies within the data, or is not empty.
     """
     root = Path(report.source)
     _check_place(out, [root, *([labels] if labels else [])])
-    written = []
-    for path, scan in sorted({(f.file, f.scan) for f in report.findings if f.fixable}):
-        source, case = Path(path), found.cases[scan]
-        target = out / _place(source, root, labels)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source == case.label:
-            _mend_label(case, source, target, len(found.channel_names))
-        else:
-            channels = len(found.channel_names) if len(case.images) == 1 else 1
-            _mend_image(source, target, channels)
-        written.append(target)
-    return written
+    mendable = sorted({(f.file, f.scan) for f in report.findings if f.fixable})
+    places = {path: _place(Path(path), root, labels) for path, _ in mendable}
+    if not places:
+        return []
+    with replace_into(out) as temporary:
+        for path, scan in mendable:
+            target = temporary / places[path]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _mend(found.cases[scan], Path(path), target, len(found.channel_names))
+    return [out / place for place in places.values()]
+
+
+def _mend(case: SourceCase, path: Path, target: Path, channels: int) -> None:
+    if path == case.label:
+        _mend_label(case, path, target, channels)
+    else:
+        _mend_image(path, target, channels if len(case.images) == 1 else 1)
 
 
 def _check_place(out: Path, places: list[Path]) -> None:

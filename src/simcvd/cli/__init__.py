@@ -29,3 +29,6 @@ def main() -> None:
     except SimcvdError as error:
         print(f"simcvd: {lines(error)}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:  # a path too long, a folder nobody may enter, a disk that fails
+        print(f"simcvd: {lines(error.filename)}: {error.strerror}", file=sys.stderr)
+        sys.exit(1)

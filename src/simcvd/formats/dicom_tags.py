@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import warnings
@@ -19,6 +20,10 @@ TAGS = (
     *("SeriesNumber", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient"),
     *("PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "PixelSpacing"),
 )
+
+
+# Of pydicom's, one to three a tag; a segmentation of 16,000 frames takes half as many.
+MOST_READS = 3_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +107,9 @@ def dataset(path: Path, tags: Sequence[str] | None = None) -> Any:
     import pydicom
 
     _check_deflated(path)
-    with quiet():
+    with quiet(), _Bounded(path) as file:
         found = pydicom.dcmread(
-            path,
+            file,
             force=True,
             stop_before_pixels=tags is not None,
             specific_tags=None if tags is None else list(tags),
@@ -112,6 +117,21 @@ def dataset(path: Path, tags: Sequence[str] | None = None) -> Any:
     if not hasattr(found, "file_meta"):
         found.file_meta = pydicom.dataset.FileMetaDataset()
     return found
+
+
+class _Bounded(io.BufferedReader):
+    """A file that is not read without end: 100 GB of zeros are 10 thousand million empty tags."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self.left = MOST_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Raises ValueError once there were more tags than any scan has."""
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError(f"more than {MOST_READS} reads of tags")
+        return super().read(size)
 
 
 @contextmanager

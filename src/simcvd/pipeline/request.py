@@ -27,6 +27,7 @@ EARLIER = {
     "names": None,
     "patient_pattern": None,
 }
+TEXTS = ("images", "labels", "preset", "method", "names", "patient_pattern")
 OWN = ("plan.toml", "labels")  # what may lie in a folder before the first run
 
 
@@ -69,7 +70,7 @@ class Request:
         and without images where nothing was begun.
         """
         path = Path(work) / WORK_RECORD
-        begun = {**EARLIER, **read_json(path)} if path.exists() else {}
+        begun = _begun(path) if path.exists() else {}
         asked = {**begun, **{name: value for name, value in given.items() if value is not None}}
         method, preset = asked.get("method", METHOD), asked.get("preset", QUICK.name)
         if not asked.get("images"):
@@ -146,7 +147,7 @@ class Request:
                 )
         path = self.work / WORK_RECORD
         if path.exists():
-            begun = {**EARLIER, **read_json(path)}
+            begun = _begun(path)
             if changed := changes(begun, {**EARLIER, **self.record()}):
                 raise SimcvdError(
                     f"{self.work} was begun with something else:\n  "
@@ -160,3 +161,14 @@ class Request:
             raise SimcvdError(
                 f"{self.work} holds other files ({few(others)}) and no run; give another --out"
             )
+
+
+def _begun(path: Path) -> dict[str, Any]:
+    """What a folder was begun with. Raises SimcvdError for a record that no run wrote."""
+    begun = {**EARLIER, **read_json(path)}
+    if wrong := [name for name in TEXTS if not isinstance(begun.get(name), str | None)]:
+        raise SimcvdError(
+            f"{path}: its {few(wrong)} should be text. Put the file back as it was, or give "
+            "another --out"
+        )
+    return begun

@@ -72,7 +72,7 @@ def _notes(results: Sequence[Result], configs: Sequence[dict[str, Any]]) -> list
     """How each was trained, and in what its settings differ from the first one's."""
     notes = []
     for result, config in zip(results, configs, strict=True):
-        run, commit = config["run"], config["made_with"].get("commit")
+        run, commit = config["run"], config.get("made_with", {}).get("commit")
         made = f" Trained at commit {commit[:7]}." if commit else ""
         changed = differences(configs[0]["run"], run) if result is not results[0] else []
         # A method has settings of its own; what the two share is worth a word.

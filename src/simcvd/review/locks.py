@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from simcvd.files import read_object, write_json
+from simcvd.files import age, read_object, write_json
 from simcvd.types import SimcvdError
 
 EXPIRES = 120.0
@@ -55,7 +55,7 @@ class Locks:
         """Tab, reader and since when of a lock that is not over."""
         path = self._path(name)
         try:
-            if time.time() - path.stat().st_mtime > EXPIRES:
+            if age(path) > EXPIRES:
                 return None
             held = read_object(path, "")
         except (OSError, SimcvdError):

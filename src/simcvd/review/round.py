@@ -181,7 +181,8 @@ class States:
         self.path = work / "review" / "states.json"
         self.kept: dict[str, Any] = {}
         if self.path.exists():
-            self.kept = read_object(self.path, self.ADVICE)
+            kept = read_object(self.path, self.ADVICE)
+            self.kept = {name: entry for name, entry in kept.items() if isinstance(entry, dict)}
 
     def of(self, name: str, label: Path | None) -> str | None:
         """None without a label of the review's; "corrected" where another program wrote it."""

@@ -11,10 +11,8 @@ from typing import Any
 from simcvd.inference.archive import write_archive
 from simcvd.inference.model import CARD, SETTINGS, load_model, model_files, model_place
 from simcvd.share.card import model_card
-from simcvd.training.run import read_config
+from simcvd.training.run import cases_of, read_config
 from simcvd.types import SimcvdError
-
-CASE_LISTS = ("labeled", "unlabeled", "holdout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +66,7 @@ def export_run(run: Path, out: Path, *, onnx: bool = False) -> Exported:
 
 def shareable(config: dict[str, Any]) -> dict[str, Any]:
     """A run's ``config.json`` for others: no path, and how many scans instead of their names."""
-    counts = {name: len(config["run"].get(name, ())) for name in CASE_LISTS}
+    counts = {name: len(cases) for name, cases in cases_of(config["run"]).items()}
     return {
         "run": {**config["run"], **counts},
         "data": config["data"],

@@ -18,6 +18,7 @@ from simcvd.data.cache import Cache
 from simcvd.files import contents, read_object, write_text
 from simcvd.inference.model import ModelSpec
 from simcvd.methods.registry import default_config, find, origin, package
+from simcvd.naming import check_all
 from simcvd.networks.base import Architecture
 from simcvd.networks.build import CustomNetwork, name_of
 from simcvd.training.recipes import PAPER, Recipe
@@ -32,6 +33,7 @@ from simcvd.transforms.augment import AugmentConfig, check_augment
 from simcvd.types import IntTriple, SimcvdError, Task
 
 FORMAT = 1
+CASE_LISTS = ("labeled", "unlabeled", "holdout")  # of which an exported model keeps the lengths
 CONTROL = "supervised"  # the method that others are held against, and start from
 BENCHMARK_PATCH_MM = (70.0, 70.0, 50.0)  # 112 x 112 x 80 voxels of 0.625 mm
 
@@ -272,15 +274,38 @@ def open_folder(out: Path, run: Run, cache: Cache) -> None:
 
 
 def read_config(out: Path) -> dict[str, Any]:
-    """The record of a run's folder."""
+    """The record of a run's folder. Raises SimcvdError for what no run wrote."""
     path = out / "config.json"
     if not path.exists():
         raise SimcvdError(f"{out} is no run: it has no config.json; give the --out of a training")
     record = read_object(path, "Restore it, or give another --out")
-    run = record.get("run")
-    if not isinstance(run, dict) or not isinstance(run.get("train"), dict):
+    if not _is_record(record):
         raise SimcvdError(f"{path} is no record of a run of simcvd; give another --out")
+    for cases in cases_of(record["run"]).values():
+        check_all(cases, f"{path}: a scan")
     return record
+
+
+def cases_of(run: dict[str, Any]) -> dict[str, list[str]]:
+    """The names of scans in a run's record, by what they were for; an exported model's has none."""
+    return {part: run[part] for part in CASE_LISTS if isinstance(run.get(part), list)}
+
+
+def _is_record(record: dict[str, Any]) -> bool:
+    """Whether what others look into has the types that it was written with."""
+    run, made = record.get("run"), record.get("made_with", {})
+    if not (
+        isinstance(run, dict) and isinstance(run.get("train"), dict) and isinstance(made, dict)
+    ):
+        return False
+    texts = (run.get("method"), record.get("data"), record.get("cache", ""))
+    numbers = [run["train"].get(name) for name in ("iterations", "seed")]
+    return (
+        all(isinstance(text, str) for text in texts)
+        and all(type(number) is int for number in numbers)
+        and all(isinstance(run.get(part), list | int) for part in CASE_LISTS)
+        and isinstance(made.get("commit"), str | None)
+    )
 
 
 def _versions() -> dict[str, str | int | None]:

@@ -34,7 +34,7 @@ from simcvd.networks.build import Factory
 from simcvd.scoring.record import Report, Split, scores_folder, write_report
 from simcvd.scoring.scores import Score, score_case
 from simcvd.torch_state import left_as_found
-from simcvd.training.run import read_config
+from simcvd.training.run import cases_of, read_config
 from simcvd.types import IntTriple, SimcvdError, Volume
 from simcvd.wording import few
 
@@ -74,8 +74,13 @@ def score_run(
     windows = how.windows(model)
     if device.type == "cpu":
         reuse_memory()
+    if cache is None and not config.get("cache"):
+        raise SimcvdError(f"{run}: does not say where its prepared scans lie; give --cache")
     data = _open(cache or Path(config["cache"]), config["data"])
-    names = data.test if split == "test" else tuple(config["run"]["holdout"])
+    held = cases_of(config["run"]).get("holdout", [])
+    names = data.test if split == "test" else tuple(held)
+    if strangers := [name for name in names if name not in data.manifest.cases]:
+        raise SimcvdError(f"{run}: held out {few(strangers)}, which {data.root} does not hold")
     names = tuple(name for name in names if data.manifest.cases[name].has_label)
     if not names:
         raise SimcvdError(
