@@ -107,7 +107,7 @@ def _broken(owner: Path) -> bool:
     aside = owner.with_name(f".{os.getpid()}-{owner.name}")
     with suppress(FileNotFoundError, FileExistsError):
         os.replace(owner, aside)  # only one process can
-        if aside.read_text(encoding="utf-8") != text:  # another one broke it first, and has it now
+        if _read(aside)[0] != text:  # another one broke it first, and has it now
             os.link(aside, owner)
         aside.unlink()
     return True

@@ -13,7 +13,7 @@ import pytest
 import SimpleITK
 from tests.data.dicom_series import LPS, write_series, write_slice
 
-from simcvd.formats import dicom_codec, read_image, spacing_of, stem_of
+from simcvd.formats import dicom_codec, dicom_tags, read_image, spacing_of, stem_of
 from simcvd.formats.dicom_files import files_below, find_series
 from simcvd.types import SimcvdError
 
@@ -275,6 +275,15 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     os.truncate(paths[0], 400)
     with pytest.raises(SimcvdError, match=rf"{paths[0].name}: cannot be read as DICOM.*400 bytes"):
         read_image(tmp_path)
+
+
+def test_tags_without_end_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zeros are empty tags, and a sparse file holds any number of them."""
+    monkeypatch.setattr(dicom_tags, "MOST_READS", 1000)
+    with (tmp_path / "a.dcm").open("wb") as file:
+        file.truncate(10**11)
+    with pytest.raises(SimcvdError, match="cannot be read as DICOM"):
+        dicom_tags.read_tags(tmp_path / "a.dcm")
 
 
 def test_a_folder_without_a_series(tmp_path: Path) -> None:

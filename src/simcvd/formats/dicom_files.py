@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from simcvd.formats.dicom_tags import Slice, examined, storage_class
+from simcvd.formats.dicom_tags import Slice, examined, is_marked
 from simcvd.formats.guard import is_regular
 
 SUFFIXES = (".dcm", ".ima", ".dicom")
@@ -21,8 +21,6 @@ SUFFIXES = (".dcm", ".ima", ".dicom")
 # registrations, segmentations, surfaces, waveforms, radiotherapy objects (PS3.4, annex B).
 NO_SCAN = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(4\.2|9|11|66|67|68|88|104|481)(\.|$)")
 ADDRESS = re.compile(r"#([0-9.]*)$")
-# A file without preamble begins with one of these groups, little endian.
-FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,21 +53,7 @@ def is_dicom(path: Path) -> bool:
     """Whether a file says so by its ending, by the mark that DICOM files bear, or its first tag."""
     if path.name.upper() == "DICOMDIR" or not is_regular(path):
         return False
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    try:
-        with path.open("rb") as file:
-            start = file.read(132)
-    except OSError:
-        return False
-    return start[128:] == b"DICM" or (len(start) == 132 and _begins_bare(start))
-
-
-def _begins_bare(start: bytes) -> bool:
-    """Whether a file without preamble begins with a short element of one of the first groups."""
-    explicit = start[4:6].isalpha() and start[4:6].isupper()
-    length = int.from_bytes(start[6:8] if explicit else start[4:8], "little")
-    return start[:2] in FIRST_GROUPS and start[3] == 0 and length % 2 == 0 and length < 1024
+    return path.suffix.lower() in SUFFIXES or is_marked(path)
 
 
 def split_address(path: Path) -> tuple[Path, str | None]:
@@ -110,15 +94,13 @@ def _identity(folder: Path) -> tuple[int, int]:
 def find_series(files: Iterable[Path]) -> Found:
     """The series that some DICOM files make up. Scouts, reports and the like are left out."""
     slices: list[Slice] = []
-    skipped: list[Path] = []
+    skipped: list[Slice] = []
     for path in files:
-        if NO_SCAN.match(storage_class(path)):
-            skipped.append(path)
-        else:
-            slices.append(examined(path))
+        one = examined(path)
+        (skipped if NO_SCAN.match(one.storage) else slices).append(one)
     scouts = [s.path for s in slices if "LOCALIZER" in s.kind]
     kept = [s for s in slices if "LOCALIZER" not in s.kind]
-    notes = [*_left_out(skipped, "hold no scan (reports and the like)")]
+    notes = [*_left_out([s.path for s in skipped], "hold no scan (reports and the like)")]
     notes += _left_out(scouts, "are localizers")
     mixed = dict.fromkeys(p for g in _groups(kept).values() for p in _mixed_up(g, kept))
     return Found(series=_grouped(kept), notes=tuple(notes), problems=tuple(mixed))
