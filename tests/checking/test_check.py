@@ -165,6 +165,13 @@ def test_robust_z_by_hand() -> None:
     assert robust_z(np.array([5.0, 5, 5, 6]), floor=0.5).tolist() == [0, 0, 0, 2]
 
 
+def test_two_files_of_one_name_are_no_channels(sound: Path) -> None:
+    """An accent of its own letter, as macOS writes it, makes no other name."""
+    for name in ("\u00e9", "e\u0301"):
+        shutil.copy(image(sound), sound / "images" / f"{name}.nii.gz")
+    assert "two files of one name" in " ".join(f.message for f in run(sound).findings)
+
+
 def test_copies_within_and_across_the_split(sound: Path) -> None:
     save(image(sound, "h"), noise(6)[::-1], np.diag([-1.0, 1, 2, 1]) + np.eye(4, k=3) * 11)
     found = run(sound).findings  # the same voxels of the world along other axes

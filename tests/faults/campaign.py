@@ -1,4 +1,4 @@
-"""`make campaign`: every verb killed at its file operations, thousands of damaged scans.
+"""`make campaign`: every verb killed at its file operations, thousands of damaged files.
 
 Within 60 minutes on two cores. It prints its figures and what went wrong, and ends with 1 if
 anything did.

@@ -110,6 +110,8 @@ def examine(question: Question) -> CaseFacts:
 
 def _image(case: SourceCase, channels: int, notes: Notes) -> Volume | None:
     """All channels ``[C, X, Y, Z]``, NaN replaced by the minimum, or None if any is unreadable."""
+    if len(case.images) not in (1, channels):
+        return None  # two files of one name, which the layout has said
     volumes: list[Volume] = []
     each = channels if len(case.images) == 1 else 1
     for path in case.images:
