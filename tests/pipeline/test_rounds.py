@@ -319,8 +319,10 @@ def test_a_folder_of_an_earlier_version_goes_on_with_what_it_was_begun_with(
 def _round(folder: Path, *folds: tuple[list[str], list[str]], finished: bool = True) -> None:
     """A result whose folds were trained on, and had held out, these scans."""
     for number, (labeled, holdout) in enumerate(folds):
-        record = {"labeled": labeled, "holdout": holdout, "train": {}}
-        write_json(folder / "supervised" / f"fold_{number}" / "config.json", {"run": record})
+        cases = {"labeled": labeled, "unlabeled": [], "holdout": holdout}
+        record = {"method": "supervised", **cases, "train": {"iterations": 1, "seed": 0}}
+        config = {"run": record, "data": "0"}
+        write_json(folder / "supervised" / f"fold_{number}" / "config.json", config)
     if finished:
         (folder / "model").mkdir()
         (folder / "model" / "model.json").write_text("{}")
