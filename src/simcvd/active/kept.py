@@ -57,7 +57,7 @@ class Kept:
         scan: the hash of the prepared scan, None for any.
         """
         with suppress(SimcvdError, KeyError, TypeError):  # as good as none, and written anew
-            kept = read_object(inside(self.folder, f"{name}.json"), "")
+            kept = read_object(inside(self.folder, name, ".json"), "")
             if kept["format"] == FORMAT and scan in (None, kept["scan"]):
                 wanted = self.digests[: 1 if labeled else None]
                 if tuple(kept["models"][: len(wanted)]) == wanted:
@@ -68,7 +68,7 @@ class Kept:
         """Raises CannotWrite."""
         models = self.digests[: 1 if labeled else None]
         record: dict[str, Any] = {"format": FORMAT, "scan": scan, "models": list(models)}
-        write_json(inside(self.folder, f"{name}.json"), {**record, "seen": asdict(seen)})
+        write_json(inside(self.folder, name, ".json"), {**record, "seen": asdict(seen)})
 
 
 def known_needs(work: Path, unlabeled: Sequence[str], labeled: Sequence[str]) -> dict[str, float]:

@@ -61,7 +61,7 @@ def largest_only(cache: Cache, chosen: Result) -> list[int]:
 
 def _gains(cache: Cache, chosen: Result, name: str, classes: int) -> Iterator[float]:
     """By how much the Dice of each class rises; NaN where it is in neither."""
-    values = read_label(inside(chosen.predictions, f"{name}.nii.gz")).array
+    values = read_label(inside(chosen.predictions, name, ".nii.gz")).array
     found = indices_of(values, cache.manifest.label_values)
     cleaned = found.copy()
     keep_largest(cleaned, range(1, classes))

@@ -109,7 +109,7 @@ def _held_out(root: Path, name: str, folders: Mapping[str, Path]) -> Picture:
     cache = Cache(root)
     case, values = cache.case(name), cache.manifest.label_values
     maps = {
-        arm: indices_of(read_label(inside(folder, f"{name}.nii.gz")).array, values)
+        arm: indices_of(read_label(inside(folder, name, ".nii.gz")).array, values)
         for arm, folder in folders.items()
     }
     x, y, z = case.info["spacing"]
