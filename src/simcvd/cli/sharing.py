@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from simcvd.cli.application import command
+from simcvd.cli.application import Names, PatientPattern, ResampleLabels, command
 
 
 @command()
@@ -28,6 +28,40 @@ def export(
     if made.onnx:
         print(f"{made.onnx}: differs from torch by at most {made.onnx_difference:.2g}")
     print(f"next: simcvd predict {made.path} SCANS --out DIR")
+
+
+@command()
+def convert(
+    source: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Folder of scans, in any layout of the docs.")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to write, such as Dataset001_heart.")],
+    to: Annotated[Literal["nnunet"], typer.Option(help="Whose layout.")] = "nnunet",
+    labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
+    resample_labels: ResampleLabels = False,
+    names: Names = None,
+    patient_pattern: PatientPattern = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
+) -> None:
+    """The scans and labels as a data set of another program: nnU-Net's version 2."""
+    from simcvd.share.nnunet import to_nnunet
+
+    made = to_nnunet(
+        source,
+        out,
+        labels=labels,
+        resample_labels=resample_labels,
+        names=names,
+        patient=patient_pattern,
+        jobs=jobs,
+        quiet=False,
+    )
+    print(
+        f"{made.folder}: {made.train} labelled training scans; {made.test} of the test list and "
+        f"{made.unlabeled} unlabelled ones in imagesTs"
+    )
+    if patient_pattern:
+        print("note: nnU-Net divides scans and not patients; give it splits of your own")
 
 
 @command()

@@ -71,7 +71,7 @@ def label_on_scan(case: SourceCase, image: Volume, label: Volume) -> Volume:
     difference = grid_difference(image, label)
     if difference is None:
         return label
-    if label.partial and (whole := _placed(image, label)):
+    if label.partial and (whole := placed(image, label)):
         return whole
     found = f"{case.label}: the label's grid is not that of its scan {case.images[0]}. {difference}"
     if not case.resample_label:
@@ -91,7 +91,7 @@ def label_on_scan(case: SourceCase, image: Volume, label: Volume) -> Volume:
     return replace(read, notes=(*label.notes, note))
 
 
-def _placed(image: Volume, label: Volume) -> Volume | None:
+def placed(image: Volume, label: Volume) -> Volume | None:
     """A label that covers a box of whole voxels of the scan, on the scan's grid; else None.
 
     Segmentation formats store only the part that holds something; the rest is background.
