@@ -33,7 +33,7 @@ def export(
 @command()
 def convert(
     source: Annotated[
-        Path, typer.Argument(metavar="DATA", help="Folder of scans, in any layout of the docs.")
+        Path, typer.Argument(metavar="SOURCE", help="Folder of scans, in any layout of the docs.")
     ],
     out: Annotated[Path, typer.Option(help="The folder to write, such as Dataset001_heart.")],
     to: Annotated[Literal["nnunet"], typer.Option(help="Whose layout.")] = "nnunet",
