@@ -1,6 +1,7 @@
 """Does it pay to choose which scan to label next? Labelling simulated against random choice.
 
-    python benchmarks/next.py CACHE --out FOLDER [--seeds 5] [--jobs 1] [--quick]
+    python benchmarks/next.py CACHE --out FOLDER [--seeds 5] [--jobs 1] [--patch X Y Z]
+        [--steps N] [--quick]
 
 A seed deals the labelled training scans of a prepared cache into some that are held out and a
 pool of which 4 are labelled, the same for every strategy. Each strategy then chooses 4 more, three
@@ -18,7 +19,7 @@ import argparse
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -71,8 +72,11 @@ class Design:
     labels: tuple[int, ...] = (4, 8, 12, 16)
 
     @classmethod
-    def of(cls, cache: Cache, *, quick: bool) -> Design:
-        """Patches as `simcvd run --preset quick` has them; a small cache has a smaller pool."""
+    def of(cls, cache: Cache, *, quick: bool = False, **given: Any) -> Design:
+        """Patches as `simcvd run --preset quick` has them; a small cache has a smaller pool.
+
+        given: what is to be otherwise; None counts as not given.
+        """
         x, y, z = (
             max(1, round(QUICK_SHARE * n / d)) * d
             for n, d in zip(default_patch(cache, NETWORK), NETWORK.divisor, strict=True)
@@ -81,7 +85,8 @@ class Design:
         pool = min(64, len(_usable(cache)) - held)
         whole = cls(data=cache.manifest.data_hash, patch=(x, y, z), held=held, pool=pool)
         small = {"steps": 4, "pool": 5, "held": 1, "labels": (2, 3, 4)}
-        return cls(**{**asdict(whole), **small}) if quick else whole
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return replace(whole, **(small if quick else {}), **chosen)
 
     def dealt(self, cache: Cache, seed: int) -> tuple[list[str], list[str]]:
         """The held-out scans and the pool; its first are the ones that are labelled."""
@@ -324,9 +329,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1, help="seeds at a time")
+    parser.add_argument(
+        "--patch", type=int, nargs=3, help="voxels; by default as of --preset quick"
+    )
+    parser.add_argument("--steps", type=int, help="of a training; by default 200")
     parser.add_argument("--quick", action="store_true")
     asked = parser.parse_args()
-    design = Design.of(Cache(asked.cache), quick=asked.quick)
+    patch = tuple(asked.patch) if asked.patch else None
+    design = Design.of(Cache(asked.cache), quick=asked.quick, patch=patch, steps=asked.steps)
     open_folder(asked.out, design)
     seeds = range(asked.seeds)
     each = Parallel(n_jobs=asked.jobs, return_as="generator")(

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -20,7 +21,7 @@ from tests.small import NETWORK, TRAIN, write_scans
 
 import simcvd
 from simcvd.active import suggest as module
-from simcvd.active.kept import Kept, known_needs
+from simcvd.active.kept import Kept, known_order
 from simcvd.active.suggest import Advice, show, suggest
 from simcvd.cli import main
 from simcvd.data.prepare import prepare
@@ -241,6 +242,10 @@ def test_names_of_others_do_nothing_to_a_terminal_or_a_spreadsheet(work: Path) -
     text = printed(Advice(by="mix", choices=(hostile,), unlabeled=1, failed={}, table=work), work)
     assert "=1+1[red]" in text
     assert "[b]" in text
+    long = replace(hostile, name="x" * 90)  # in lines, but whole
+    text = printed(Advice(by="mix", choices=(long,), unlabeled=1, failed={}, table=work), work)
+    assert text.count("x") == 90 + str(work).count("x") * 3
+    assert width(text, work) <= 80
     assert module._csv([hostile], 1).splitlines()[1].startswith("'=1+1[red],1,")
 
 
@@ -277,14 +282,14 @@ def test_the_next_round_has_an_answer_of_its_own(work: Path) -> None:
 def test_review_lists_by_the_same_need_and_computes_nothing(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert known_needs(work, OPEN, GIVEN) == {}
+    assert known_order(work, OPEN, GIVEN) == []
     before = [row["name"] for row in Reviewed.read(work).scans()]
     assert before == sorted(before)
     chosen = suggest(work, 9)
     monkeypatch.setattr(module, "look", lambda *given: pytest.fail("looked"))
     listed = [row["name"] for row in Reviewed.read(work).scans()]
     assert listed[: len(OPEN)] == [one.name for one in chosen.choices]
-    assert known_needs(work, ["case2"], GIVEN).keys() == {"case2"}
+    assert known_order(work, ["case2"], GIVEN) == ["case2"]
 
 
 def printed(advice: Advice, work: Path) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from simcvd.active.looking import Seen
-from simcvd.active.picking import DEFAULT, needs_of
+from simcvd.active.picking import listed, needs_of, pick, usable
 from simcvd.files import read_object, write_json
 from simcvd.inference.model import DESCRIPTION, digest_of
 from simcvd.naming import inside
@@ -22,6 +22,7 @@ from simcvd.training.run import read_config
 from simcvd.types import SimcvdError
 
 FORMAT = 1
+LISTED = 100  # picked one by one for a list: picking all takes the square of their number
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,18 @@ class Kept:
         write_json(inside(self.folder, name, ".json"), {**record, "seen": asdict(seen)})
 
 
-def known_needs(work: Path, unlabeled: Sequence[str], labeled: Sequence[str]) -> dict[str, float]:
-    """The need to label each unlabelled scan of which it is known; computes nothing heavy."""
+def known_order(work: Path, unlabeled: Sequence[str], labeled: Sequence[str]) -> list[str]:
+    """The unlabelled scans of which enough is known, as `suggest` lists them by default.
+
+    Nothing heavy is computed: `LISTED` are picked one by one, the others follow by their need.
+    """
     try:
         kept = Kept.of(work)
     except (SimcvdError, KeyError):
-        return {}
+        return []
     there = {name: seen for name in unlabeled if (seen := kept.get(name, labeled=False))}
     here = [seen for name in labeled if (seen := kept.get(name, labeled=True))]
-    needs = needs_of(list(there.values()), here).by(DEFAULT)
-    return dict(zip(there, needs.tolist(), strict=True))
+    scans, names = list(there.values()), list(there)
+    needs = needs_of(scans, here)
+    by = usable(needs)
+    return [names[i] for i in listed(needs, pick(scans, here, by, LISTED), by)]

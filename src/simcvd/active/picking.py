@@ -25,7 +25,7 @@ TAKES = {
     "disagreement": "the models of two folds or more, and this round has not two",
     "distance": "a network that gives its deepest map, and this round's does not",
 }
-DEFAULT: By = "uncertainty"
+DEFAULT: By = "distance"
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,11 @@ class Needs:
         return self.known[strategy]
 
 
+def usable(needs: Needs) -> By:
+    """The strategy where none is asked for: the default, where what it takes is known."""
+    return DEFAULT if DEFAULT in (*needs.known, "mix") else "uncertainty"
+
+
 def needs_of(unlabeled: Sequence[Seen], labeled: Sequence[Seen]) -> Needs:
     """What speaks for each of the unlabelled scans, as long as nothing else is labelled."""
     disagreement = [one.disagreement for one in unlabeled]
@@ -79,8 +84,18 @@ def distances(scans: Sequence[Seen], others: Sequence[Seen]) -> np.ndarray:
     """Of each scan to the nearest of the others, in feature space; infinite if there is none."""
     if not scans or not others:
         return np.full(len(scans), np.inf)
-    nearest: np.ndarray = cdist(*([one.features for one in s] for s in (scans, others))).min(1)
-    return nearest
+    return nearest(features_of(scans), features_of(others))
+
+
+def nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Of each of the points ``[N, E]`` to the nearest of the others ``[M, E]``."""
+    found: np.ndarray = cdist(points, others).min(1)
+    return found
+
+
+def features_of(scans: Sequence[Seen]) -> np.ndarray:
+    """``[N, E]``."""
+    return np.array([one.features for one in scans], np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +116,7 @@ def pick(unlabeled: Sequence[Seen], labeled: Sequence[Seen], by: By, count: int)
     Raises SimcvdError where ``by`` is not known.
     """
     needs = needs_of(unlabeled, labeled)
-    taken: list[Pick] = []
+    points, taken = features_of(unlabeled), list[Pick]()
     left = np.arange(len(unlabeled))
     while len(left) and len(taken) < count:
         index = int(left[needs.of(left).by(by).argmax()])
@@ -109,6 +124,12 @@ def pick(unlabeled: Sequence[Seen], labeled: Sequence[Seen], by: By, count: int)
         taken.append(Pick(index=index, places=places))
         left = left[left != index]
         if needs.distance is not None:
-            nearest = np.minimum(needs.distance, distances(unlabeled, [unlabeled[index]]))
-            needs = replace(needs, distance=nearest)
+            to_this = nearest(points, points[[index]])
+            needs = replace(needs, distance=np.minimum(needs.distance, to_this))
     return taken
+
+
+def listed(needs: Needs, picks: Sequence[Pick], by: By) -> list[int]:
+    """All unlabelled scans: those that were picked, then the others by their need."""
+    taken = [one.index for one in picks]
+    return taken + [int(i) for i in np.argsort(-needs.by(by), kind="stable") if i not in {*taken}]

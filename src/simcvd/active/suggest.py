@@ -15,7 +15,7 @@ from rich.text import Text
 
 from simcvd.active.kept import Kept
 from simcvd.active.looking import Seen, look
-from simcvd.active.picking import DEFAULT, STRATEGIES, TAKES, By, Needs, Pick, needs_of, pick
+from simcvd.active.picking import STRATEGIES, TAKES, By, Needs, Pick, listed, needs_of, pick, usable
 from simcvd.data.cache import Cache
 from simcvd.escape import csv_text, one_line
 from simcvd.files import LOCK, write_text
@@ -128,7 +128,7 @@ def suggest(
             f"{counted(len(failed), 'scan')} could not be read, so that there is none to choose "
             f"from\n  {_told(failed)}"
         )
-    return _advice(scans, kept, seen, by or DEFAULT, n, failed)
+    return _advice(scans, kept, seen, by, n, failed)
 
 
 def _told(failed: Mapping[str, str]) -> str:
@@ -189,16 +189,17 @@ def _advice(
     scans: Scans,
     kept: Kept,
     seen: Mapping[str, Seen],
-    by: By,
+    asked: By | None,
     n: int,
     failed: Mapping[str, str],
 ) -> Advice:
     names = [name for name in scans.unlabeled if name in seen]
     there, here = ([seen[m] for m in k if m in seen] for k in (names, scans.labeled))
-    needs, picks = needs_of(there, here), pick(there, here, by, n)
+    needs = needs_of(there, here)
+    by = asked or usable(needs)
+    picks = pick(there, here, by, n)
     told = {p.index: _reason(p, there) for p in picks}
-    rest = [int(i) for i in np.argsort(-needs.by(by), kind="stable") if i not in told]
-    rows = [_choice(names[i], told.get(i, ""), needs, i) for i in (*told, *rest)]
+    rows = [_choice(names[i], told.get(i, ""), needs, i) for i in listed(needs, picks, by)]
     table = kept.folder / TABLE
     write_text(table, _csv(rows, len(picks)))
     return Advice(
@@ -275,7 +276,9 @@ def show(advice: Advice, work: Path, console: Console) -> None:
     if not advice.choices:
         console.print("Every scan has a label; there is none to label next.")
         return
-    table = Table("", "scan", "why", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table("", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("scan", "why"):
+        table.add_column(name, overflow="fold")
     for name in ("unsure", "folds", "far"):
         table.add_column(name, justify="right", no_wrap=True)
     for place, one in enumerate(advice.choices, start=1):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simcvd.active.kept import known_needs
+from simcvd.active.kept import known_order
 from simcvd.colours import class_colour
 from simcvd.escape import cell
 from simcvd.files import read_object, stats_of, write_json
@@ -136,22 +136,19 @@ class Round:
         return layer.id == "given" or layer.path.resolve().is_relative_to(self.work.resolve())
 
     def scans(self) -> list[dict[str, Any]]:
-        """One record a scan, worst first: by the need to label where known, else by confidence."""
+        """One record a scan, as `simcvd next` lists them, those it has not seen by confidence."""
         _, lines = read_table(self.work / "predictions" / TABLE)
         table = {line["case"]: line for line in lines}
         states = States(self.work)
         rows = [self._row(name, table.get(str(cell(name))), states) for name in self.source.cases]
-        needs = self._needs({row["name"]: row["state"] for row in rows})
+        open_ = [row["name"] for row in rows if row["state"] == "unlabelled"]
+        known = known_order(self.work, open_, [n for n in self.source.cases if n not in {*open_}])
+        first = {name: place for place, name in enumerate(known)}
 
         def place(row: dict[str, Any]) -> tuple[float, float, str]:
-            return -needs.get(row["name"], -math.inf), row.pop("rank"), row["name"]
+            return first.get(row["name"], math.inf), row.pop("rank"), row["name"]
 
         return sorted(rows, key=place)
-
-    def _needs(self, states: dict[str, str]) -> dict[str, float]:
-        """What `simcvd next` has found of the scans that have no label yet."""
-        unlabeled = [name for name, state in states.items() if state == "unlabelled"]
-        return known_needs(self.work, unlabeled, [name for name in states if name not in unlabeled])
 
     def _row(self, name: str, found: dict[str, str] | None, states: States) -> dict[str, Any]:
         label, given = self.own_label(name), self.case(name).label is not None
