@@ -35,7 +35,7 @@ from simcvd.inference.predict import pick_device
 from simcvd.inference.sliding_window import Windows, memory_needed, predict_labels
 from simcvd.machine import keep_freed_memory
 from simcvd.networks.autocast import autocast_dtype
-from simcvd.networks.folding import folded
+from simcvd.networks.fast.folding import folded
 from simcvd.networks.vnet import VNet
 from simcvd.types import IntTriple, Prediction
 

@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from simcvd.training import loop
+from simcvd.training import step
 from simcvd.training.loop import Trainer
 
 STUDENT, TEACHER, HEADS = "forward, student", "forward, teacher", "head and losses"
@@ -96,11 +96,11 @@ class _Meter:
             method.teacher.register_forward_pre_hook(lambda *_: self._add(TEACHER, -1))
             method.teacher.register_forward_hook(lambda *_: self._add(TEACHER, 1))
         trainer.patches.batch = self._around(STAGES[0], trainer.patches.batch)
-        trainer.terms_of = self._around("method", trainer.terms_of)
-        trainer.fabric.backward = self._around("backward", trainer.fabric.backward)
+        trainer.learner.terms_of = self._around("method", trainer.learner.terms_of)
+        trainer.learner.backward = self._around("backward", trainer.learner.backward)
         for optimizer in trainer.optimizers.values():
             optimizer.step = self._around("optimiser", optimizer.step)
-        loop.update_averages = self._around("averages", loop.update_averages)
+        step.update_averages = self._around("averages", step.update_averages)
 
     def step(self, read: Callable[[], float]) -> dict[str, float]:
         """By how much ``read()`` grows in every part of one step."""

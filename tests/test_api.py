@@ -51,6 +51,23 @@ def test_the_names_are_there_and_load_nothing_until_asked_for() -> None:
         _ = simcvd.predicct  # type: ignore[attr-defined]
 
 
+def test_scoring_arrays_loads_nothing_that_is_slow() -> None:
+    code = (
+        "import sys, time, numpy as np, simcvd\n"
+        "a = np.zeros((32, 32, 16), np.uint8); a[8:24, 8:24, 4:12] = 1\n"
+        "(score,) = simcvd.evaluate(a, np.roll(a, 1, 0), spacing=(1.0, 1.0, 2.0))\n"
+        "assert abs(score.values['dice'] - 15 / 16) < 1e-12\n"
+        "slow = {'torch', 'lightning', 'matplotlib', 'pandas', 'joblib', 'rich', 'SimpleITK'}\n"
+        "assert not slow & set(sys.modules), slow & set(sys.modules)\n"
+        "print(time.process_time())\n"
+        "print(*[line.split()[1] for line in open('/proc/self/status') if 'VmHWM' in line])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, kilobytes = map(float, done.stdout.split())
+    print(f"{seconds:.2f} s of processor time, {kilobytes / 1024:.0f} MB")
+    assert kilobytes / 1024 < 150
+
+
 def test_an_array_and_its_file_are_segmented_alike(model: Model, tmp_path: Path) -> None:
     image = np.random.default_rng(0).normal(size=(17, 20, 9)).astype(np.float32)
     file = tmp_path / "scan.nii.gz"

@@ -7,14 +7,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import simcvd
+from simcvd.cli.arguments import joined
 
 COMMAND = Path(sys.executable).with_name("simcvd")
 HEAVY = {"torch", "lightning", "monai", "numpy", "scipy", "matplotlib", "nibabel", "SimpleITK"}
 IMPORT_SECONDS = """
 import time
 start = time.process_time()
+import pytest
+
 import simcvd
+from simcvd.cli.arguments import joined
 print(time.process_time() - start)
 """
 MODULES_AFTER_HELP = """
@@ -66,3 +72,18 @@ def test_help_imports_nothing_heavy() -> None:
 def test_importing_the_package_is_instant() -> None:
     seconds = [float(output_of(sys.executable, "-c", IMPORT_SECONDS)) for _ in range(3)]
     assert min(seconds) < 0.1, f"import simcvd took {seconds} s"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("--spacing 1 1 2.5 2018", ["--spacing", "1,1,2.5", "2018"]),
+        ("--spacing 1 2018", ["--spacing", "1", "2018"]),
+        ("2018 --spacing 1", ["2018", "--spacing", "1"]),
+        ("--spacing 1 1 2 --out 3", ["--spacing", "1,1,2", "--out", "3"]),
+    ],
+)
+def test_three_numbers_are_one_spacing_and_a_fourth_is_a_folder(
+    typed: str, meant: list[str]
+) -> None:
+    assert joined(typed.split()) == meant

@@ -10,7 +10,7 @@ from simcvd.types import SimcvdError
 
 
 def by_loop(mask: np.ndarray) -> np.ndarray:
-    """The definition, voxel by voxel, as METHODS.md states it."""
+    """The definition of `signed_distance`, voxel by voxel."""
     inside, outside = np.argwhere(mask), np.argwhere(~mask)
     raw = np.zeros(mask.shape)
     for index in np.ndindex(mask.shape):

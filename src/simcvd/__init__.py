@@ -1,8 +1,9 @@
 """Semi-supervised segmentation of 3D medical scans.
 
 ``simcvd.run``, ``check``, ``plan``, ``prepare``, ``train``, ``predict``, ``evaluate``, ``export``
-and their companions are the functions of `simcvd.api`, which is imported when the first of them
-is asked for: importing the package itself costs no time.
+and their companions are the steps of the job; ``Method``, ``Prediction``, ``VNet``,
+``ResidualUNet``, ``accelerate`` and ``fit`` are parts for work of one's own. Each is imported when
+it is asked for: importing the package costs no time, and scoring arrays does not load torch.
 """
 
 from importlib import import_module
@@ -11,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from simcvd.api import (
         Plan,
-        SimcvdError,
         check,
-        evaluate,
         export,
         load_model,
         next,
@@ -23,19 +22,44 @@ if TYPE_CHECKING:
         read_plan,
         run,
         score_run,
-        summarise,
         train,
         write_plan,
         write_scans,
     )
+    from simcvd.methods.base import Method
+    from simcvd.networks.fast import accelerate
+    from simcvd.networks.residual_unet import ResidualUNet
+    from simcvd.networks.vnet import VNet
+    from simcvd.scoring.evaluate import evaluate
+    from simcvd.scoring.scores import summarise
+    from simcvd.training.step import fit
+    from simcvd.types import Prediction, SimcvdError
 
 __version__ = "0.1.0"
+# Where a name is, if not in `simcvd.api`.
+_ELSEWHERE = {
+    "Method": "simcvd.methods.base",
+    "Prediction": "simcvd.types",
+    "ResidualUNet": "simcvd.networks.residual_unet",
+    "SimcvdError": "simcvd.types",
+    "VNet": "simcvd.networks.vnet",
+    "accelerate": "simcvd.networks.fast",
+    "evaluate": "simcvd.scoring.evaluate",
+    "fit": "simcvd.training.step",
+    "summarise": "simcvd.scoring.scores",
+}
 __all__ = [
+    "Method",
     "Plan",
+    "Prediction",
+    "ResidualUNet",
     "SimcvdError",
+    "VNet",
+    "accelerate",
     "check",
     "evaluate",
     "export",
+    "fit",
     "load_model",
     "next",
     "plan",
@@ -54,7 +78,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("simcvd.api"), name)
+    return getattr(import_module(_ELSEWHERE.get(name, "simcvd.api")), name)
 
 
 def __dir__() -> list[str]:

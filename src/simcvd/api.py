@@ -26,17 +26,18 @@ from simcvd.methods.base import Method
 from simcvd.methods.registry import named
 from simcvd.naming import inside
 from simcvd.networks.base import Architecture
-from simcvd.networks.build import Factory
+from simcvd.networks.build import Factory, factory_of
 from simcvd.pipeline import run
 from simcvd.planning import Plan, read_plan, write_plan
 from simcvd.planning import make_plan as plan
-from simcvd.scoring.evaluate import classes_of, evaluate_folders, score_files
-from simcvd.scoring.scores import Score, score_case, summarise
+from simcvd.ranges import plain
+from simcvd.scoring.evaluate import evaluate, label_map
+from simcvd.scoring.scores import summarise
 from simcvd.share import export_run as export
 from simcvd.training import loop
 from simcvd.training.recipes import STRONG, find_recipe
 from simcvd.training.score_run import score_run
-from simcvd.types import SimcvdError, Triple, Volume
+from simcvd.types import SimcvdError, Volume
 
 __all__ = [
     "Plan",
@@ -98,7 +99,7 @@ def train(
     plan: Plan | None = None,
     recipe: str | None = None,
     init: Path | str | Sequence[Path | str] = (),
-    network: Architecture | Factory | None = None,
+    network: Architecture | Factory | str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train in the folder ``out``, or go on there from its last checkpoint; returns the folder.
@@ -117,14 +118,14 @@ def train(
     root = cache.root if isinstance(cache, Cache) else Path(cache)
     method = named(method)
     chosen = list(plan.settings(method)) if plan else []
-    chosen += [f"{name}={value!r}" for name, value in (settings or {}).items()]
+    chosen += [f"{name}={plain(value)!r}" for name, value in (settings or {}).items()]
     return loop.train(
         root,
         Path(out),
         method=method,
         labeled=labeled,
         settings=chosen,
-        network=network,
+        network=factory_of(network) if isinstance(network, str) else network,
         recipe=find_recipe(recipe or (plan.recipe if plan else STRONG.name)),
         init=[Path(path) for path in ([init] if isinstance(init, Path | str) else init)],
     )
@@ -136,6 +137,7 @@ def predict(
     *,
     affine: np.ndarray | None = None,
     device: str = "auto",
+    network: Factory | str | None = None,
     out: Path | str | None = None,
 ) -> np.ndarray:
     """The label values ``[X, Y, Z]`` of one scan, in its own grid and orientation.
@@ -146,42 +148,13 @@ def predict(
     Raises SimcvdError for a scan that cannot be read or has not the model's channels.
     """
     if not isinstance(model, Model):
-        model = load_model(model, device=pick_device(device))
+        model = load_model(model, device=pick_device(device), network=network)
     volume = _scan(scan, affine, model.spec.channels)
     compute = Compute(device=builtins.next(model.network.parameters()).device)
     labels = predict_scan(model, volume, compute)
     if out is not None:
         write_label(_segmentation(out), labels, volume.affine, like=_single(scan))
     return labels
-
-
-def evaluate(
-    prediction: np.ndarray | Path | str,
-    reference: np.ndarray | Path | str,
-    *,
-    spacing: Triple | None = None,
-    class_names: Mapping[int, str] | None = None,
-) -> list[Score]:
-    """Every metric of every foreground class: of two label maps or of two folders of them.
-
-    prediction, reference: arrays ``[X, Y, Z]`` of integers, files, or folders in which files of
-    one name belong together. spacing: of arrays, in mm; files have their own. class_names: label
-    value -> name; by default every value found but 0. `summarise` makes means of the scores.
-    Raises SimcvdError for maps of different shape or geometry, and as the readers do.
-    """
-    if isinstance(prediction, Path | str) and isinstance(reference, Path | str):
-        if spacing is not None:
-            raise SimcvdError("spacing is for arrays; files have their own, leave it out")
-        if Path(prediction).is_dir():
-            report = evaluate_folders(prediction, reference, class_names=class_names, quiet=True)
-            return list(report.scores)
-        return score_files(Path(prediction), Path(reference), class_names=class_names)
-    if isinstance(prediction, Path | str) or isinstance(reference, Path | str):
-        raise SimcvdError("one is an array and the other a path; give two arrays or two paths")
-    if spacing is None:
-        raise SimcvdError("arrays have no voxel size; give spacing=(x, y, z) in mm")
-    found, wanted = _labels(prediction, "the prediction"), _labels(reference, "the reference")
-    return score_case(found, wanted, class_names or classes_of(found, wanted), spacing)
 
 
 def _scan(scan: Scan, affine: np.ndarray | None, channels: int) -> Volume:
@@ -211,13 +184,6 @@ def _volume(array: np.ndarray, affine: np.ndarray, name: str) -> Volume:
     return Volume(array=array if array.ndim == 4 else array[None], affine=affine)
 
 
-def _labels(array: np.ndarray, name: str) -> np.ndarray:
-    array = np.asarray(array)
-    if array.ndim != 3 or not np.array_equal(array, np.rint(array)):
-        raise SimcvdError(f"{name}: a label map is [X, Y, Z] of whole numbers, not {array.shape}")
-    return array.astype(np.int32)
-
-
 def _write_scan(folder: Path, name: str, image: Volume, label: np.ndarray | None) -> None:
     several = len(image.array) > 1
     for index, channel in enumerate(image.array):
@@ -226,7 +192,7 @@ def _write_scan(folder: Path, name: str, image: Volume, label: np.ndarray | None
         write_image(target, channel[None], image.affine)
     if label is None:
         return
-    label = _labels(label, f"the label of {name}")
+    label = label_map(label, f"the label of {name}")
     if label.shape != image.array.shape[1:]:
         raise SimcvdError(
             f"{name}: its label has shape {label.shape}, its image {image.array.shape[1:]}; "

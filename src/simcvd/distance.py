@@ -21,7 +21,7 @@ def signed_distance(label: np.ndarray, classes: int) -> np.ndarray:
     Distances are in voxels to the nearest voxel of the other side: negative inside, positive
     outside, and each side is divided by its own maximum. The inner boundary (voxels of the class
     that have one of another class among their 6 neighbours; the edge of the array is no boundary)
-    is set to 0. So do the published scripts of SASSNet and DTC; METHODS.md, "SDM".
+    is set to 0. So do the published scripts of SASSNet and DTC.
 
     A class absent from the scan has no boundary: all of it lies outside, at +1, the value of the
     furthest voxel, so no zero suggests a boundary that is not there. A class filling the scan is

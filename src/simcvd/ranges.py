@@ -54,6 +54,8 @@ class Settings:
     group: ClassVar[str] = "method"
 
     def __post_init__(self) -> None:
+        for field in fields(self):  # numpy's numbers would not go into a record
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
         for name, allowed in ranges(type(self)).items():
             value = getattr(self, name)
             wrong = [number for number in _numbers(value) if number not in allowed]
@@ -75,8 +77,14 @@ def ranges(settings: type[Settings]) -> dict[str, Range]:
     }
 
 
+def plain(value: Any) -> Any:
+    """numpy's numbers and arrays as Python's numbers and tuples, at every depth."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return tuple(map(plain, value)) if isinstance(value, list | tuple) else value
+
+
 def _numbers(value: Any) -> Iterator[float]:
-    if isinstance(value, tuple | list):
+    if isinstance(value, tuple):
         for part in value:
             yield from _numbers(part)
     elif value is not None:

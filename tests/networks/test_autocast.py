@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from simcvd.networks.autocast import Conv3d, autocast_dtype
 from simcvd.networks.critic import Critic
+from simcvd.networks.fast import accelerate
+from simcvd.networks.fast.winograd import Convolution
 from simcvd.networks.vnet import VNet
-from simcvd.networks.winograd import Convolution
 from simcvd.types import IntTriple, SimcvdError
 
 ROUNDING = 0.02  # of a bfloat16 gradient, relative; 2 ** -9 and what sums add to it
@@ -68,7 +69,7 @@ def test_a_critic_of_a_flat_map_is_right_in_bfloat16() -> None:
 
 
 def test_networks_convolve_with_it() -> None:
-    for network in (VNet(1, 2), Critic(3, (8, 8, 8))):
+    for network in (accelerate(VNet(1, 2), training=True), Critic(3, (8, 8, 8))):
         padded = [m for m in network.modules() if isinstance(m, nn.Conv3d) and m.kernel_size[0] > 1]
         assert padded
         assert all(isinstance(m, Conv3d) for m in padded)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tests.small import LABELED, TRAIN
@@ -42,6 +43,16 @@ def other(*, channels: int, classes: int, distance: bool) -> nn.Module:
     return Plain(channels=channels, classes=classes, distance=distance)
 
 
+class Special(nn.Conv3d):
+    """A layer that nobody but its author can tell from another."""
+
+
+def special(*, channels: int, classes: int, distance: bool) -> nn.Module:
+    network = Plain(channels=channels, classes=classes, distance=distance)
+    network.down = Special(channels, 4, 2, stride=2)
+    return network
+
+
 def without_maps(*, channels: int, classes: int, distance: bool) -> nn.Module:
     return Plain(channels=channels, classes=classes, distance=False)
 
@@ -75,18 +86,19 @@ def test_every_other_method_trains_it(small_cache: Cache, method: str) -> None:
         assert all(a is not s and torch.equal(a, s) for a, s in pairs)
 
 
-def test_on_a_cpu_it_trains_in_float32_unless_told_otherwise(small_cache: Cache) -> None:
+def test_on_a_cpu_it_trains_in_float32_if_a_layer_is_of_its_own_kind(small_cache: Cache) -> None:
     cpu = torch.device("cpu")
 
     def precision(network: CustomNetwork | None, *settings: str) -> str:
         run = resolve(
             small_cache, method="supervised", labeled=LABELED, settings=settings, network=network
         )
-        return precision_of(run, cpu)
+        return precision_of(run, build_method(run), cpu)
 
-    custom = CustomNetwork(factory=Plain)
+    custom = CustomNetwork(factory=special)
     assert precision(custom) == "float32"
     assert precision(custom, "train.precision=bfloat16") == "bfloat16"
+    assert precision(CustomNetwork(factory=Plain)) == "auto"
     assert precision(None) == "auto"
 
 
@@ -126,10 +138,16 @@ def test_trained_recorded_resumed_and_loaded_with_its_factory_only(
     model = simcvd.load_model(run, network=Plain)
     assert isinstance(model.network, Plain)
     assert model.network.distance  # SimCVD asked for it
-    with pytest.raises(SimcvdError, match=r"made by .*Plain, which no model file holds"):
+    with pytest.raises(SimcvdError, match=r"made by .*:Plain, whose code no model file holds"):
         simcvd.load_model(run)
     with pytest.raises(SimcvdError, match=r"made by .*Plain, and not by .*other"):
         simcvd.load_model(run, network=other)
+    exported = simcvd.export(run, tmp_path / "model.zip", network=f"{__name__}:Plain").path
+    scan, affine = torch.randn(20, 18, 12).numpy(), np.diag([1.0, 1.0, 2.0, 1.0])
+    with pytest.raises(SimcvdError, match=f"--network {__name__}:Plain"):
+        simcvd.predict(exported, scan, affine=affine)
+    labels = simcvd.predict(exported, scan, affine=affine, network=f"{__name__}:Plain")
+    assert np.array_equal(labels, simcvd.predict(model, scan, affine=affine))
     scored = simcvd.score_run(run, quiet=True, network=Plain)
     assert (scored / "metrics.json").exists()
 

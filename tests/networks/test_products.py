@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from simcvd.networks.products import Grow, Pointwise
+from simcvd.networks.fast.products import Grow, Pointwise
 
 LAYERS = {
     "head": lambda: Pointwise(3, 5),

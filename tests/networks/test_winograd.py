@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from simcvd.networks import winograd
+from simcvd.networks.fast import accelerate, winograd
+from simcvd.networks.fast.winograd import Convolution, convolve, weight_gradient
 from simcvd.networks.vnet import VNet
-from simcvd.networks.winograd import Convolution, convolve, weight_gradient
 
 # Batch, channels in and out, and sizes: whole tiles, parts of tiles, less than a tile.
 SHAPES = [(1, 2, 3, (8, 8, 4)), (2, 4, 3, (6, 9, 5)), (2, 1, 2, (1, 2, 3)), (3, 3, 3, (17, 5, 8))]
@@ -110,6 +110,7 @@ def _steps(count: int) -> tuple[list[float], Tensor]:
     """A small V-Net's training: the loss at each step, and the gradient of the first."""
     torch.manual_seed(0)
     network = VNet(1, 2, widths=(4, 8, 16), blocks=(1, 2, 2), strides=((2, 2, 2),) * 2, dropout=0)
+    accelerate(network, training=True)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.2, momentum=0.9)
     image = torch.randn(2, 1, 24, 24, 24)
     label = (functional.avg_pool3d(image, 5, 1, 2)[:, 0] > 0).long()

@@ -311,7 +311,7 @@ def test_weights_that_are_not_finite_reach_no_checkpoint(
         return method
 
     monkeypatch.setattr(loop, "build_method", remember)
-    monkeypatch.setattr(loop, "update_averages", spoil)
+    monkeypatch.setattr("simcvd.training.step.update_averages", spoil)
     monkeypatch.setattr(Faults, "look_at", lambda *_: None)
     with pytest.raises(SimcvdError, match=r"network\.class_head\.bias.* not finite"):
         train(

@@ -63,6 +63,13 @@ Stride = Annotated[
     tuple[int, int, int] | None,
     typer.Option(help="Voxels between windows, all weighing alike: 18 18 4 for LA."),
 ]
+OwnNetwork = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PACKAGE.MODULE:NAME",
+        help="What made its network, where that is no built-in one; this code is run.",
+    ),
+]
 Fast = Annotated[bool, typer.Option("--fast", help="Few windows; may cost some accuracy.")]
 
 ResampleLabels = Annotated[

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 def joined(arguments: list[str]) -> list[str]:
     """``--spacing 1 1 2`` as ``--spacing 1,1,2``: typer's options take a fixed count only."""
-    joined: list[str] = []
-    for argument in arguments:
-        after = len(joined) > 1 and joined[-2] == "--spacing"
-        if after and argument.replace(".", "", 1).isdigit():
-            joined[-1] += "," + argument
-        else:
-            joined.append(argument)
-    return joined
+    if "--spacing" not in arguments:
+        return arguments
+    after = arguments.index("--spacing") + 1
+    three = arguments[after : after + 3]
+    if len(three) < 3 or not all(text.replace(".", "", 1).isdigit() for text in three):
+        return arguments  # one number; what follows it may be a folder called 2018
+    return [*arguments[:after], ",".join(three), *joined(arguments[after + 3 :])]
 
 
 def numbers(option: str, text: str) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ import typer
 from simcvd.cli.application import (
     Fast,
     Names,
+    OwnNetwork,
     PatientPattern,
     PlanFile,
     ResampleLabels,
@@ -144,6 +145,8 @@ def predict(
     ] = "",
     stride: Stride = None,
     fast: Fast = False,
+    network: OwnNetwork = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 and its like.")] = "auto",
 ) -> None:
     """Segment scans; every result lies in its scan's own grid and has its format."""
     from simcvd.inference.predict import Wanted, predict_files
@@ -157,6 +160,8 @@ def predict(
         flip=flip,
         stride=stride,
         fast=fast,
+        network=network,
+        device=device,
     )
     print(f"{len(written)} segmentations in {out}, confidence and volumes in predictions.csv")
 

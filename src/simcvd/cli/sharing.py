@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from simcvd.cli.application import Names, PatientPattern, ResampleLabels, command
+from simcvd.cli.application import Names, OwnNetwork, PatientPattern, ResampleLabels, command
 
 
 @command()
@@ -19,11 +19,12 @@ def export(
     onnx: Annotated[
         bool, typer.Option("--onnx", help="The network as ONNX too, beside it, checked.")
     ] = False,
+    network: OwnNetwork = None,
 ) -> None:
     """A model as one file: weights, settings, label names and a card with its scores."""
     from simcvd.share import export_run
 
-    made = export_run(run, out, onnx=onnx)
+    made = export_run(run, out, onnx=onnx, network=network)
     print(f"{made.path}: {made.bytes / 1e6:.1f} MB, sha256 {made.sha256}")
     if made.onnx:
         print(f"{made.onnx}: differs from torch by at most {made.onnx_difference:.2g}")

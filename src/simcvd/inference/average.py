@@ -44,16 +44,20 @@ class Averaged(nn.Module):
 
 
 def load_models(
-    paths: Sequence[Path | str], *, flip: str = "", device: torch.device | str = "cpu"
+    paths: Sequence[Path | str],
+    *,
+    flip: str = "",
+    device: torch.device | str = "cpu",
+    network: Factory | str | None = None,
 ) -> Model:
     """The models of one or more folders as one.
 
     flip: letters of x, y and z: array axes of the network's grid (closest to right-left,
     posterior-anterior and inferior-superior) along which windows are flipped too.
-    The first one's stride is used. Raises SimcvdError if the models differ in anything that
-    `SHARED` names, or as `load_model` does.
+    network: as `load_model` takes it. The first one's stride is used. Raises SimcvdError if the
+    models differ in anything that `SHARED` names, or as `load_model` does.
     """
-    axes, models = flip_axes(flip), load_members(paths, device=device)
+    axes, models = flip_axes(flip), load_members(paths, device=device, network=network)
     if len(models) == 1 and not axes:
         return models[0]
     together = Averaged([model.network for model in models], axes).eval()
@@ -64,7 +68,7 @@ def load_members(
     paths: Sequence[Path | str],
     *,
     device: torch.device | str = "cpu",
-    network: Factory | None = None,
+    network: Factory | str | None = None,
 ) -> list[Model]:
     """The models of one or more folders, each by itself; errors as in `load_models`.
 

@@ -19,8 +19,8 @@ from simcvd.files import SEAL, parse_object, seal_holds, sealed, write_bytes, wr
 from simcvd.inference.archive import read_archive
 from simcvd.inference.known import Known
 from simcvd.naming import check_all
-from simcvd.networks.build import Factory, build_network, check_sizes
-from simcvd.networks.folding import folded
+from simcvd.networks.build import Factory, build_network, check_sizes, factory_of
+from simcvd.networks.fast.folding import folded
 from simcvd.preprocessing import Preprocessing
 from simcvd.torch_state import left_as_found
 from simcvd.types import IntTriple, SimcvdError
@@ -163,16 +163,17 @@ def _describe(folder: Path, digest: str, spec: ModelSpec) -> None:
 
 @left_as_found()
 def load_model(
-    path: Path | str, *, device: torch.device | str = "cpu", network: Factory | None = None
+    path: Path | str, *, device: torch.device | str = "cpu", network: Factory | str | None = None
 ) -> Model:
     """The model in a run's folder (or any folder holding the two files), or in an exported zip.
 
     The network is in evaluation mode. network: the factory it was trained with, where that was
-    the caller's own. Raises SimcvdError if that is missing, if no finished model is there, if its
-    files are not what was written, and for a zip that holds anything else.
+    the caller's own, or ``package.module:Name`` of it, which is then imported and run: a file
+    names a factory and is never believed. Raises SimcvdError if that is missing, if no finished
+    model is there, if its files are not what was written, and for a zip that holds anything else.
     """
     place = Path(path)
-    files = model_files(place)
+    network, files = factory_of(network), model_files(place)
     whole = _description(place / DESCRIPTION, files[DESCRIPTION])
     content = {name: v for name, v in whole.items() if name not in ("format", SEAL)}
     digest = content.pop("weights_sha256", None)

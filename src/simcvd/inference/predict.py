@@ -31,6 +31,7 @@ from simcvd.layouts.accounts import summary
 from simcvd.machine import reuse_memory
 from simcvd.naming import inside
 from simcvd.networks.autocast import Precision, autocast_dtype
+from simcvd.networks.build import Factory
 from simcvd.torch_state import left_as_found
 from simcvd.types import DoneInPart, IntTriple, SimcvdError, Volume
 from simcvd.wording import few
@@ -136,6 +137,7 @@ def predict_files(
     device: str = "auto",
     precision: Precision = "auto",
     windows_per_batch: int | None = None,
+    network: Factory | str | None = None,
     console: Console | None = None,
 ) -> list[Path]:
     """Segment every input into ``out``, in the input's own grid, orientation and format.
@@ -144,7 +146,7 @@ def predict_files(
     folders of which every readable scan is taken. format: None for each scan's own (a DICOM
     series gives a DICOM segmentation), else nifti, nrrd, mha or dicom-seg. flip: axes, of x, y
     and z, along which windows are flipped too, the results averaged. stride, fast: how
-    windows stand; see `Compute`.
+    windows stand; see `Compute`. network: as `load_model` takes it.
 
     ``out/predictions.csv`` gives each scan's confidence and volumes in ml, those of earlier calls
     too. Every file is written whole or not at all. The same call again goes on where it stopped; a
@@ -161,7 +163,7 @@ def predict_files(
         stride=stride,
         fast=fast,
     )
-    model = load_models(paths, flip=flip, device=where)
+    model = load_models(paths, flip=flip, device=where, network=network)
     todo = jobs(inputs, out, channels=model.spec.channels, wanted=format)
     made = todo.jobs
     _make_folder(out)

@@ -21,10 +21,11 @@ from torch.nn import functional
 
 from simcvd.inference.windows import Grid, Group
 from simcvd.networks.autocast import autocast
-from simcvd.types import IntTriple, SimcvdError
+from simcvd.types import IntTriple, Prediction, SimcvdError
 
 Slices = tuple[slice, slice, slice]
 Advance = Callable[[int], None]
+Network = Callable[[Tensor], Tensor | Prediction]
 BATCH_VOXELS = 2**20
 
 
@@ -79,10 +80,12 @@ def _pad(image: Tensor, padding: list[tuple[int, int]]) -> Tensor:
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def _evaluating(network: Network) -> Iterator[None]:
     """Evaluation mode inside; afterwards every module is again in the mode it was in."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
+    modules = list(network.modules()) if isinstance(network, nn.Module) else []
+    modes = [(module, module.training) for module in modules]
+    for module in modules:
+        module.training = False
     try:
         yield
     finally:
@@ -90,7 +93,7 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _run(network: nn.Module, patches: Tensor, how: Windows, weights: Tensor | None) -> Tensor:
+def _run(network: Network, patches: Tensor, how: Windows, weights: Tensor | None) -> Tensor:
     """Class probabilities times ``weights``, ``[B, K, X, Y, Z]`` float32.
 
     patches: ``[B, C, X, Y, Z]``. weights: ``[*patch]``, None for 1.
@@ -99,7 +102,8 @@ def _run(network: nn.Module, patches: Tensor, how: Windows, weights: Tensor | No
     patches = patches.to(device, torch.float32)
     with torch.inference_mode():
         with autocast(how.autocast, device):
-            logits: Tensor = network(patches).logits
+            answer = network(patches)
+        logits: Tensor = answer if isinstance(answer, Tensor) else answer.logits
         if logits.shape[1] != how.classes:
             raise SimcvdError(
                 f"the network gives {logits.shape[1]} classes but {how.classes} were declared; "
@@ -116,7 +120,7 @@ def _taper(grid: Grid) -> Tensor:
 
 
 def _window_probabilities(
-    network: nn.Module, image: Tensor, grid: Grid, how: Windows, advance: Advance | None
+    network: Network, image: Tensor, grid: Grid, how: Windows, advance: Advance | None
 ) -> Iterator[Tensor]:
     """``[K, *patch]``, weighted, of every window in the order of `Grid.walk`, batched."""
     px, py, pz = grid.patch
@@ -195,12 +199,13 @@ def _mean(sums: Tensor, place: Slices, coverage: list[Tensor]) -> Tensor:
 
 
 def finished_blocks(
-    network: nn.Module, image: Tensor, how: Windows, advance: Advance | None = None
+    network: Network, image: Tensor, how: Windows, advance: Advance | None = None
 ) -> Iterator[tuple[Slices, Tensor]]:
     """Mean class probabilities of a scan, block by block as they are finished.
 
     Args:
-        network: returns a `Prediction`; on ``how.device``.
+        network: any callable that answers ``[B, C, X, Y, Z]`` on ``how.device`` with logits
+            ``[B, K, X, Y, Z]``, as a tensor or a `Prediction`; a module is in evaluation mode.
         image: ``[C, X, Y, Z]`` on any device; windows are moved to ``how.device``.
         advance: called with the number of windows after each batch.
 
@@ -236,7 +241,7 @@ def _cut_back(
 
 
 def predict_probabilities(
-    network: nn.Module, image: Tensor, how: Windows, advance: Advance | None = None
+    network: Network, image: Tensor, how: Windows, advance: Advance | None = None
 ) -> Tensor:
     """Mean over windows of the class probabilities, ``[K, X, Y, Z]`` float32 on the CPU.
 
@@ -260,7 +265,7 @@ def most_probable(probabilities: Tensor) -> Tensor:
 
 
 def predict_labels(
-    network: nn.Module, image: Tensor, how: Windows, advance: Advance | None = None
+    network: Network, image: Tensor, how: Windows, advance: Advance | None = None
 ) -> Tensor:
     """Most probable class of every voxel, ``[X, Y, Z]`` uint8.
 

@@ -69,8 +69,9 @@ class Conv3d(nn.Conv3d):
 
     def _is_small(self, x: Tensor) -> bool:
         assert not isinstance(self.padding, str)
-        axes = zip(x.shape[2:], self.padding, self.kernel_size, self.stride, strict=True)
-        return min((n + 2 * pad - size) // step + 1 for n, pad, size, step in axes) < LEAST
+        sizes = (self.padding, self.kernel_size, self.stride, self.dilation)
+        axes = zip(x.shape[2:], *sizes, strict=True)
+        return min((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, k, s, d in axes) < LEAST
 
 
 def half_on_cpu(x: Tensor) -> bool:
@@ -82,7 +83,14 @@ def _autocasts(kind: str) -> bool:
     return kind in AUTOCASTS and torch.is_autocast_enabled(kind)
 
 
+def _cpu_has_bfloat16() -> bool:
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):  # a private operator: a torch without it is taken at
+        return False  # its slowest
+
+
 def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device.type == "cpu" and _cpu_has_bfloat16()

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from simcvd.networks.base import Architecture, sizes_of
+from simcvd.networks.fast import accelerate
 from simcvd.networks.residual_unet import ResidualUNetConfig
 from simcvd.networks.vnet import VNetConfig
-from simcvd.plugins import load, offered, reference_of
+from simcvd.plugins import by_reference, load, offered, reference_of
 from simcvd.types import Prediction, SimcvdError
 
 GROUP = "simcvd.networks"
@@ -75,7 +76,7 @@ def network_title(arguments: Mapping[str, Any]) -> str:
 
 
 def build_network(arguments: Mapping[str, Any], factory: Factory | None = None) -> nn.Module:
-    """The network of these arguments.
+    """The network of these arguments, accelerated.
 
     arguments: channels, classes, distance, and the architecture's ``name`` and settings, or
     ``factory``, the name of one. Raises SimcvdError if that factory is not given, or one is given
@@ -85,9 +86,11 @@ def build_network(arguments: Mapping[str, Any], factory: Factory | None = None) 
     if factory is None or named is None:
         if named == given:
             parts = {name: arguments[name] for name in ("channels", "classes")}
-            return described(arguments).build(**parts, distance=arguments.get("distance", False))
+            built = described(arguments).build(**parts, distance=arguments.get("distance", False))
+            return accelerate(built, training=True)
         raise SimcvdError(
-            f"its network was made by {named}, which no model file holds; give it: network={named}"
+            f"its network was made by {named}, whose code no model file holds; if you trust that, "
+            f"give network={named!r} or --network {named}"
             if named
             else f"its network is simcvd's own {network_title(arguments)} and not of {given}; "
             "leave network out"
@@ -95,7 +98,7 @@ def build_network(arguments: Mapping[str, Any], factory: Factory | None = None) 
     if _last(named) != _last(given):
         raise SimcvdError(f"its network was made by {named}, and not by {given}; give the former")
     sizes = {name: value for name, value in arguments.items() if name != "factory"}
-    return factory(**sizes)
+    return accelerate(factory(**sizes), training=True)
 
 
 def check_sizes(arguments: Mapping[str, Any]) -> None:
@@ -112,6 +115,14 @@ def check_sizes(arguments: Mapping[str, Any]) -> None:
             f"a network of {len(widths)} stages, {sum(blocks)} layers and {arguments['classes']} "
             f"classes; up to {DEEPEST}, {MOST_LAYERS} and {MOST_CLASSES} are read"
         )
+
+
+def factory_of(network: Factory | str | None) -> Factory | None:
+    """What a caller gives in place of a built-in network; ``package.module:Name`` is imported.
+
+    Raises SimcvdError for a reference to nothing.
+    """
+    return by_reference(network) if isinstance(network, str) else network
 
 
 def name_of(factory: Factory) -> str:

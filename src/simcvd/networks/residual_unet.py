@@ -14,10 +14,7 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor, nn
 
-from simcvd.networks.autocast import Conv3d
 from simcvd.networks.base import Architecture, Staged, divisor_of
-from simcvd.networks.products import Grow, Pointwise
-from simcvd.networks.winograd import Convolution
 from simcvd.ranges import BelowOne, Range
 from simcvd.types import IntTriple, Prediction, SimcvdError
 
@@ -68,6 +65,10 @@ class ResidualUNetConfig(Architecture):
         return count + self.widths[0] * (2 * classes - 1) + classes * sum(heads)
 
 
+def _kernel(channels_in: int, channels_out: int, stride: IntTriple = (1, 1, 1)) -> nn.Conv3d:
+    return nn.Conv3d(channels_in, channels_out, 3, stride=stride, padding=1)
+
+
 def _convolved(convolution: nn.Module, channels: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.InstanceNorm3d(channels, affine=True), _activation())
 
@@ -82,20 +83,15 @@ class Block(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, stride: IntTriple) -> None:
         super().__init__()
         halves = stride != (1, 1, 1)
-        first = (
-            Conv3d(channels_in, channels_out, 3, stride=stride, padding=1)
-            if halves
-            else Convolution(channels_in, channels_out)
-        )
         self.layers = nn.Sequential(
-            *_convolved(first, channels_out),
-            Convolution(channels_out, channels_out),
+            *_convolved(_kernel(channels_in, channels_out, stride), channels_out),
+            _kernel(channels_out, channels_out),
             nn.InstanceNorm3d(channels_out, affine=True),
         )
         shortcut: list[nn.Module] = [nn.AvgPool3d(stride)] if halves else []
         if channels_in != channels_out:
             norm = nn.InstanceNorm3d(channels_out, affine=True)
-            shortcut += [Pointwise(channels_in, channels_out), norm]
+            shortcut += [nn.Conv3d(channels_in, channels_out, 1), norm]
         self.shortcut = nn.Sequential(*shortcut)
         self.activation = _activation()
 
@@ -131,21 +127,20 @@ class ResidualUNet(Staged):
         config = config or ResidualUNetConfig()
         widths, self.widths = config.widths, config.widths
         self.divisor = divisor_of(config.strides)
-        self.stem = _convolved(Convolution(channels, widths[0]), widths[0])
+        self.stem = _convolved(_kernel(channels, widths[0]), widths[0])
         inputs, strides = (widths[0], *widths), ((1, 1, 1), *config.strides)
         self.encoder = nn.ModuleList(
             nn.Sequential(Block(a, b, s), *(Block(b, b, (1, 1, 1)) for _ in range(n - 1)))
             for a, b, s, n in zip(inputs, widths, strides, config.blocks, strict=False)
         )
         pairs = list(zip(widths, widths[1:], config.strides, strict=False))
-        self.up = nn.ModuleList(Grow(b, a, s) for a, b, s in pairs)
-        self.decoder = nn.ModuleList(_convolved(Convolution(2 * a, a), a) for a, _, _ in pairs)
+        self.up = nn.ModuleList(nn.ConvTranspose3d(b, a, s, stride=s) for a, b, s in pairs)
+        self.decoder = nn.ModuleList(_convolved(_kernel(2 * a, a), a) for a, _, _ in pairs)
         self.dropout = nn.Dropout3d(config.dropout)
-        self.class_head = Pointwise(widths[0], classes)
+        self.class_head = nn.Conv3d(widths[0], classes, 1)
         coarser = widths[1 : min(config.supervised, len(pairs))]
-        self.auxiliary_heads = nn.ModuleList(Pointwise(width, classes) for width in coarser)
-        self.distance_head = Pointwise(widths[0], classes - 1) if distance else None
-        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.auxiliary_heads = nn.ModuleList(nn.Conv3d(width, classes, 1) for width in coarser)
+        self.distance_head = nn.Conv3d(widths[0], classes - 1, 1) if distance else None
 
     def forward(self, x: Tensor) -> Prediction:
         """``x``: ``[B, C, X, Y, Z]``, each size a multiple of ``divisor``."""

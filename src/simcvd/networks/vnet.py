@@ -11,13 +11,9 @@ from collections.abc import Sequence
 from math import prod
 from typing import Annotated, Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from simcvd.networks.autocast import Conv3d
 from simcvd.networks.base import Architecture, Staged, divisor_of
-from simcvd.networks.products import Grow, Pointwise
-from simcvd.networks.winograd import Convolution
 from simcvd.ranges import BelowOne, Range
 from simcvd.types import IntTriple, Prediction, SimcvdError
 
@@ -72,7 +68,7 @@ def _stage(layers: int, channels_in: int, channels_out: int) -> nn.Sequential:
     modules: list[nn.Module] = []
     for layer in range(layers):
         width = channels_in if layer == 0 else channels_out
-        modules += _unit(Convolution(width, channels_out), channels_out)
+        modules += _unit(nn.Conv3d(width, channels_out, 3, padding=1), channels_out)
     return nn.Sequential(*modules)
 
 
@@ -88,8 +84,8 @@ class VNet(Staged):
         strides: down-sampling between stages, one triple fewer than ``widths``.
         dropout: of whole channels, on the bottleneck and on the last map, while training.
 
-    The defaults have 9,448,866 parameters with one channel, two classes, no distance head. Weights
-    lie channels last, in which a CPU, and a GPU in half precision, convolves about twice as fast.
+    The defaults have 9,448,866 parameters with one channel, two classes, no distance head.
+    `simcvd.networks.fast.accelerate` makes it faster.
     """
 
     def __init__(
@@ -114,18 +110,17 @@ class VNet(Staged):
         inputs = [channels, *widths[1:]]
         self.encoder = nn.ModuleList(map(_stage, blocks, inputs, widths))
         self.down = nn.ModuleList(
-            nn.Sequential(*_unit(Conv3d(a, b, s, stride=s), b))
+            nn.Sequential(*_unit(nn.Conv3d(a, b, s, stride=s), b))
             for a, b, s in zip(widths, widths[1:], strides, strict=False)
         )
         self.up = nn.ModuleList(
-            nn.Sequential(*_unit(Grow(b, a, s), a))
+            nn.Sequential(*_unit(nn.ConvTranspose3d(b, a, s, stride=s), a))
             for a, b, s in zip(widths, widths[1:], strides, strict=False)
         )
         self.decoder = nn.ModuleList(map(_stage, blocks[:-1], widths[:-1], widths[:-1]))
         self.dropout = nn.Dropout3d(dropout)
-        self.class_head = Pointwise(widths[0], classes)
-        self.distance_head = Pointwise(widths[0], classes - 1) if distance else None
-        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.class_head = nn.Conv3d(widths[0], classes, 1)
+        self.distance_head = nn.Conv3d(widths[0], classes - 1, 1) if distance else None
 
     def forward(self, x: Tensor) -> Prediction:
         """``x``: ``[B, C, X, Y, Z]``, each size a multiple of ``divisor``."""

@@ -16,14 +16,15 @@ from simcvd.inference.predict import pick_device
 from simcvd.inference.sliding_window import Windows, grid_of
 from simcvd.methods.registry import default_config
 from simcvd.networks.autocast import autocast, autocast_dtype
+from simcvd.networks.fast import accelerate
 from simcvd.pipeline.presets import Folds
 from simcvd.planning import Plan
 from simcvd.torch_state import left_as_found
-from simcvd.training.optim import build_optimizers
 from simcvd.training.recipes import find_recipe
 from simcvd.training.run import CONTROL, Run, default_stride
 from simcvd.training.settings import choose_network, override
 from simcvd.training.setup import build_method
+from simcvd.training.step import Learner
 from simcvd.types import Batch, IntTriple, Progress, SimcvdError, Task
 
 # A patch this large is measured in a second or two; a larger one is scaled from it.
@@ -148,22 +149,11 @@ def step_seconds(plan: Plan, method: str) -> float:
     )
     device = pick_device()
     trained = build_method(run).to(device)
-    optimizers = build_optimizers(trained, run.train)
     counts = run.train.patches(uses_unlabeled=trained.uses_unlabeled)
     batch = _random_batch(task, device, *counts)
     middle = Progress(step=1, total=2)
-    dtype = autocast_dtype(run.train.precision, device)
-
-    def step() -> None:
-        with autocast(dtype, device):
-            terms = trained(batch, middle)
-        weights = trained.weights(middle)
-        torch.stack([weights[name] * term for name, term in terms.items()]).sum().backward()
-        for optimizer in optimizers.values():
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-
-    return _seconds(step, device) / share
+    learner = Learner(trained, run.train, dtype=autocast_dtype(run.train.precision, device))
+    return _seconds(lambda: learner.step(batch, middle), device) / share
 
 
 def window_seconds(plan: Plan) -> float:
@@ -171,7 +161,7 @@ def window_seconds(plan: Plan) -> float:
     patch, share = _small(plan)
     device = pick_device()
     network = plan.architecture.build(channels=plan.channels, classes=plan.classes, distance=True)
-    network = network.eval().to(device)
+    network = accelerate(network.eval().to(device), training=False)
     image = torch.randn(1, plan.channels, *patch, device=device)
 
     def step() -> None:
@@ -206,7 +196,7 @@ def _random_batch(task: Task, device: torch.device, labeled: int, unlabeled: int
     )
 
 
-def _seconds(step: Callable[[], None], device: torch.device) -> float:
+def _seconds(step: Callable[[], object], device: torch.device) -> float:
     """Mean seconds of a step, the first left out: it sets everything up."""
     for timed in (1, STEPS):
         started = time.perf_counter()

@@ -13,6 +13,7 @@ from simcvd.inference.model import WORK_RECORD
 from simcvd.layouts.lists import visible
 from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import Source
+from simcvd.layouts.tree import walk
 from simcvd.methods.registry import find
 from simcvd.pipeline.presets import PRESETS, QUICK, Preset
 from simcvd.training.settings import differences as changes
@@ -135,7 +136,7 @@ class Request:
     def files(self) -> str:
         """Changes when any file in the folders is touched, swapped or renamed."""
         folders = [*self.folders, self.drawn]
-        return stats_of(sorted(p for f in folders for p in f.rglob("*") if p.is_file()))
+        return stats_of(sorted(p for f in folders for p in walk(f, own=True).files))
 
     def refuse_folder(self) -> None:
         """Refuse a folder that was begun with something else, or holds something else."""

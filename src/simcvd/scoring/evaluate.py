@@ -1,4 +1,7 @@
-"""Scores of two folders of label maps."""
+"""Scores of two label maps, in memory or in files, and of two folders of them.
+
+Neither torch nor anything else that is slow to import is needed for arrays and NIfTI files.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,37 @@ from simcvd.formats import read_label, spacing_of, stem_of
 from simcvd.layouts.lists import doubled, scans
 from simcvd.scoring.record import Report
 from simcvd.scoring.scores import Score, absent_score, score_case
-from simcvd.types import SimcvdError, Volume
+from simcvd.types import SimcvdError, Triple, Volume
 from simcvd.wording import few
+
+
+def evaluate(
+    prediction: np.ndarray | Path | str,
+    reference: np.ndarray | Path | str,
+    *,
+    spacing: Triple | None = None,
+    class_names: Mapping[int, str] | None = None,
+) -> list[Score]:
+    """Every metric of every foreground class: of two label maps or of two folders of them.
+
+    prediction, reference: arrays ``[X, Y, Z]`` of integers, files, or folders in which files of
+    one name belong together. spacing: of arrays, in mm; files have their own. class_names: label
+    value -> name; by default every value found but 0. `summarise` makes means of the scores.
+    Raises SimcvdError for maps of different shape or geometry, and as the readers do.
+    """
+    if isinstance(prediction, Path | str) and isinstance(reference, Path | str):
+        if spacing is not None:
+            raise SimcvdError("spacing is for arrays; files have their own, leave it out")
+        if Path(prediction).is_dir():
+            report = evaluate_folders(prediction, reference, class_names=class_names, quiet=True)
+            return list(report.scores)
+        return score_files(Path(prediction), Path(reference), class_names=class_names)
+    if isinstance(prediction, Path | str) or isinstance(reference, Path | str):
+        raise SimcvdError("one is an array and the other a path; give two arrays or two paths")
+    if spacing is None:
+        raise SimcvdError("arrays have no voxel size; give spacing=(x, y, z) in mm")
+    found, wanted = label_map(prediction, "the prediction"), label_map(reference, "the reference")
+    return score_case(found, wanted, class_names or classes_of(found, wanted), spacing)
 
 
 def evaluate_folders(
@@ -76,6 +108,14 @@ def classes_of(prediction: np.ndarray, reference: np.ndarray) -> dict[int, str]:
     """Every value found in either label map, 0 apart, with a name."""
     values = np.union1d(np.unique(prediction), np.unique(reference))
     return {int(value): f"label {value}" for value in values if value != 0}
+
+
+def label_map(array: np.ndarray, name: str) -> np.ndarray:
+    """``[X, Y, Z]`` int32. Raises SimcvdError, which calls it by its name, for anything else."""
+    array = np.asarray(array)
+    if array.ndim != 3 or not np.array_equal(array, np.rint(array)):
+        raise SimcvdError(f"{name}: a label map is [X, Y, Z] of whole numbers, not {array.shape}")
+    return array.astype(np.int32)
 
 
 def _by_name(folder: Path) -> dict[str, Path]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from simcvd.inference.archive import write_archive
 from simcvd.inference.model import CARD, SETTINGS, load_model, model_files, model_place
+from simcvd.networks.build import Factory
 from simcvd.share.card import model_card
 from simcvd.training.run import cases_of, read_config
 from simcvd.types import SimcvdError
@@ -30,12 +31,16 @@ class Exported:
     onnx_difference: float | None = None
 
 
-def export_run(run: Path, out: Path, *, onnx: bool = False) -> Exported:
+def export_run(
+    run: Path, out: Path, *, onnx: bool = False, network: Factory | str | None = None
+) -> Exported:
     """Write the model of a finished run to the zip ``out``; the same run gives the same bytes.
 
     Args:
         run: the folder of a finished training, or of `simcvd run`, whose final model it is then.
         out: a file that ends in ``.zip``; one that is there is replaced.
+        network: of a run with a network of the caller's own, as `load_model` takes it; the zip
+            holds its name and weights, and whoever predicts with it gives it again.
         onnx: write the network as ONNX too, beside the zip, after holding it against torch.
 
     Raises SimcvdError for a run that is not finished or is damaged, scores that are not the run's
@@ -44,7 +49,7 @@ def export_run(run: Path, out: Path, *, onnx: bool = False) -> Exported:
     run, out = model_place(run), Path(out)
     if out.suffix != ".zip":
         raise SimcvdError(f"{out}: call it NAME.zip; that is what `simcvd predict` reads")
-    model, config = load_model(run), read_config(run)
+    model, config = load_model(run, network=network), read_config(run)
     settings = json.dumps(shareable(config), indent=1) + "\n"
     card = model_card(run, model, config)
     beside, difference = None, None

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor
 
 from simcvd.data.cache import Cache
 from simcvd.files import LOCK
@@ -22,22 +21,15 @@ from simcvd.inference.pseudo_labels import Labelling, label_unlabelled, pseudo_l
 from simcvd.locks import locked
 from simcvd.methods.base import Average, Method, frozen_copy
 from simcvd.methods.registry import named
-from simcvd.networks.autocast import autocast, autocast_dtype
+from simcvd.networks.autocast import autocast_dtype
 from simcvd.networks.base import Architecture
 from simcvd.networks.build import CustomNetwork, Factory
 from simcvd.networks.compiled import compile_networks
 from simcvd.torch_state import left_as_found
 from simcvd.training.checkpoint import load_latest, save_checkpoint
-from simcvd.training.ema import update_averages
-from simcvd.training.faults import Faults, check_weights
+from simcvd.training.faults import check_weights
 from simcvd.training.log import RunLog
-from simcvd.training.optim import (
-    build_optimizers,
-    clip_gradients,
-    restore_optimizer,
-    set_learning_rates,
-    step_unless,
-)
+from simcvd.training.optim import build_optimizers, restore_optimizer
 from simcvd.training.progress import ProgressLine
 from simcvd.training.recipes import PAPER, Recipe
 from simcvd.training.run import (
@@ -60,8 +52,9 @@ from simcvd.training.setup import (
     say_padded,
 )
 from simcvd.training.start import Start, load_starts, read_start
+from simcvd.training.step import Learner, Row
 from simcvd.training.stop import Interrupted, StopRequest
-from simcvd.types import Batch, Progress, SimcvdError
+from simcvd.types import Progress, SimcvdError
 
 LOG_EVERY = 10
 BASE, PSEUDO_LABELS = "base", "pseudo_labels"  # folders inside a run's
@@ -178,15 +171,12 @@ class Trainer:
         self.fabric, self.run, self.out = fabric, run, out
         self.method = build_method(run).to(fabric.device)
         self.optimizers = build_optimizers(self.method, run.train)
-        self.faults = Faults(fabric.device)
         self.patches = patches_of(fabric, run, cache, self.method)
-        self.dtype = autocast_dtype(precision_of(run, fabric.device), fabric.device)
+        self.dtype = autocast_dtype(precision_of(run, self.method, fabric.device), fabric.device)
         self.step, self.seconds = 0, 0.0
         wrapped = fabric.setup(self.method, *self.optimizers.values())
-        self.terms_of = wrapped[0] if isinstance(wrapped, tuple) else wrapped
-        self.two_steps = type(self.method).later is not Method.later
-        if self.two_steps:
-            self.terms_of.mark_forward_method("later")
+        terms_of = wrapped[0] if isinstance(wrapped, tuple) else wrapped
+        terms_of.mark_forward_method("later")
         if fabric.device.type == "cuda":
             compile_networks(self.method)
         self.averages, self.tested = self.method.averages(), self.method.network
@@ -194,6 +184,15 @@ class Trainer:
             self.tested = frozen_copy(self.method.network)
             mean = Average(self.tested, self.method.network, run.train.average, statistics=True)
             self.averages = [*self.averages, mean]
+        self.learner = Learner(
+            self.method,
+            run.train,
+            optimizers=self.optimizers,
+            averages=self.averages,
+            dtype=self.dtype,
+            terms_of=terms_of,
+            backward=fabric.backward,
+        )
 
     def start_from(self, starts: Sequence[Start]) -> str:
         """Take these weights into networks and averages; returns what stays fresh."""
@@ -258,7 +257,7 @@ class Trainer:
 
     def _log(
         self,
-        row: dict[str, float | Tensor],
+        row: Row,
         log: RunLog,
         progress: ProgressLine,
         told: set[str],
@@ -273,51 +272,19 @@ class Trainer:
                 told.add(note)
                 print(f"\nwarning: step {self.step}: {note}", flush=True)
 
-    def train_step(self) -> dict[str, float | Tensor]:
-        """Draw, forward, backward, step, average. Returns what is logged.
+    def train_step(self) -> Row:
+        """Draw a batch and learn from it; returns what is logged.
 
-        Nothing in it waits for the device; a term that is not finite is refused by `fit`.
+        A term that is not finite is refused by `fit`.
         """
         config = self.run.train
-        progress = Progress(step=self.step, total=config.iterations)
-        rate = set_learning_rates(self.optimizers, config, self.step, self.method.optimizers())
         drawn = config.base + self.step  # what its base has drawn is not drawn again
         # Every random number is a function of (seed, step, process): resuming needs no state.
         torch.manual_seed(mix(config.seed, drawn, self.fabric.global_rank))
         batch = self.patches.batch(drawn)
-        weights = self.method.weights(progress)
-        terms, loss = self._descend(self.terms_of, batch, progress, weights)
-        if self.two_steps:
-            more, second = self._descend(self.terms_of.later, batch, progress, weights)
-            terms, loss = {**terms, **more}, loss + second
-        update_averages(self.averages, self.step)
+        row = self.learner.step(batch, Progress(step=self.step, total=config.iterations))
         self.step += 1
-        return {
-            "learning_rate": rate,
-            "loss": loss,
-            **{f"term/{name}": term for name, term in terms.items()},
-            **{f"weight/{name}": weights[name] for name in terms},
-        }
-
-    def _descend(
-        self,
-        terms_of: Callable[[Batch, Progress], dict[str, Tensor]],
-        batch: Batch,
-        progress: Progress,
-        weights: Mapping[str, float],
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """One step of every player that the terms reach; returns these and their sum, detached."""
-        with autocast(self.dtype, self.fabric.device):
-            terms = terms_of(batch, progress)
-        self.faults.look_at(terms, self.step)
-        loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()  # Eq. (6)
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(loss)
-        if self.run.train.clip:
-            clip_gradients(self.optimizers.values(), self.run.train.clip)
-        step_unless(self.faults.found, self.optimizers.values())
-        return {name: term.detach() for name, term in terms.items()}, loss.detach()
+        return row
 
     def save(self) -> None:
         """Write a checkpoint; every process holds the same state, so one of them writes."""
@@ -347,4 +314,4 @@ class Trainer:
 
     def _refuse_faults(self) -> None:
         base = self.run.train.base
-        self.faults.refuse(lambda step: self.patches.streams.cases(base + step))
+        self.learner.faults.refuse(lambda step: self.patches.streams.cases(base + step))

@@ -319,9 +319,13 @@ def _versions() -> dict[str, str | int | None]:
 
 
 def _commit() -> str | None:
-    """The commit of the source tree, where the package runs from one."""
-    command = ["git", "-C", os.path.dirname(__file__), "rev-parse", "HEAD"]
+    """The commit of the source tree, where the package runs from one.
+
+    An environment inside a repository of the user's is none: this file is not in its commit.
+    """
+    folder, file = os.path.split(__file__)
+    command = ["git", "-C", folder, "rev-parse", "HEAD", f"HEAD:./{file}"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
     except (OSError, subprocess.CalledProcessError):
         return None

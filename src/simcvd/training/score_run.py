@@ -41,7 +41,7 @@ from simcvd.wording import few
 
 @left_as_found()
 def score_run(
-    run: Path,
+    run: Path | str,
     *,
     split: Split = "test",
     stride: IntTriple | None = None,
@@ -67,6 +67,7 @@ def score_run(
     Writes ``predictions/<case>.nii.gz`` and ``metrics.{csv,json,md}``; returns their folder.
     Raises SimcvdError for an unfinished run, another cache, or a split without labels.
     """
+    run = Path(run)
     config = read_config(run)
     device = pick_device()
     how = Compute(device=device, stride=stride, fast=fast)

@@ -16,6 +16,7 @@ from simcvd.methods.base import Method
 from simcvd.methods.registry import find
 from simcvd.networks.autocast import Precision
 from simcvd.networks.build import CustomNetwork, Factory, build_network, check_network
+from simcvd.networks.fast import is_accelerated
 from simcvd.training.run import Run, network_arguments
 from simcvd.types import SimcvdError
 from simcvd.wording import few
@@ -67,13 +68,13 @@ def launch() -> Fabric:
     return fabric
 
 
-def precision_of(run: Run, device: torch.device) -> Precision:
-    """The run's; of a caller's own network on a CPU "auto" is float32.
+def precision_of(run: Run, method: Method, device: torch.device) -> Precision:
+    """The run's; on a CPU "auto" is float32 where a network has convolutions of its own kinds.
 
-    Its layers are torch's own, and torch errs on small maps in bfloat16 (`networks.autocast`).
+    Torch errs on small maps in bfloat16 (`networks.autocast`), and only its own are exchanged.
     """
-    own = isinstance(run.network, CustomNetwork) and device.type == "cpu"
-    return "float32" if own and run.train.precision == "auto" else run.train.precision
+    unsure = device.type == "cpu" and not all(map(is_accelerated, method.built))
+    return "float32" if unsure and run.train.precision == "auto" else run.train.precision
 
 
 def patches_of(fabric: Fabric, run: Run, cache: Cache, method: Method) -> Patches:

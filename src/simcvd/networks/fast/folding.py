@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
 from itertools import pairwise
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from simcvd.networks.autocast import Conv3d, half_on_cpu
-from simcvd.networks.products import Grow
+from simcvd.networks.fast.products import Grow
 
 
 def folded(network: nn.Module) -> nn.Module:
@@ -44,10 +45,11 @@ class Rectified(nn.Module):
         """``[B, C, X, Y, Z]`` to what the convolution makes of it."""
         layer = self.convolution
         in_float32 = isinstance(layer, Conv3d) and not layer.computes_in_half(x)
-        if in_float32 or not half_on_cpu(x) or torch.is_grad_enabled():
+        plain = in_float32 or not half_on_cpu(x) or torch.is_grad_enabled()
+        half = torch.get_autocast_dtype("cpu")
+        if plain or not _has_kernels(half):
             return layer(x).relu_()
         if self._rounded is None:
-            half = torch.get_autocast_dtype("cpu")
             self._rounded = (
                 layer.weight.to(half),
                 None if layer.bias is None else layer.bias.to(half),
@@ -60,6 +62,20 @@ class Rectified(nn.Module):
         sizes += [layer.stride, layer.dilation]
         y: Tensor = kernel(x.to(weight.dtype), weight, bias, *sizes, layer.groups, "relu", [], "")
         return y
+
+
+@cache
+def _has_kernels(half: torch.dtype) -> bool:
+    """Whether torch has the two operators, which are private, and this processor computes them."""
+    x, weight = torch.ones(1, 1, 2, 2, 2, dtype=half), torch.full((1, 1, 1, 1, 1), -1.0, dtype=half)
+    sizes, ops = [[0] * 3, [1] * 3, [1] * 3], torch.ops.mkldnn
+    try:
+        down = ops._convolution_pointwise(x, weight, None, *sizes, 1, "relu", [], "")
+        sizes.insert(1, [0] * 3)
+        up = ops._convolution_transpose_pointwise(x, weight, None, *sizes, 1, "relu", [], "")
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError):
+        return False
+    return not down.any() and not up.any() and down.shape == up.shape == x.shape
 
 
 def _fold_norms(stage: nn.Sequential) -> None:

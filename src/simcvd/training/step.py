@@ -1,0 +1,127 @@
+"""The one training step of the project, and a loop of one's own around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, optim
+
+from simcvd.methods.base import Average, Method
+from simcvd.networks.autocast import autocast, autocast_dtype
+from simcvd.training.ema import update_averages
+from simcvd.training.faults import Faults
+from simcvd.training.optim import (
+    build_optimizers,
+    clip_gradients,
+    set_learning_rates,
+    step_unless,
+)
+from simcvd.training.settings import TrainConfig
+from simcvd.types import Batch, Progress
+
+Row = dict[str, float | Tensor]
+
+
+class Learner:
+    """One step of a method: Eq. (6), its gradient, every player's optimiser, the averages.
+
+    Args:
+        method: with its networks on their device.
+        config: learning rate and schedule, optimiser, clipping.
+        averages: what follows what; by default the method's own.
+        dtype: half-precision type of the networks, None for float32.
+        terms_of: the method, or what wraps it; called as it is.
+        backward: of the weighted sum.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        config: TrainConfig,
+        *,
+        optimizers: Mapping[str, optim.Optimizer] | None = None,
+        averages: Sequence[Average] | None = None,
+        dtype: torch.dtype | None = None,
+        terms_of: Any = None,
+        backward: Callable[[Tensor], Any] = Tensor.backward,
+    ) -> None:
+        self.method, self.config, self.dtype, self.backward = method, config, dtype, backward
+        self.device = next(method.parameters()).device
+        self.optimizers = dict(optimizers or build_optimizers(method, config))
+        self.averages = list(method.averages() if averages is None else averages)
+        self.terms_of = terms_of or method
+        self.two_steps = type(method).later is not Method.later
+        self.faults = Faults(self.device)
+
+    def step(self, batch: Batch, progress: Progress) -> Row:
+        """Learn from a batch; returns what is logged. Nothing in it waits for the device.
+
+        A term that is not finite changes nothing from then on, until ``faults`` are asked.
+        """
+        fixed = self.method.optimizers()
+        rate = set_learning_rates(self.optimizers, self.config, progress.step, fixed)
+        weights = self.method.weights(progress)
+        terms, loss = self._descend(self.terms_of, batch, progress, weights)
+        if self.two_steps:
+            more, second = self._descend(self.terms_of.later, batch, progress, weights)
+            terms, loss = {**terms, **more}, loss + second
+        update_averages(self.averages, progress.step)
+        return {
+            "learning_rate": rate,
+            "loss": loss,
+            **{f"term/{name}": term for name, term in terms.items()},
+            **{f"weight/{name}": weights[name] for name in terms},
+        }
+
+    def _descend(
+        self,
+        terms_of: Callable[[Batch, Progress], dict[str, Tensor]],
+        batch: Batch,
+        progress: Progress,
+        weights: Mapping[str, float],
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """One step of every player that the terms reach; returns these and their sum, detached."""
+        with autocast(self.dtype, self.device):
+            terms = terms_of(batch, progress)
+        self.faults.look_at(terms, progress.step)
+        loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()  # Eq. (6)
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        self.backward(loss)
+        if self.config.clip:
+            clip_gradients(self.optimizers.values(), self.config.clip)
+        step_unless(self.faults.found, self.optimizers.values())
+        return {name: term.detach() for name, term in terms.items()}, loss.detach()
+
+
+def fit(
+    method: Method, batches: Iterable[Batch], config: TrainConfig | None = None
+) -> Iterator[dict[str, float]]:
+    """Train a method on batches of your own, a step for each, and yield the numbers of each step.
+
+    It is what `simcvd.train` does in its steps, without a cache, checkpoints or a run's folder::
+
+        method = MeanTeacher(Config(), task, lambda **heads: VNet(1, 2, distance=False))
+        for row in fit(method.train(), batches, TrainConfig(iterations=1000)):
+            print(row["loss"])
+
+    Args:
+        method: with its networks on the device of the batches.
+        batches: labelled patches first; as many as are needed are taken, and the loop ends early
+            where there are fewer than ``config.iterations``.
+        config: by default the paper's. Its patches, augmentation, seed and base belong to whoever
+            makes the batches.
+
+    Raises SimcvdError at a term that is not finite, before any weight follows it.
+    """
+    config = config or TrainConfig()
+    device = next(method.parameters()).device
+    learner = Learner(method, config, dtype=autocast_dtype(config.precision, device))
+    steps = range(config.iterations)
+    for step, batch in zip(steps, batches, strict=False):
+        row = learner.step(batch, Progress(step=step, total=config.iterations))
+        cases = batch.cases
+        learner.faults.refuse(lambda _, cases=cases: cases)  # type: ignore[misc]
+        yield {name: float(value) for name, value in {**row, **method.logged()}.items()}
