@@ -17,10 +17,7 @@ HEAVY = {"torch", "lightning", "monai", "numpy", "scipy", "matplotlib", "nibabel
 IMPORT_SECONDS = """
 import time
 start = time.process_time()
-import pytest
-
 import simcvd
-from simcvd.cli.arguments import joined
 print(time.process_time() - start)
 """
 MODULES_AFTER_HELP = """
