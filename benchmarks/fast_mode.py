@@ -22,8 +22,8 @@ from rows import machine
 from segmenting import segmented
 
 from simcvd.data.cache import Cache
+from simcvd.inference.compute import Compute, pick_device
 from simcvd.inference.model import load_model
-from simcvd.inference.predict import Compute, pick_device
 from simcvd.machine import keep_freed_memory
 from simcvd.scoring.scores import bootstrap_mean, resamples
 from simcvd.training.run import read_config

@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from turns import Side, in_turn, peak_of, row
 
 from simcvd.data.cache import Cache
+from simcvd.inference.compute import pick_device
 from simcvd.inference.model import load_model
-from simcvd.inference.predict import pick_device
 from simcvd.inference.sliding_window import Windows, memory_needed, predict_labels
 from simcvd.machine import keep_freed_memory
 from simcvd.networks.autocast import autocast_dtype

@@ -35,8 +35,8 @@ from simcvd.active.looking import Seen, look
 from simcvd.active.picking import STRATEGIES, By, pick
 from simcvd.data.cache import Cache, read_json
 from simcvd.files import remove, replace_into, write_json, write_text
+from simcvd.inference.compute import Compute
 from simcvd.inference.model import load_model
-from simcvd.inference.predict import Compute
 from simcvd.planning.record import QUICK_SHARE
 from simcvd.scoring.comparison import Comparison, compare_folds, correct
 from simcvd.training.loop import train

@@ -269,9 +269,11 @@ def draw(series: Sequence[Series], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    figure = Figure(figsize=(12, 6), layout="constrained")
+    rows = -(-len(series) // 4)
+    figure = Figure(figsize=(12, 3 * rows), layout="constrained")
     plain = FuncFormatter(lambda value, _: f"{value:g}")
-    for axes, one in zip(figure.subplots(2, 4).flat, series, strict=True):
+    for place, one in enumerate(series, start=1):
+        axes = figure.add_subplot(rows, 4, place)
         xs, seconds = [p.x for p in one.points], [p.seconds for p in one.points]
         axes.loglog(xs, seconds, "o-", label="measured")
         in_proportion = [seconds[0] * x / xs[0] for x in xs]
@@ -290,6 +292,17 @@ def draw(series: Sequence[Series], path: Path) -> None:
         figure.savefig(temporary, dpi=110)
 
 
+def write(series: Sequence[Series], out: Path) -> None:
+    """scaling.json, scaling.md and scaling.png."""
+    about = machine()
+    content = {"machine": about, "series": [asdict(one) for one in series]}
+    write_text(out / "scaling.json", json.dumps(content, indent=1) + "\n")
+    head = ["# Growth", "", ", ".join(f"{k} {v}" for k, v in about.items()), ""]
+    write_text(out / "scaling.md", "\n".join([*head, *table(series)]) + "\n")
+    draw(series, out / "scaling.png")
+    print(out / "scaling.md")
+
+
 def main() -> None:
     """Read the command line, measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -298,13 +311,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         series = measure(QUICK if given.quick else Size(), Path(scratch))
-    about = machine()
-    content = {"machine": about, "series": [asdict(one) for one in series]}
-    write_text(given.out / "scaling.json", json.dumps(content, indent=1) + "\n")
-    head = ["# Growth", "", ", ".join(f"{k} {v}" for k, v in about.items()), ""]
-    write_text(given.out / "scaling.md", "\n".join([*head, *table(series)]) + "\n")
-    draw(series, given.out / "scaling.png")
-    print(given.out / "scaling.md")
+    write(series, given.out)
 
 
 if __name__ == "__main__":

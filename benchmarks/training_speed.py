@@ -84,7 +84,7 @@ def plain_steps(cache: Path, how: Training, folder: Path) -> Callable[[], object
     from plain_step import PlainPatches, PlainStep
 
     from simcvd.data.cache import Cache
-    from simcvd.inference.predict import pick_device
+    from simcvd.inference.compute import pick_device
 
     data, device = Cache(cache), pick_device()
     run = _run(data, how)

@@ -20,8 +20,9 @@ from simcvd.data.prepare import prepare
 from simcvd.data.reading import read_channels
 from simcvd.files import write_text
 from simcvd.formats import answers, write_image, write_label
+from simcvd.inference.compute import Compute, pick_device
 from simcvd.inference.model import Model, load_model
-from simcvd.inference.predict import Compute, pick_device, predict_scan
+from simcvd.inference.scan import predict_scan
 from simcvd.methods.base import Method
 from simcvd.methods.registry import named
 from simcvd.naming import inside

@@ -41,6 +41,7 @@ ABANDONED_SECONDS = 86400.0  # after which a leftover of another machine is nobo
 SEAL = "digest"
 DEEPEST = 50  # brackets within brackets in a JSON file; ours have 6
 CHUNK = 1 << 22
+LONG_SWEEP = 0.002  # seconds: a folder of some thousand files
 
 
 class CannotWrite(SimcvdError):
@@ -64,7 +65,7 @@ def replace_into(path: Path | str) -> Iterator[Path]:
     temporary = path.with_name(f".{os.getpid()}@{HOST}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sweep(path.parent, path.name)
+        _sweep_at_times(path.parent, path.name)
         watch("write", path)
         yield temporary
         watch("flush", path)
@@ -152,6 +153,20 @@ def sweep(folder: Path, name: str = "") -> None:
         ours = match and (match[2] or one == f".{match[1]}-{name}")
         if match and ours and _is_dead(folder / one, int(match[1]), match[2]):
             _discard(folder / one)
+
+
+_quiet_until: dict[Path, float] = {}
+
+
+def _sweep_at_times(folder: Path, name: str) -> None:
+    """`sweep`, but in a large folder no more than a hundredth of the time goes into it."""
+    started = time.monotonic()
+    if started < _quiet_until.get(folder, 0):
+        return
+    sweep(folder, name)
+    ended = time.monotonic()
+    if ended - started > LONG_SWEEP:
+        _quiet_until[folder] = ended + 100 * (ended - started)
 
 
 def alive(pid: int) -> bool:

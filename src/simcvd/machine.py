@@ -18,7 +18,8 @@ def free_memory(device: str = "cpu") -> int:
         return min(_available(), _limit())
     import torch
 
-    return int(torch.cuda.mem_get_info(device)[0])
+    free, _ = torch.cuda.mem_get_info(device)  # which counts torch's own emptied blocks as taken
+    return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
 
 
 def _available() -> int:

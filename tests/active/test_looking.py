@@ -12,8 +12,8 @@ from tests.inference.tools import small_vnet, spec, threshold_model
 from torch import Tensor, nn
 
 from simcvd.active.looking import Pooling, disagreement, look, uncertainty
+from simcvd.inference.compute import Compute
 from simcvd.inference.model import Model
-from simcvd.inference.predict import Compute
 from simcvd.types import Prediction
 
 

@@ -107,7 +107,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 def whole(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pair's results, made without any mishap, two runs side by side."""
     out = tmp_path_factory.mktemp("whole") / "results"
-    text = finish([*arguments(cache, out, STEPS), "--jobs=2"])
+    text = finish([*arguments(cache, out, STEPS), "--workers=2"])
     assert "0 of 2 runs done" in text
     assert "Leak audit: no scan twice" in text
     return out
@@ -144,7 +144,7 @@ def test_a_killed_worker_of_a_cluster_loses_nothing(
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster:
-        process = start([*arguments(cache, out, STEPS), f"--dask={cluster.scheduler_address}"])
+        process = start([*arguments(cache, out, STEPS), f"--workers={cluster.scheduler_address}"])
         runs = [out / "runs" / f"{row}-3-seed0" / "checkpoints" for row in PAIR]
         wait_for(lambda: all(r.is_dir() and any(r.glob("*.pt")) for r in runs))
         victim = next(iter(cluster.workers.values())).pid
@@ -158,7 +158,7 @@ def test_a_killed_worker_of_a_cluster_loses_nothing(
 
 def test_a_scheduler_that_does_not_answer(cache: Cache, whole: Path, tmp_path: Path) -> None:
     pytest.importorskip("distributed")
-    process = start([*arguments(cache, tmp_path / "new", STEPS), "--dask=tcp://127.0.0.1:9"])
+    process = start([*arguments(cache, tmp_path / "new", STEPS), "--workers=tcp://127.0.0.1:9"])
     output, _ = process.communicate(timeout=LONG)
     assert process.returncode == 1
     assert "no Dask scheduler answers at tcp://127.0.0.1:9" in output
@@ -304,7 +304,7 @@ def test_memory_decides_how_many_run_side_by_side(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    command = [*arguments(cache, tmp_path / "r", 4), "--jobs=5", "--dry-run"]
+    command = [*arguments(cache, tmp_path / "r", 4), "--workers=5", "--dry-run"]
     app(command, standalone_mode=False)
     assert "\n5 side by side: between" in capsys.readouterr().out
     monkeypatch.setattr("simcvd.benchmark.command.free_bytes", lambda: 1_000_000_000)
@@ -316,9 +316,9 @@ def test_a_cluster_is_not_asked_when_nothing_is_missing(
     cache: Cache, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("distributed")
-    monkeypatch.setattr("simcvd.benchmark.execute.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("simcvd.data.cluster.CONNECT_SECONDS", 1)
     before = tables(whole)
-    app([*arguments(cache, whole, STEPS), "--dask=tcp://127.0.0.1:9"], standalone_mode=False)
+    app([*arguments(cache, whole, STEPS), "--workers=tcp://127.0.0.1:9"], standalone_mode=False)
     assert tables(whole) == before
 
 

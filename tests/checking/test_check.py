@@ -314,7 +314,7 @@ def test_mended_copies_never_lie_within_the_data(sound: Path, tmp_path: Path) ->
 
 def test_the_command(sound: Path, tmp_path: Path) -> None:
     def command() -> subprocess.CompletedProcess[str]:
-        arguments = ["check", str(sound), "--jobs", "1", "--json", str(tmp_path / "check.json")]
+        arguments = ["check", str(sound), "--workers", "1", "--json", str(tmp_path / "check.json")]
         return subprocess.run(
             [sys.executable, "-m", "simcvd.cli", *arguments], capture_output=True, encoding="utf-8"
         )
@@ -386,7 +386,7 @@ def test_scans_cut_around_their_label_are_a_warning(tmp_path: Path) -> None:
 
 def test_the_command_writes_what_the_splits_show(sound: Path, tmp_path: Path) -> None:
     root = listed(sound, "gh")
-    command = [sys.executable, "-m", "simcvd.cli", "check", str(root), "--jobs", "1"]
+    command = [sys.executable, "-m", "simcvd.cli", "check", str(root), "--workers", "1"]
     report = tmp_path / "report.json"
     asked = [*command, "--splits", "--patient-pattern", "[ag]", "--json", str(report)]
     done = subprocess.run(asked, capture_output=True, encoding="utf-8")

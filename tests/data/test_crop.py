@@ -13,7 +13,7 @@ from tests.inference.tools import ALL_48, OBLIQUE, blob, reoriented, threshold_m
 from simcvd.data.cache import Cache
 from simcvd.data.crop import crop_box, cropped, grid_of_box, pasted, stored_like
 from simcvd.data.prepare import prepare
-from simcvd.inference.predict import predict_scan
+from simcvd.inference.scan import predict_scan
 from simcvd.preprocessing import Margin, Preprocessing
 from simcvd.types import SimcvdError, Volume
 

@@ -65,7 +65,7 @@ def cache(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
     """Prepared by the command that the protocol states."""
     out = tmp_path_factory.mktemp("cache") / "cache"
     command = find_protocol("pancreas-published").about.partition("simcvd prepare ")[2]
-    arguments = ["prepare", str(root), "--out", str(out), *command.split(), "--jobs", "1"]
+    arguments = ["prepare", str(root), "--out", str(out), *command.split(), "--workers", "1"]
     app(joined(arguments), standalone_mode=False)
     return Cache(out)
 

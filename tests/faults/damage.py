@@ -88,8 +88,17 @@ def laid_out(mutant: Mutant, folder: Path) -> Path:
 def _commands(scan: Path, cache: Path, model: Path, scratch: Path) -> dict[str, list[str]]:
     data = str(scan.parents[1])
     return {
-        "check": ["check", data, "--jobs", "1"],
-        "prepare": ["prepare", data, "--out", str(cache), "--normalization", "none", "--jobs", "1"],
+        "check": ["check", data, "--workers", "1"],
+        "prepare": [
+            "prepare",
+            data,
+            "--out",
+            str(cache),
+            "--normalization",
+            "none",
+            "--workers",
+            "1",
+        ],
         "predict": ["predict", str(model), str(scan), "--out", str(scratch / "out")],
     }
 

@@ -36,7 +36,7 @@ UNEQUAL = ("seconds", "made_with", "stat", "mtime_ns", "digest")
 # The log says what was printed, by how many processes; the state holds the time it took.
 # A review's states hold dates of files.
 LEFT_OUT = re.compile(
-    r"(^|/)(runs/[^/]+\.log|checkpoints/.*\.pt|\.predictions\.json|review/states\.json)$"
+    r"(^|/)(runs/[^/]+\.log|checkpoints/.*\.pt|\.rows/.*\.json|review/states\.json)$"
 )
 BY_TIME = re.compile(r"(^|/)review/former/")  # copies of labels that were replaced, by their date
 Command = Sequence[str] | Callable[[], None]

@@ -74,7 +74,7 @@ def make_base(folder: Path) -> Base:
     """Make scans, cache and run below ``folder``."""
     base = Base(scans=folder / "scans", cache=folder / "cache", run=folder / "run")
     write_scans(base.scans)
-    _must("prepare", str(base.scans), "--out", str(base.cache), "--jobs", "1")
+    _must("prepare", str(base.scans), "--out", str(base.cache), "--workers", "1")
     _must("train", str(base.cache), *TRAINING, "--out", str(base.run))
     return base
 
@@ -85,10 +85,10 @@ def scenarios(base: Base) -> dict[str, Scenario]:
     cache, run = str(base.cache), str(base.run)
     changes = [f"--change={name}={value}" for name, value in GRID.items()]
     made = [
-        Scenario("prepare", ["prepare", str(base.scans), "--out", "WORK/cache", "--jobs", "1"]),
+        Scenario("prepare", ["prepare", str(base.scans), "--out", "WORK/cache", "--workers", "1"]),
         Scenario(
             "exchange",  # every case replaced by one of other settings
-            ["prepare", str(base.scans), "--out", "WORK/cache", "--jobs", "1", "--spacing", "2"],
+            ["prepare", str(base.scans), "--out", "WORK/cache", "--workers", "1", "--spacing", "2"],
             lambda work: _copy(base.cache, work / "cache"),
         ),
         Scenario("train", ["train", cache, *TRAINING, "--out", "WORK/run"]),
@@ -112,7 +112,7 @@ def scenarios(base: Base) -> dict[str, Scenario]:
 
 def _run_arguments(base: Base) -> list[str]:
     folders = ["--images", str(base.scans / "images"), "--labels", str(base.scans / "few")]
-    return ["run", *folders, "--out", "WORK/job", "--preset", "quick", "--jobs", "1"]
+    return ["run", *folders, "--out", "WORK/job", "--preset", "quick", "--workers", "1"]
 
 
 def _plan(base: Base, work: Path) -> None:

@@ -12,7 +12,8 @@ from tests.inference.tools import blob, small_vnet, spec
 
 from simcvd.inference.average import Averaged, load_models
 from simcvd.inference.model import save_model
-from simcvd.inference.predict import Wanted, predict_files
+from simcvd.inference.predict import predict_files
+from simcvd.inference.scan import Wanted
 from simcvd.preprocessing import Preprocessing
 from simcvd.types import SimcvdError
 

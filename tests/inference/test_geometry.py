@@ -18,8 +18,9 @@ from tests.inference.tools import (
 )
 
 from simcvd.data.preprocess import to_network, to_source
+from simcvd.inference.compute import Compute
 from simcvd.inference.model import Model
-from simcvd.inference.predict import Compute, predict_scan
+from simcvd.inference.scan import predict_scan
 from simcvd.inference.sliding_window import Windows, predict_probabilities
 from simcvd.preprocessing import Preprocessing
 from simcvd.types import Triple, Volume

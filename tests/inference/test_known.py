@@ -17,7 +17,7 @@ from simcvd.inference.inputs import Job
 from simcvd.inference.known import Known, Usual, percentiles_of
 from simcvd.inference.model import add_known, load_model, save_model
 from simcvd.inference.predict import predict_files
-from simcvd.inference.table import Row, add_row
+from simcvd.inference.table import Row, cells, join_rows
 from simcvd.types import SimcvdError
 
 # Five labelled scans: wall of 8 to 12.5 ml, blood missing in one, one or two pieces.
@@ -76,8 +76,8 @@ def _row(name: str, wall: float, pieces: int, shift: float) -> Row:
 
 def test_the_table_tells_numbers_and_what_is_unusual(tmp_path: Path) -> None:
     model, path = spec(known=Known(usual=USUAL)), tmp_path / "predictions.csv"
-    for row in (_row("a", 10, 1, 0.02), _row("b", 30, 4, 0.6), _row("c", 0, 0, 0.02)):
-        add_row(path, model, row)
+    rows = (_row("a", 10, 1, 0.02), _row("b", 30, 4, 0.6), _row("c", 0, 0, 0.02))
+    join_rows(path, [cells(model, row) for row in rows])
     usual, odd, empty = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
     assert (usual["wall (ml)"], usual["wall (pieces)"], usual["intensity shift"]) == (
         *("10.000", "1", "0.020"),

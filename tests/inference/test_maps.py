@@ -18,9 +18,11 @@ from simcvd.data.preprocess import to_network
 from simcvd.data.resample import axis_maps, resampled
 from simcvd.formats import read_image
 from simcvd.inference import memory
+from simcvd.inference.compute import Compute
 from simcvd.inference.maps import SourceMaps
 from simcvd.inference.model import Model, save_model
-from simcvd.inference.predict import Compute, Wanted, predict_files
+from simcvd.inference.predict import predict_files
+from simcvd.inference.scan import Wanted
 from simcvd.inference.sliding_window import Windows, predict_probabilities
 from simcvd.preprocessing import Preprocessing
 from simcvd.types import SimcvdError, Triple, Volume

@@ -12,14 +12,11 @@ from rich.console import Console
 from tests.inference.tools import OBLIQUE, blob, small_vnet, spec
 
 from simcvd.formats import read_image
+from simcvd.inference.compute import Compute
 from simcvd.inference.inputs import jobs
 from simcvd.inference.model import load_model, save_model
-from simcvd.inference.predict import (
-    Compute,
-    predict_files,
-    predict_scan,
-    restore_values,
-)
+from simcvd.inference.predict import predict_files
+from simcvd.inference.scan import predict_scan, restore_values
 from simcvd.types import SimcvdError, Volume
 
 
@@ -116,7 +113,7 @@ def test_bad_scans_are_all_named_and_the_good_ones_are_done(run: Path, tmp_path:
     for name in "bcd":
         assert str(scans / f"{name}.nii.gz") in message
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        ".predictions.json",
+        ".rows",
         "a.nii.gz",
         "predictions.csv",
         "z.nii.gz",
@@ -135,7 +132,7 @@ def test_a_failed_write_leaves_nothing_behind(
     monkeypatch.setattr(nibabel, "save", full)
     with pytest.raises(SimcvdError, match="No space left"):
         predict_files(run, [path], tmp_path / "out", device="cpu")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
 
 
 def test_outputs_that_would_collide_are_refused(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from simcvd.data.cache import Cache
 from simcvd.inference.average import Averaged
+from simcvd.inference.compute import Compute
 from simcvd.inference.model import save_model
-from simcvd.inference.predict import Compute
 from simcvd.inference.pseudo_labels import (
     Labelling,
     label_unlabelled,

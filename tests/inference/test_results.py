@@ -19,6 +19,7 @@ from tests.inference.tools import OBLIQUE, blob, small_vnet, spec
 from simcvd.inference import predict
 from simcvd.inference.model import save_model
 from simcvd.inference.predict import predict_files
+from simcvd.inference.scan import Wanted
 from simcvd.layouts.records import SourceCase
 from simcvd.pipeline.segment import segment_all
 from simcvd.types import DoneInPart, SimcvdError
@@ -104,7 +105,7 @@ def test_only_what_is_missing_or_was_made_otherwise_is_segmented(
     scan(scans, "b", seed=2)  # the scan was replaced
     predict_files(run, [a, b], out, device="cpu")
     assert done.taken() == ["b"]
-    predict_files(run, [a, b], out, device="cpu", wanted=predict.Wanted(entropy=True))
+    predict_files(run, [a, b], out, device="cpu", wanted=Wanted(entropy=True))
     assert done.taken() == ["a", "b"]
     save_model(run, small_vnet(seed=1), spec())
     predict_files(run, [a, b], out, device="cpu")
@@ -175,7 +176,7 @@ def test_two_at_once_keep_all_rows(run: Path, tmp_path: Path) -> None:
     assert [process.wait() for process in halves] == [0, 0]
     assert sorted(row[0] for row in table(tmp_path / "out")[1:]) == list("abcdefgh")
     names = {p.name for p in (tmp_path / "out").iterdir()}
-    assert names == {".predictions.json", "predictions.csv", *(f"{n}.nii.gz" for n in "abcdefgh")}
+    assert names == {".rows", "predictions.csv", *(f"{n}.nii.gz" for n in "abcdefgh")}
 
 
 @pytest.mark.parametrize(

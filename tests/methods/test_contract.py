@@ -90,6 +90,20 @@ def test_every_term_trains_exactly_one_player(method: Method, batch: Batch, step
         assert len(trained) == 1, f"{name} trains {trained}"
 
 
+@pytest.mark.parametrize("step", STEPS)
+def test_only_who_says_so_leaves_a_parameter_without_gradient(
+    method: Method, batch: Batch, step: int
+) -> None:
+    """Processes that train together would wait for it."""
+    progress = Progress(step=step, total=TOTAL)
+    for terms in (method(batch, progress), method.later(batch, progress)):
+        method.zero_grad(set_to_none=True)
+        if terms:
+            torch.stack(list(terms.values())).sum().backward()
+            unused = [n for n, p in method.named_parameters() if p.requires_grad and p.grad is None]
+            assert not unused or method.leaves_unused
+
+
 def test_every_trained_parameter_belongs_to_one_player(method: Method) -> None:
     owned = [id(p) for parameters in method.players().values() for p in parameters]
     assert sorted(owned) == sorted(id(p) for p in method.parameters() if p.requires_grad)

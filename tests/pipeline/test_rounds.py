@@ -67,7 +67,9 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
         "strides": ((2, 2, 2),),
     }
     write_plan(replace(plan, **small, iterations=STEPS, base=STEPS), work / "plan.toml")
-    run(scans / "images", work, labels=scans / "labels", preset="quick", jobs=1, console=_quiet())
+    run(
+        scans / "images", work, labels=scans / "labels", preset="quick", workers=1, console=_quiet()
+    )
     _mend(work / "predictions" / "phantom_006.nii.gz")
     before = _bytes_of(work)
     _label(root / "all", "phantom_004", scans / "labels")
@@ -75,7 +77,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
     _mend(scans / "labels" / "phantom_000.nii.gz")
     shutil.copytree(work, root / "killed")
     said = io.StringIO()
-    outcome = run(None, work, jobs=1, console=Console(file=said, width=400))
+    outcome = run(None, work, workers=1, console=Console(file=said, width=400))
     yield Two(work, outcome, said.getvalue(), before, scans)
     torch.set_num_threads(threads)
 
@@ -147,11 +149,11 @@ def test_killed_in_round_2_and_typed_again_it_ends_the_same(
 
     monkeypatch.setattr(compare, "score_run", dies)
     with pytest.raises(KeyboardInterrupt):
-        run(None, work, jobs=1, console=_quiet())
+        run(None, work, workers=1, console=_quiet())
     monkeypatch.undo()
     assert not (work / "report.html").exists()
     said = io.StringIO()
-    run(None, work, jobs=1, console=Console(file=said, width=400))
+    run(None, work, workers=1, console=Console(file=said, width=400))
     assert "changed" not in said.getvalue()
     assert sorted(path.name for path in (work / "rounds").iterdir()) == ["1"]
     moved = _bytes_of(work / "rounds" / "1")
@@ -173,7 +175,7 @@ def test_a_label_that_comes_while_the_scans_are_read(
 
     monkeypatch.setattr(command, "prepare", late)
     with pytest.raises(SimcvdError, match="while they were read: phantom_007; re-run"):
-        run(two.scans / "images", work, labels=two.scans / "labels", jobs=1, console=_quiet())
+        run(two.scans / "images", work, labels=two.scans / "labels", workers=1, console=_quiet())
 
 
 def test_scans_may_come_and_go_until_the_first_training(tmp_path: Path) -> None:

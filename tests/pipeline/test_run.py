@@ -248,7 +248,7 @@ def _edit_plan(scans: Path, work: Path) -> None:
 def _typed(scans: Path, work: Path) -> str:
     said = io.StringIO()
     console = Console(file=said, soft_wrap=True, width=200)
-    run(scans / "images", work, labels=scans / "labels", preset="quick", jobs=1, console=console)
+    run(scans / "images", work, labels=scans / "labels", preset="quick", workers=1, console=console)
     return said.getvalue()
 
 
@@ -257,7 +257,7 @@ def _kill_in_training(scans: Path, work: Path, training: Path) -> None:
     command = [
         *(sys.executable, "-m", "simcvd.cli", "run", "--images", str(scans / "images")),
         *("--labels", str(scans / "labels"), "--out", str(work), "--preset", "quick"),
-        *("--jobs", "1"),
+        *("--workers", "1"),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "SIMCVD_CHECKPOINT_SECONDS": "0"}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)

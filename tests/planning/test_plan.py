@@ -223,13 +223,13 @@ def test_the_command_line_from_scans_to_a_run(tmp_path: Path) -> None:
         result = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
         assert result.exit_code == 0, result.output
 
-    simcvd("plan", tmp_path / "scans", "--out", file, "--jobs", 1)
+    simcvd("plan", tmp_path / "scans", "--out", file, "--workers", 1)
     plan = read_plan(file)
     # 48 x 48 x 32 voxels of 2 x 2 x 3 mm; all three axes are halved together, three times.
     assert (plan.spacing, plan.patch) == ((2.0, 2.0, 3.0), (48, 48, 32))
     assert plan.strides == ((2, 2, 2),) * 3
     write_plan(plan.smaller(widths_factor=0.1, iterations=2), file)
-    simcvd("prepare", tmp_path / "scans", "--out", cache, "--jobs", 1, "--plan", file)
+    simcvd("prepare", tmp_path / "scans", "--out", cache, "--workers", 1, "--plan", file)
     explicit = ["--iterations", 3, "--set", "train.patch=(16,16,16)", "--set", "method.pool=16"]
     simcvd("train", cache, "--labeled", 2, "--out", run, "--plan", file, *explicit)
     record = read_config(run)["run"]

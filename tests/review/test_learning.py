@@ -48,7 +48,7 @@ def test_run_is_typed_again_as_it_was_recorded(tmp_path: Path) -> None:
     assert run_command(Round.read(work), options) == [
         *(sys.executable, "-m", "simcvd.cli", "run", "--out", str(work)),
         *("--images", str(tmp_path / "images"), "--labels", str(tmp_path / "labels")),
-        *("--preset", "quick", "--method", "cutmix", "--resample-labels", "--jobs", "2"),
+        *("--preset", "quick", "--method", "cutmix", "--resample-labels", "--workers", "2"),
     ]
 
 

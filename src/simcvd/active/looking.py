@@ -17,8 +17,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor, nn
 
+from simcvd.inference.compute import Compute
 from simcvd.inference.model import Model
-from simcvd.inference.predict import Compute
 from simcvd.inference.sliding_window import (
     Windows,
     finished_blocks,

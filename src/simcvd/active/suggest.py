@@ -20,8 +20,8 @@ from simcvd.data.cache import Cache
 from simcvd.escape import csv_text, one_line
 from simcvd.files import LOCK, write_text
 from simcvd.inference.average import load_members
+from simcvd.inference.compute import Compute, pick_device
 from simcvd.inference.model import WORK_RECORD, Model
-from simcvd.inference.predict import Compute, pick_device
 from simcvd.locks import locked
 from simcvd.pipeline.request import Request
 from simcvd.types import DoneInPart, SimcvdError

@@ -9,7 +9,6 @@ from typing import Literal
 import torch
 
 from simcvd.benchmark.catalogue import PROTOCOLS, find_protocol
-from simcvd.benchmark.execute import Ended
 from simcvd.benchmark.fit import Fit, fit
 from simcvd.benchmark.grid import Grid, open_results, plan_grid, seconds_left
 from simcvd.benchmark.protocols import Protocol, changed
@@ -17,10 +16,12 @@ from simcvd.benchmark.results import TABLES
 from simcvd.benchmark.units import Unit
 from simcvd.benchmark.write import write_tables
 from simcvd.data.cache import Cache
+from simcvd.data.parallel import on_workers, processes_of
 from simcvd.experiments import listing as rows_listing
 from simcvd.experiments import select
 from simcvd.machine import free_memory
 from simcvd.planning.memory import free_bytes
+from simcvd.training.apart import Ended
 from simcvd.training.settings import override
 from simcvd.types import SimcvdError
 from simcvd.wording import counted
@@ -37,8 +38,7 @@ def benchmark(
     wanted: Sequence[str] = ("methods",),
     labeled: Sequence[int] | None = None,
     seeds: Sequence[int] | None = None,
-    jobs: int = 1,
-    dask: str | None = None,
+    workers: str | int | None = None,
     patient: str | None = None,
     mode: Mode = "run",
     figure: bool = False,
@@ -47,7 +47,7 @@ def benchmark(
 
     mode: "dry" stops after the list; "tables" needs no cache and runs nothing. figure: draw scans
     by every row, too, for which a cache is needed. Raises SimcvdError for anything that cannot be
-    asked for and, after the tables, if runs failed.
+    asked for, of a cluster too, and, after the tables, if runs failed.
     """
     rows = select(wanted)  # an unknown row is refused first
     chosen = _protocol(protocol, changes)
@@ -64,12 +64,15 @@ def benchmark(
     if cache is not None and mode != "tables":
         grid = plan_grid(cache, chosen, rows, out, labeled=labeled, seeds=seeds, patient=patient)
         missing = grid.missing()
-        here = Fit(jobs) if dask or jobs == 1 else _fit(grid, jobs)
+        jobs = processes_of(workers) or 1
+        here = Fit(jobs) if jobs == 1 else _fit(grid, jobs)
         print(_plan(grid, missing, here), flush=True)
         if mode == "dry":
             return
         open_results(grid)
-        failed = _run(grid, len(missing), here.jobs, dask)
+        if missing:  # a cluster is not asked for tables
+            with on_workers(workers, reads=[cache], writes=out):
+                failed = _run(grid, len(missing), here.jobs)
     try:
         scans = Cache(cache) if cache and figure else None
         print(write_tables(out, wanted, split=chosen.split_scored, labeled=labeled, scans=scans))
@@ -129,10 +132,10 @@ def _plan(grid: Grid, missing: Sequence[Unit], here: Fit) -> str:
     return "\n".join(lines)
 
 
-def _run(grid: Grid, total: int, jobs: int, dask: str | None) -> list[Ended]:
+def _run(grid: Grid, total: int, jobs: int) -> list[Ended]:
     """Run what is missing; gives back the failures."""
     failed = []
-    for number, ended in enumerate(grid.run(jobs=jobs, dask=dask), start=1):
+    for number, ended in enumerate(grid.run(jobs=jobs), start=1):
         state = f"failed: it {ended.problem}" if ended.problem else "done"
         print(f"[{number}/{total}] {ended.name} {state}", flush=True)
         if ended.problem:

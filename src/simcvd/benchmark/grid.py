@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,15 +18,16 @@ from typing import Any
 from lightning.fabric import Fabric
 
 from simcvd.benchmark.check import check
-from simcvd.benchmark.execute import Ended, execute_all
 from simcvd.benchmark.protocols import Protocol, difference
 from simcvd.benchmark.units import State, Unit, make_units, seconds_of, state, steps_done
+from simcvd.benchmark.worker import work
 from simcvd.checking.audit import audit, refuse_fatal
 from simcvd.checking.findings import Finding
 from simcvd.data.cache import Cache
 from simcvd.experiments import Row
 from simcvd.files import contents, read_object, write_json
 from simcvd.torch_state import left_as_found
+from simcvd.training.apart import Call, Ended, execute_all
 from simcvd.training.loop import Trainer
 from simcvd.training.recipes import find_recipe
 from simcvd.training.run import resolve
@@ -53,9 +55,14 @@ class Grid:
         """The runs that are not trained and scored yet."""
         return [unit for unit in self.units if state(unit, self.cache) != "done"]
 
-    def run(self, *, jobs: int = 1, dask: str | None = None) -> Iterator[Ended]:
+    def run(self, *, jobs: int = 1) -> Iterator[Ended]:
         """Do what is missing; gives back each run as it ends. See `execute_all`."""
-        yield from execute_all(self.missing(), self.cache.root, jobs=jobs, dask=dask)
+        root = self.cache.root
+        calls = [
+            Call(name=unit.name, do=partial(work, unit, root), log=unit.beside(".log"))
+            for unit in self.missing()
+        ]
+        yield from execute_all(calls, jobs=jobs)
 
 
 def plan_grid(

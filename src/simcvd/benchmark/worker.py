@@ -1,16 +1,7 @@
-"""The process of one run: ``python -m simcvd.benchmark.worker``, started by `execute`.
-
-It stops, with a checkpoint, as soon as its standard input ends: that is when whoever started it
-is gone, by whatever signal. So a killed worker leaves no training behind that nobody waits for.
-"""
+"""What the process of one run does."""
 
 from __future__ import annotations
 
-import os
-import pickle
-import signal
-import sys
-import threading
 import time
 from pathlib import Path
 
@@ -18,16 +9,12 @@ from simcvd.benchmark.units import Unit, state, steps_done, write_record
 from simcvd.data.cache import Cache
 from simcvd.files import LOCK
 from simcvd.locks import locked
-from simcvd.machine import is_command
 from simcvd.training.loop import train
 from simcvd.training.recipes import find_recipe
 from simcvd.training.score_run import score_run
 from simcvd.training.start import average_runs
-from simcvd.training.stop import Interrupted
-from simcvd.types import SimcvdError
 
 LOCK_SECONDS = 24 * 3600.0  # to wait for a process that trains what this one needs
-STOPPED = 130
 
 
 def work(unit: Unit, root: Path) -> None:
@@ -72,28 +59,6 @@ def work(unit: Unit, root: Path) -> None:
         write_record(unit, cache, seconds=seconds, seconds_of_bases=before)
 
 
-def main() -> int:
-    """Do the work that `execute` sends through standard input, then watch for its end."""
-    is_command()
-    unit, root = pickle.load(sys.stdin.buffer)
-    threading.Thread(target=_stop_with_parent, daemon=True).start()
-    try:
-        work(unit, root)
-    except (Interrupted, KeyboardInterrupt):
-        return STOPPED
-    except SimcvdError as error:
-        print(f"simcvd: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _stop_with_parent() -> None:
-    # Not through sys.stdin, whose lock a thread still reading would hold at the end of the process.
-    while os.read(0, 1):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 def _command(unit: Unit, root: Path) -> str:
     """How the run is done by hand."""
     flags = " ".join(f"--set '{setting}'" for setting in unit.settings)
@@ -109,7 +74,3 @@ def _command(unit: Unit, root: Path) -> str:
         f"{made}\n"
         f"simcvd evaluate {unit.folder} --split {unit.protocol.split_scored} --stride {stride}"
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

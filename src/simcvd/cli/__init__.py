@@ -7,7 +7,7 @@ import sys
 # Each module adds its commands, in the order that help shows them.
 from simcvd.cli import data, learning, reviewing, sharing
 from simcvd.cli.application import app
-from simcvd.cli.arguments import joined
+from simcvd.cli.arguments import joined, present
 
 __all__ = ["app", "data", "joined", "learning", "main", "reviewing", "sharing"]
 
@@ -23,7 +23,7 @@ def main() -> None:
 
     prepare_streams()
     is_command()
-    sys.argv[1:] = joined(sys.argv[1:])
+    sys.argv[1:] = joined(present(sys.argv[1:]))
     try:
         app()
     except SimcvdError as error:

@@ -72,6 +72,13 @@ OwnNetwork = Annotated[
 ]
 Fast = Annotated[bool, typer.Option("--fast", help="Few windows; may cost some accuracy.")]
 
+Workers = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|ADDRESS|slurm:FILE",
+        help="Processes here, or a cluster's: a Dask scheduler, or Slurm as FILE says.",
+    ),
+]
 ResampleLabels = Annotated[
     bool,
     typer.Option("--resample-labels", help="Read a label on another grid on its scan's."),

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+FORMER = {"--jobs": "--workers", "--dask": "--workers"}
+
+
+def present(arguments: list[str]) -> list[str]:
+    """With options that had another name once by the name that they have now."""
+    parts = [argument.partition("=") for argument in arguments]
+    return [FORMER.get(name, name) + equals + value for name, equals, value in parts]
+
 
 def joined(arguments: list[str]) -> list[str]:
     """``--spacing 1 1 2`` as ``--spacing 1,1,2``: typer's options take a fixed count only."""

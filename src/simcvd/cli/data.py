@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from simcvd.cli.application import Names, PatientPattern, PlanFile, ResampleLabels, command
+from simcvd.cli.application import Names, PatientPattern, PlanFile, ResampleLabels, Workers, command
 from simcvd.cli.arguments import margin_of, numbers
 
 
@@ -25,7 +25,7 @@ def check(
     ] = False,
     names: Names = None,
     patient_pattern: PatientPattern = None,
-    jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
+    workers: Workers = None,
 ) -> None:
     """Read every scan and label once and report all problems; exit code 1 if there are errors."""
     from rich.console import Console
@@ -33,17 +33,19 @@ def check(
     from simcvd.checking.check import check_source
     from simcvd.checking.findings import save, show
     from simcvd.checking.mend import mend
+    from simcvd.data.parallel import on_workers
 
-    report, found = check_source(
-        source,
-        labels,
-        jobs,
-        quiet=False,
-        resample_labels=resample_labels,
-        names=names,
-        splits=splits,
-        patient=patient_pattern,
-    )
+    with on_workers(workers, reads=[source, labels]) as jobs:
+        report, found = check_source(
+            source,
+            labels,
+            jobs,
+            quiet=False,
+            resample_labels=resample_labels,
+            names=names,
+            splits=splits,
+            patient=patient_pattern,
+        )
     show(report, Console(), files=True)
     if json:
         save(report, json)
@@ -71,23 +73,25 @@ def plan(
     quick: Annotated[
         bool, typer.Option(help="A narrow network, 400 iterations: minutes on a CPU.")
     ] = False,
-    jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
+    workers: Workers = None,
 ) -> None:
     """Choose spacing, normalisation, patch and network from all scans; a file to look over."""
+    from simcvd.data.parallel import on_workers
     from simcvd.planning import make_plan, write_plan
 
     limit = int(memory * 2**30) if memory is not None else None
-    made = make_plan(
-        source,
-        labels,
-        resample_labels=resample_labels,
-        names=names,
-        patient=patient_pattern,
-        network=network,
-        memory=limit,
-        jobs=jobs,
-        quiet=False,
-    )
+    with on_workers(workers, reads=[source, labels]) as jobs:
+        made = make_plan(
+            source,
+            labels,
+            resample_labels=resample_labels,
+            names=names,
+            patient=patient_pattern,
+            network=network,
+            memory=limit,
+            jobs=jobs,
+            quiet=False,
+        )
     write_plan(made.quick() if quick else made, out)
     print(out.read_text(encoding="utf-8"))
     print(f"the plan: {out}")
@@ -118,10 +122,11 @@ def prepare(
         tuple[str, str, str],
         typer.Option(metavar="X Y Z", help="Voxels left around it; all leaves an axis whole."),
     ] = ("0", "0", "0"),
-    jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
+    workers: Workers = None,
     plan: PlanFile = None,
 ) -> None:
     """Read, check and resample the scans once, and compute the signed distance maps."""
+    from simcvd.data.parallel import on_workers
     from simcvd.data.prepare import prepare as run
 
     chosen: dict[str, Any] = {}
@@ -136,17 +141,18 @@ def prepare(
         "crop": crop,
     }
     chosen |= {name: value for name, value in given.items() if value is not None}
-    cache = run(
-        source,
-        out,
-        labels=labels,
-        resample_labels=resample_labels,
-        names=names,
-        patient=patient_pattern,
-        margin=margin_of(margin),
-        jobs=jobs,
-        **chosen,
-    )
+    with on_workers(workers, reads=[source, labels], writes=out) as jobs:
+        cache = run(
+            source,
+            out,
+            labels=labels,
+            resample_labels=resample_labels,
+            names=names,
+            patient=patient_pattern,
+            margin=margin_of(margin),
+            jobs=jobs,
+            **chosen,
+        )
     have = sum(entry.has_label for entry in cache.manifest.cases.values())
     print(
         f"{out}: {len(cache.train)} training and {len(cache.test)} test scans, {have} with a label"

@@ -16,6 +16,7 @@ from simcvd.cli.application import (
     ResampleLabels,
     Settings,
     Stride,
+    Workers,
     command,
 )
 
@@ -50,7 +51,7 @@ def run(
     resample_labels: ResampleLabels = False,
     names: Names = None,
     patient_pattern: PatientPattern = None,
-    jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
+    workers: Workers = None,
 ) -> None:
     """Everything: check, plan, train with and without the unlabelled scans, segment all scans.
 
@@ -69,7 +70,7 @@ def run(
         resample_labels=resample_labels,
         names=names,
         patient_pattern=patient_pattern,
-        jobs=jobs,
+        workers=workers,
         fresh=fresh,
     )
 
@@ -147,22 +148,28 @@ def predict(
     fast: Fast = False,
     network: OwnNetwork = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 and its like.")] = "auto",
+    workers: Workers = None,
 ) -> None:
     """Segment scans; every result lies in its scan's own grid and has its format."""
-    from simcvd.inference.predict import Wanted, predict_files
+    from simcvd.data.parallel import on_workers
+    from simcvd.inference.predict import predict_files
+    from simcvd.inference.scan import Wanted
 
-    written = predict_files(
-        [model, *(also or [])],
-        scans,
-        out,
-        format=format,
-        wanted=Wanted(probabilities=probabilities, entropy=entropy),
-        flip=flip,
-        stride=stride,
-        fast=fast,
-        network=network,
-        device=device,
-    )
+    models = [model, *(also or [])]
+    with on_workers(workers, reads=[*models, *scans], writes=out) as processes:
+        written = predict_files(
+            models,
+            scans,
+            out,
+            format=format,
+            wanted=Wanted(probabilities=probabilities, entropy=entropy),
+            flip=flip,
+            stride=stride,
+            fast=fast,
+            network=network,
+            device=device,
+            processes=processes,
+        )
     print(f"{len(written)} segmentations in {out}, confidence and volumes in predictions.csv")
 
 
@@ -184,22 +191,30 @@ def evaluate(
     ] = "test",
     stride: Stride = None,
     fast: Fast = False,
+    workers: Workers = None,
 ) -> None:
     """Score a run on its test split, or one folder of label maps against another."""
+    from simcvd.data.parallel import on_workers
     from simcvd.escape import one_line
-    from simcvd.scoring.record import read_report
+    from simcvd.scoring.evaluate import evaluate_folders
+    from simcvd.scoring.record import read_report, write_report
     from simcvd.scoring.words import in_short
+    from simcvd.training.score_run import score_run
 
-    if reference is None:
-        from simcvd.training.score_run import score_run
-
-        folder = score_run(run, split=split, stride=stride, fast=fast, cache=cache, out=out)
-    else:
-        from simcvd.scoring.evaluate import evaluate_folders
-        from simcvd.scoring.record import write_report
-
-        folder = out or run
-        write_report(evaluate_folders(run, reference), folder)
+    folder = out or run
+    with on_workers(workers, reads=[run, reference, cache], writes=folder) as jobs:
+        if reference is None:
+            folder = score_run(
+                run,
+                split=split,
+                stride=stride,
+                fast=fast,
+                cache=cache,
+                out=out,
+                processes=jobs,
+            )
+        else:
+            write_report(evaluate_folders(run, reference, jobs=jobs), folder)
     print((folder / "metrics.md").read_text(encoding="utf-8"))
     print(f"per case and per class: {folder / 'metrics.csv'}")
     print(one_line(in_short(read_report(folder))))
@@ -222,8 +237,7 @@ def benchmark(
     change: Annotated[
         list[str] | None, typer.Option(metavar="FIELD=VALUE", help="Another protocol, so named.")
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Runs side by side on this machine.")] = 1,
-    dask: Annotated[str | None, typer.Option(help="Address of a Dask scheduler.")] = None,
+    workers: Workers = None,
     patient_pattern: Annotated[
         str | None,
         typer.Option(metavar="REGEX", help="Which part of a scan's name is the patient."),
@@ -253,8 +267,7 @@ def benchmark(
         wanted=row or ("methods",),
         labeled=labeled,
         seeds=seed,
-        jobs=jobs,
-        dask=dask,
+        workers=workers,
         patient=patient_pattern,
         mode="dry" if dry_run else "tables" if only_tables else "run",
         figure=figure,

@@ -12,8 +12,9 @@ from simcvd.data.resample import axis_maps, resampled
 from simcvd.inference.sliding_window import Slices
 from simcvd.types import IntTriple, Volume
 
-# Where a part lies in the source's grid, and its K probability maps, one at a time.
-Part = tuple[Slices, Iterable[np.ndarray]]
+# Where a part lies in the source's grid, and its K probability maps, one at a time: arrays, or
+# tensors that still lie on a GPU.
+Part = tuple[Slices, Iterable[np.ndarray] | Iterable[Tensor]]
 
 
 def parts_in_source(
@@ -57,7 +58,11 @@ def _turned_parts(
         for i in mirrored:
             end = size[axes[i]]
             sides[i] = slice(end - sides[i].stop, end - sides[i].start)
-        maps = (np.flip(p.cpu().numpy().transpose(axes), tuple(mirrored)) for p in block)
+        turned = block.permute(0, *(1 + axes).tolist())
+        if block.device.type == "cpu":  # as views
+            maps = (np.flip(p.numpy(), tuple(mirrored)) for p in turned)
+        else:  # to be looked at where they are
+            maps = (p.flip(mirrored.tolist()) for p in turned)
         yield (sides[0], sides[1], sides[2]), maps
 
 

@@ -121,7 +121,7 @@ def _given(inputs: Sequence[Path], out: Path) -> tuple[list[Named], list[FileUse
 
     What lies in ``out`` is an earlier result and no scan.
     """
-    scans: list[Named] = []
+    scans: dict[tuple[Path, ...], Named] = {}
     files: list[FileUse] = []
     for path in inputs:
         found: list[Named] = [(stem_of(path), (path,))]
@@ -129,8 +129,8 @@ def _given(inputs: Sequence[Path], out: Path) -> tuple[list[Named], list[FileUse
             source = every_scan(path, apart_from=out)
             files += source.files
             found = [(name, case.images) for name, case in source.cases.items()]
-        taken = {files for _, files in scans}
-        scans += [one for one in found if one[1] not in taken]
+        for one in found:
+            scans.setdefault(one[1], one)
     if not scans:
         raise SimcvdError("no scan was given; name at least one file or folder")
-    return scans, files
+    return list(scans.values()), files

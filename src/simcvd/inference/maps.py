@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any
 
 import numpy as np
+import torch
 
 from simcvd.data.crop import Box
 from simcvd.files import replace_into
@@ -21,6 +24,7 @@ from simcvd.inference.geometry import Part
 from simcvd.types import IntTriple
 
 STEPS = 255
+TINY = float(np.finfo(np.float32).tiny)
 
 
 class SourceMaps:
@@ -61,26 +65,40 @@ class SourceMaps:
         for place, maps in parts:
             self._take(place, maps)
 
-    def _take(self, place: tuple[slice, slice, slice], maps: Iterable[np.ndarray]) -> None:
-        """One part, one class at a time; of equal classes the first is chosen."""
-        labels = self._labels[place]
-        best = np.full(labels.shape, -np.inf, np.float32)
-        surprise = np.zeros(labels.shape, np.float32)
+    def _take(self, place: tuple[slice, slice, slice], maps: Iterable[Any]) -> None:
+        """One part, one class at a time; of equal classes the first is chosen.
+
+        Maps on a GPU are worked on there, by torch's functions of numpy's names, and what comes of
+        them is copied once, a byte a voxel.
+        """
+        each = iter(maps)
+        first = next(each)
+        lib: Any = np if isinstance(first, np.ndarray) else torch
+        best, surprise = lib.full_like(first, -np.inf), lib.zeros_like(first)
+        labels = lib.zeros_like(first, dtype=lib.uint8)
         count = 0
-        for count, p in enumerate(maps, start=1):
-            better = p > best
-            best[better] = p[better]
-            labels[better] = count - 1
+        for count, p in enumerate(chain([first], each), start=1):
+            labels[p > best] = count - 1
+            lib.maximum(best, p, out=best)
             if self._probabilities is not None:
-                self._probabilities[(*place, count - 1)] = np.rint(STEPS * p)
+                self._probabilities[(*place, count - 1)] = _bytes(lib.round(STEPS * p))
             if self._entropy is not None:
-                surprise -= p * np.log(np.maximum(p, np.finfo(np.float32).tiny))
+                surprise -= p * lib.log(p.clip(TINY))
         if self._entropy is not None:
-            share = surprise / np.float32(np.log(count))
-            self._entropy[place] = np.rint(STEPS * share.clip(0, 1))
+            share = surprise / float(np.log(count))
+            self._entropy[place] = _bytes(lib.round(STEPS * share.clip(0, 1)))
+        self._labels[place] = _bytes(labels)
         inside = labels > 0
-        self._certainty += float(best[inside].sum(dtype=np.float64))
-        self._foreground += int(np.count_nonzero(inside))
+        self._certainty += float(best[inside].sum(dtype=lib.float64))
+        self._foreground += int(lib.count_nonzero(inside))
+
+
+def _bytes(whole: Any) -> np.ndarray:
+    """Numbers from 0 to 255 as bytes in the host's memory."""
+    if isinstance(whole, np.ndarray):
+        return whole.astype(np.uint8, copy=False)
+    array: np.ndarray = whole.to(torch.uint8).cpu().numpy()
+    return array
 
 
 @contextmanager

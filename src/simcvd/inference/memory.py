@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from simcvd.formats import files_of, read_header, spacing_of
 from simcvd.inference.inputs import Job
 from simcvd.inference.model import Model
-from simcvd.inference.sliding_window import Windows, memory_needed
+from simcvd.inference.sliding_window import Windows, sums_needed
 from simcvd.machine import free_memory
 from simcvd.networks.build import described
 from simcvd.types import IntTriple, SimcvdError, Volume
@@ -23,6 +24,8 @@ UNKNOWN_NETWORK = 5 * 16  # numbers a voxel that a network is taken to hold: the
 MASK = 0.002
 # No scan has so many voxels for a byte of its files, and no mask takes a byte a voxel.
 ROOMY = 50
+
+Result = TypeVar("Result")
 
 
 def refuse_grid(model: Model, volume: Volume) -> None:
@@ -80,35 +83,81 @@ def _voxels(job: Job) -> int:
 
 def needed(model: Model, scan: Volume, shape: IntTriple, how: Windows) -> int:
     """Bytes at the peak: scan, sums of windows, network, and the result of ``shape``."""
-    return int(scan.array.nbytes) + _of_windows(model, scan, how) + 2 * prod(shape)
+    return int(scan.array.nbytes) + sum(_of_windows(model, scan, how)) + 2 * prod(shape)
 
 
-def fitted(model: Model, scan: Volume, shape: IntTriple, how: Windows) -> Windows:
-    """``how`` with as many windows a batch as fit into the free memory.
+def fitted(
+    model: Model, scan: Volume, shape: IntTriple, how: Windows, *, processes: int = 1
+) -> Windows:
+    """``how``, made sparer (`sparer`) until it fits into the free memory.
 
-    The scan itself is in memory already and so counts as there. Raises SimcvdError if one
-    window at a time is still too much.
+    The scan itself is in memory already and so counts as there, if not on a GPU. processes: those
+    that share the memory. Raises SimcvdError if the sparest is still too much.
     """
-    device = torch.device(how.device)
-    free = free_memory(str(device) if device.type == "cuda" else "cpu")
-    extra = 2 * prod(shape) if device.type != "cuda" else 0
-    while (need := _of_windows(model, scan, how) + extra) > free:
-        if how.batch == 1:
+    while short := _short(model, scan, shape, how, processes):
+        less = sparer(how)
+        if less is None:
+            need, free, device = short
             raise SimcvdError(
                 f"segmenting it needs {need / 1e9:.1f} GB of memory beyond the scan's own, but "
                 f"{free / 1e9:.1f} GB are free on {device}; close other programs, take a machine "
                 "with more memory, or cut the scan to the part of interest"
             )
-        how = replace(how, windows_per_batch=how.batch // 2)
+        how = less
     return how
 
 
-def _of_windows(model: Model, scan: Volume, how: Windows) -> int:
+def sparer(how: Windows) -> Windows | None:
+    """What takes less memory: half the windows a batch; of one alone on a GPU, only that there."""
+    if how.batch > 1:
+        return replace(how, windows_per_batch=how.batch // 2)
+    if how.home.type == "cpu":
+        return None
+    return replace(how, spared=True)
+
+
+def sparing(how: Windows, work: Callable[[Windows], Result]) -> Result:
+    """``work(how)``, again from its start with what is sparer whenever memory runs out in it.
+
+    Other programs and fragments take memory that no count foresees. Raises torch's
+    OutOfMemoryError where there is nothing sparer.
+    """
+    while True:
+        try:
+            return work(how)
+        except torch.OutOfMemoryError:
+            less = sparer(how)
+            if less is None:
+                raise
+        how = less
+        torch.cuda.empty_cache()  # here, as what failed is held until its exception is gone
+
+
+def _short(
+    model: Model, scan: Volume, shape: IntTriple, how: Windows, processes: int
+) -> tuple[int, int, torch.device] | None:
+    """Bytes needed and free on the device that has too few, if one has."""
+    device = torch.device(how.device)
+    sums, network = _of_windows(model, scan, how)
+    needs = {device: network}
+    needs[how.home] = needs.get(how.home, 0) + sums
+    if how.home.type != "cpu":
+        needs[how.home] += int(scan.array.nbytes)
+    cpu = torch.device("cpu")
+    needs[cpu] = needs.get(cpu, 0) + 2 * prod(shape)
+    for place, need in needs.items():
+        if need > (free := free_memory(str(place)) // processes):
+            return need, free, place
+    return None
+
+
+def _of_windows(model: Model, scan: Volume, how: Windows) -> tuple[int, int]:
+    """Bytes of the sums, and of the network with what it gives."""
     x, y, z = scan.array.shape[-3:]
     size = model.spec.network
     held = UNKNOWN_NETWORK
     if "factory" not in size:
         settings = described(size)
         held = settings.window_maps * settings.widths[0]
-    network = 4 * held * how.batch * prod(how.patch)
-    return memory_needed((x, y, z), how) + network
+    batch = how.batch * prod(how.patch)
+    return sums_needed((x, y, z), how), 4 * (held + how.classes) * batch

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from simcvd.data.cache import Cache
 from simcvd.files import read_object, replace_into, write_json
 from simcvd.inference.average import Averaged, flip_axes, load_members
+from simcvd.inference.compute import Compute
 from simcvd.inference.model import ModelSpec, weights_digest
-from simcvd.inference.predict import Compute
 from simcvd.inference.sliding_window import Windows, finished_blocks
 from simcvd.networks.build import Factory
 from simcvd.ranges import Settings, Share

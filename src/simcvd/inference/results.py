@@ -3,16 +3,17 @@
 ::
 
     OUT/NAME.nii.gz           a segmentation
-    OUT/predictions.csv       a row a segmentation, also of earlier calls
-    OUT/.predictions.json     of each file: a hash of what it was made of, and its own checksum
+    OUT/.rows/NAME.nii.gz.json  a hash of what it was made of, its checksum, its row of the table
+    OUT/predictions.csv       the rows, also those of earlier calls; joined at the end of a call
 
-A file whose checksum is another was corrected by hand since, and is never written over.
+A file whose checksum is another was corrected by hand since, and is never written over. As each
+has a record of its own, processes and machines that share the folder have nothing to wait for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,12 +32,13 @@ from simcvd.files import (
 from simcvd.formats import files_of
 from simcvd.inference.inputs import Job
 from simcvd.inference.model import ModelSpec
-from simcvd.inference.table import Row, add_row, read_table
+from simcvd.inference.table import Row, cells, join_rows, read_table
 from simcvd.locks import locked
+from simcvd.naming import inside
 from simcvd.types import SimcvdError
 
 TABLE = "predictions.csv"
-RECORD = ".predictions.json"
+ROWS = ".rows"
 LOCK_SECONDS = 60.0
 # missing: not there or left by a kill. done: of this very call. outdated: of another call.
 # corrected: changed since it was written. unknown: written by somebody else.
@@ -60,8 +62,8 @@ class Results:
         """How far the segmentation of a scan is."""
         if not job.target.exists():
             return "missing"
-        entry = self._record().get(job.target.name)
-        if not isinstance(entry, dict):
+        entry = _entry(self._record(job))
+        if not entry:
             return "unknown"
         if entry.get("checksum") is None:
             return "missing"  # begun, and killed before it was noted that it is whole
@@ -80,19 +82,32 @@ class Results:
 
         A block that raises has written nothing, and what was noted before holds again.
         """
-        before = self._record().get(job.target.name)
-        self._note(job, {"made": "", "checksum": None})
+        path = self._record(job)
+        before = _entry(path)
+        write_json(path, {"made": "", "checksum": None, "row": before.get("row", {})})
         try:
             yield
         except BaseException:
-            self._note(job, before)
+            if before:
+                write_json(path, before)
+            else:
+                remove(path)
             raise
 
     def add(self, row: Row) -> None:
         """Note that a segmentation is whole, and what was found in it."""
-        with self._held():
-            add_row(self.out / TABLE, self.spec, row)
-        self._note(row.job, {"made": self._made(row.job), "checksum": checksum(row.job.target)})
+        made, whole = self._made(row.job), checksum(row.job.target)
+        entry = {"made": made, "checksum": whole, "row": cells(self.spec, row)}
+        write_json(self._record(row.job), entry)
+
+    def join(self) -> None:
+        """Bring the table up to date with the records, those of other processes included."""
+        found = [_entry(path).get("row") for path in contents(self.out / ROWS)]
+        if not (rows := [row for row in found if row]):
+            return
+        busy = f"{self.out}: another process has been writing its table for {LOCK_SECONDS:.0f} s."
+        with locked(self.out / f".{TABLE}{LOCK}", busy, wait=LOCK_SECONDS):
+            join_rows(self.out / TABLE, rows)
 
     def check(self) -> None:
         """Refuse a folder whose table is none of ours, before any work is done."""
@@ -102,37 +117,26 @@ class Results:
         files = [file for image in job.images for file in files_of(image)]
         return json_hash([__version__, job.format.key, *self.recipe, stats_of(files)])
 
-    def _note(self, job: Job, entry: Any) -> None:
-        with self._held():
-            record = {**self._record(), job.target.name: entry}
-            record = {name: one for name, one in record.items() if one is not None}
-            if record:
-                write_json(self.out / RECORD, record)
-            else:
-                remove(self.out / RECORD)
+    def _record(self, job: Job) -> Path:
+        return inside(self.out / ROWS, job.target.name, ".json")
 
-    def _record(self) -> dict[str, Any]:
-        """What was noted so far; a record that is broken is as good as none."""
-        try:
-            return read_object(self.out / RECORD, "")
-        except SimcvdError:
-            return {}
 
-    def _held(self) -> AbstractContextManager[None]:
-        busy = f"{self.out}: another process has been writing its table for {LOCK_SECONDS:.0f} s."
-        return locked(self.out / f"{RECORD}{LOCK}", busy, wait=LOCK_SECONDS)
+def _entry(path: Path) -> dict[str, Any]:
+    """What a record says; one that is broken is as good as none."""
+    try:
+        return read_object(path, "")
+    except SimcvdError:
+        return {}
 
 
 def corrected(out: Path) -> list[Path]:
     """Segmentations in ``out`` that were changed by hand or put there; none if none is noted."""
-    try:
-        record = read_object(out / RECORD, "")
-    except SimcvdError:
+    if not (out / ROWS).is_dir():
         return []
     named = [path for path in contents(out) if path.name != TABLE and path.name[0] != "."]
-    noted = {path: record.get(path.name) for path in named if path.is_file()}
+    noted = {path: _entry(out / ROWS / f"{path.name}.json") for path in named if path.is_file()}
     return [
         path
         for path, entry in noted.items()
-        if entry is None or entry.get("checksum") not in (None, checksum(path))
+        if entry.get("checksum", "") not in (None, checksum(path))
     ]

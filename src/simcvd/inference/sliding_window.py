@@ -40,6 +40,7 @@ class Windows:
     precision, which take the same memory.
     autocast: precision of the network, None for float32; softmax is always float32.
     tapered: windows at equal distances, at most the stride, that weigh less towards their border.
+    spared: only windows go to the device; the scan and its sums stay in the host's memory.
     """
 
     patch: IntTriple
@@ -49,12 +50,18 @@ class Windows:
     device: torch.device | str = "cpu"
     autocast: torch.dtype | None = None
     tapered: bool = False
+    spared: bool = False
 
     def __post_init__(self) -> None:
         if not 2 <= self.classes <= 256:
             raise SimcvdError(f"{self.classes} classes; labels are bytes, so give 2 to 256 of them")
         if self.windows_per_batch is not None and self.windows_per_batch < 1:
             raise SimcvdError(f"{self.windows_per_batch} windows a batch; give 1 or more")
+
+    @property
+    def home(self) -> torch.device:
+        """Where the scan and the sums of its windows are held."""
+        return torch.device("cpu" if self.spared else self.device)
 
     @property
     def batch(self) -> int:
@@ -131,7 +138,7 @@ def _window_probabilities(
         starts = list(islice(walk, ceil(left / ceil(left / how.batch))))
         left -= len(starts)
         patches = [image[:, x : x + px, y : y + py, z : z + pz] for x, y, z in starts]
-        yield from _run(network, torch.stack(patches), how, weights)
+        yield from _run(network, torch.stack(patches), how, weights).to(how.home)
         if advance is not None:
             advance(len(starts))
 
@@ -171,9 +178,9 @@ def _finished_sums(
     a, b, c = grid.order
     columns = slice(0, grid.shape[c])
     size = how.classes, grid.overlap(a), grid.shape[b], grid.shape[c]
-    waiting = torch.zeros(size, device=how.device)
+    waiting = torch.zeros(size, device=how.home)
     size = how.classes, grid.thickness(a), grid.thickness(b), grid.shape[c]
-    buffer = torch.zeros(size, device=how.device)
+    buffer = torch.zeros(size, device=how.home)
     shared = 0
     for slab in grid.groups[a]:
         done = slab.done - slab.start
@@ -206,17 +213,17 @@ def finished_blocks(
     Args:
         network: any callable that answers ``[B, C, X, Y, Z]`` on ``how.device`` with logits
             ``[B, K, X, Y, Z]``, as a tensor or a `Prediction`; a module is in evaluation mode.
-        image: ``[C, X, Y, Z]`` on any device; windows are moved to ``how.device``.
+        image: ``[C, X, Y, Z]`` on any device; it goes to ``how.home`` once, to be cut there.
         advance: called with the number of windows after each batch.
 
-    Yields the block's place in the scan and ``[K, *place]`` float32 on ``how.device``, valid
+    Yields the block's place in the scan and ``[K, *place]`` float32 on ``how.home``, valid
     until the next block. The blocks tile the scan; a scan smaller than the patch is padded
     with zeros and cut back.
     """
     padding = _padding((image.shape[1], image.shape[2], image.shape[3]), how.patch)
-    padded = _pad(image, padding)
+    padded = _pad(image.to(how.home), padding)
     grid = grid_of((image.shape[1], image.shape[2], image.shape[3]), how)
-    coverage = [torch.tensor(grid.coverage(axis), device=how.device) for axis in grid.order]
+    coverage = [torch.tensor(grid.coverage(axis), device=how.home) for axis in grid.order]
     with _evaluating(network):
         windows = _window_probabilities(network, padded, grid, how, advance)
         for place, sums in _finished_sums(grid, windows, how):
@@ -292,5 +299,10 @@ def grid_of(shape: IntTriple, how: Windows) -> Grid:
 
 def memory_needed(shape: IntTriple, how: Windows) -> int:
     """Bytes that summing up the windows takes, on top of the image, the network and the output."""
+    return sums_needed(shape, how) + 4 * how.classes * how.batch * prod(how.patch)
+
+
+def sums_needed(shape: IntTriple, how: Windows) -> int:
+    """The part of `memory_needed` that lies in ``how.home``."""
     grid = grid_of(shape, how)
-    return 4 * how.classes * (grid.kept_voxels(grid.order) + how.batch * prod(how.patch))
+    return 4 * how.classes * grid.kept_voxels(grid.order)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,25 +65,30 @@ def removed(spec: ModelSpec) -> str:
     return f"of {names} only the largest piece is kept, {found}" if names else ""
 
 
-def add_row(path: Path, spec: ModelSpec, row: Row) -> None:
-    """Add a row to the CSV: case, file, confidence (empty without foreground), then what was found.
+def cells(spec: ModelSpec, row: Row) -> dict[str, str]:
+    """A row by its columns: case, file, confidence (empty without foreground), then what was found.
 
     ml and pieces of each class; where the model knows what is usual, the farthest deviation of a
-    volume, the shift of intensities, and in words what is unusual. Rows of earlier calls stay, and
-    so do their columns; an earlier one of the same file goes. They lie in the order of the files'
-    names.
+    volume, the shift of intensities, and in words what is unusual.
     """
-    head, rows = read_table(path)
     found = _cells(spec, row)
     # Through CSV once, so that names are compared as they are written.
     (columns, *_), (values, *_) = (
         _parsed(csv_text([line])) for line in (list(found), list(found.values()))
     )
-    new = dict(zip(columns, values, strict=True))
-    others = [old for old in rows if old["file"] != new["file"]]
-    rows = sorted([*others, new], key=lambda one: one["file"])  # the same, whichever came first
-    head = [*head, *(name for name in columns if name not in head)]
-    write_text(path, csv_text([head, *([one.get(name, "") for name in head] for one in rows)]))
+    return dict(zip(columns, values, strict=True))
+
+
+def join_rows(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
+    """Add rows of `cells` to the CSV, each in place of an earlier one of the same file.
+
+    Rows of earlier calls stay, and so do their columns. They lie in the order of the files' names.
+    """
+    head, others = read_table(path)
+    found = {row["file"]: row for row in [*others, *rows]}
+    columns = dict.fromkeys([*head, *(name for row in found.values() for name in row)])
+    lines = [[row.get(name, "") for name in columns] for _, row in sorted(found.items())]
+    write_text(path, csv_text([list(columns), *lines]))
 
 
 def _cells(spec: ModelSpec, row: Row) -> dict[str, str]:

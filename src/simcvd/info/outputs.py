@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 
 from simcvd.files import contents
-from simcvd.inference.results import RECORD, TABLE, corrected
+from simcvd.inference.results import ROWS, TABLE, corrected
 from simcvd.inference.table import ABOUT, FLAGS, read_table
 from simcvd.info.record import Info
 from simcvd.report.html import PAGE
@@ -19,7 +19,7 @@ from simcvd.types import SimcvdError
 
 def is_predictions(path: Path) -> bool:
     """Whether segmentations were written there."""
-    return (path / TABLE).is_file() or (path / RECORD).is_file()
+    return (path / TABLE).is_file() or (path / ROWS).is_dir()
 
 
 def describe_predictions(path: Path) -> Info:

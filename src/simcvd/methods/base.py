@@ -61,6 +61,8 @@ class Method(nn.Module):
     """Asks for `Batch.target`."""
     bases: ClassVar[int] = 1
     """Supervised bases, trained with seeds apart, that it starts from."""
+    leaves_unused: ClassVar[bool] = False
+    """Some step gives some parameter no gradient; processes that train together must know."""
     before: ClassVar[Mapping[str, Any]] = {}
     """Settings whose default is not what the method did before it had them."""
     revision: ClassVar[int] = 1

@@ -59,6 +59,8 @@ class GlobalLocalContrast(Method):
     cost = 1.0
     network: Staged
 
+    leaves_unused = True  # what a phase does not train
+
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
         super().__init__()
         self.config = config

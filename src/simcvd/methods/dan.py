@@ -31,6 +31,7 @@ class DeepAdversarialNetwork(Method):
     title = "DAN"
     cost = 1.5
     revision = 2  # as published; 1 was ours
+    leaves_unused = True  # the critic in one step, the network in the other
 
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
         super().__init__()

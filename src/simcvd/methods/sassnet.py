@@ -36,6 +36,7 @@ class SASSNet(Method):
     title = "SASSNet"
     cost = 1.5
     revision = 2  # as published; 1 was ours
+    leaves_unused = True  # the critic in one step, the network in the other
 
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:
         super().__init__()

@@ -28,6 +28,7 @@ from pathlib import Path
 from rich.console import Console
 
 from simcvd.data.cache import Cache
+from simcvd.data.parallel import on_workers
 from simcvd.data.prepare import prepare
 from simcvd.inference.model import add_known
 from simcvd.inference.results import TABLE
@@ -93,7 +94,7 @@ def run(
     resample_labels: bool = False,
     names: str | None = None,
     patient_pattern: str | None = None,
-    jobs: int | None = None,
+    workers: str | int | None = None,
     fresh: bool = False,
     console: Console | None = None,
 ) -> Outcome:
@@ -106,17 +107,18 @@ def run(
     `prepare` takes them. What is not given is as the folder was begun; for one that was, ``images``
     may be None. The same call goes on where it
     stopped, or begins a new round where scans or labels were added, changed or removed: from the
-    last round's weights, or, with ``fresh``, without. Raises SimcvdError for anything the user can
-    mend.
+    last round's weights, or, with ``fresh``, without. workers: as of `on_workers`; several train
+    folds side by side and share out the scans. Raises SimcvdError for anything the user can mend.
     """
     given = _given(images, labels, preset, method, resample_labels, names, patient_pattern)
-    asked = Request.of(out, given, jobs=jobs, fresh=fresh, hours=hours)
+    asked = Request.of(out, given, workers=workers, fresh=fresh, hours=hours)
     console = console or Console(soft_wrap=True, highlight=False)
     begun = begun_of(asked, console)
-    looked = looked_at(asked, begun, console)
-    with working(asked.work):
-        plan = planned(asked, begun, looked, console)
-        return _worked(asked, begun, plan, console)
+    with on_workers(workers, reads=asked.folders, writes=asked.work):
+        looked = looked_at(asked, begun, console)
+        with working(asked.work):
+            plan = planned(asked, begun, looked, console)
+            return _worked(asked, begun, plan, console)
 
 
 def _worked(asked: Request, begun: Begun, plan: Plan, console: Console) -> Outcome:
@@ -172,13 +174,13 @@ def dry_run(
     resample_labels: bool = False,
     names: str | None = None,
     patient_pattern: str | None = None,
-    jobs: int | None = None,
+    workers: str | int | None = None,
     fresh: bool = False,
     console: Console | None = None,
 ) -> None:
     """Print the plan and what a run will take; write nothing. Arguments as of `run`."""
     given = _given(images, labels, preset, method, resample_labels, names, patient_pattern)
-    asked = Request.of(out, given, jobs=jobs, fresh=fresh, hours=hours)
+    asked = Request.of(out, given, workers=workers, fresh=fresh, hours=hours)
     console = console or Console(soft_wrap=True, highlight=False)
     begun = begun_of(asked, console)
     looked = look(asked, begun.found, console)
@@ -216,7 +218,8 @@ def _given(
 def _compared(asked: Request, arms: Arms, begun: Begun, console: Console) -> list[Result]:
     """Every arm, trained and scored on the same folds."""
     console.print(f"[bold]Comparing[/bold] {', '.join(map(arms.title, arms.names))}")
-    return cross_validate(arms, asked.work, begun.folds, _plainly(console), begun.round.former)
+    former, say = begun.round.former, _plainly(console)
+    return cross_validate(arms, asked.work, begun.folds, say, former, asked.jobs)
 
 
 def _finish(
@@ -234,7 +237,7 @@ def _finish(
     add_known(model, known_of(arms.cache, chosen, dice_by_class(asked.work / arm)))
     cases = _cases(begun.found)
     console.print(f"[bold]Segmenting[/bold] {counted(len(cases), 'scan')}")
-    segment_all(model, cases, asked.work / "predictions", console)
+    segment_all(model, cases, asked.work / "predictions", console, asked.jobs)
 
 
 def _cases(found: Source) -> list[SourceCase]:

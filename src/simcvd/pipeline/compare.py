@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simcvd.data.cache import Cache
+from simcvd.data.parallel import shared_out
 from simcvd.files import replace_into
 from simcvd.inference.model import DESCRIPTION
 from simcvd.pipeline.estimate import in_words
@@ -25,12 +26,15 @@ from simcvd.report.results import Result, load_result
 from simcvd.scoring.comparison import Comparison, compare_folds, correct
 from simcvd.scoring.record import Report, is_scored, read_report, scores_folder, write_report
 from simcvd.scoring.titles import method_title
+from simcvd.training.apart import Call, execute_all
 from simcvd.training.log import read_log
 from simcvd.training.loop import BASE, train
 from simcvd.training.recipes import find_recipe
 from simcvd.training.run import CONTROL, Split
 from simcvd.training.score_run import score_run
 from simcvd.training.start import average_runs
+from simcvd.types import SimcvdError
+from simcvd.wording import counted, few
 
 MEAN = "mean"
 FINISHED_BEFORE = 1.0  # seconds: what takes less was not trained now
@@ -141,20 +145,50 @@ def cross_validate(
     folds: Folds,
     say: Callable[[str], None],
     former: Path | None = None,
+    processes: int | None = None,
 ) -> list[Result]:
     """Train and score each arm in each fold, going on with what is there; the control's first.
 
     A fold's runs are ``work/ARM/fold_K``, the pooled scores and predictions of an arm's held-out
     scans lie in ``work/ARM``. former: the result of an earlier round, from whose control of the
-    same fold all start: it has seen neither the fold's labels nor any unlabelled scan.
+    same fold all start: it has seen neither the fold's labels nor any unlabelled scan. processes:
+    folds that are trained side by side on this machine; in a block of `on_workers` with a cluster,
+    its workers take them. Each is a process of its own with a log in ``work/logs``.
     """
-    runs: dict[str, list[Path]] = {arm: [] for arm in arms.names}
-    titles = [arms.title(arm) for arm in arms.trained(arms.names)] * folds.count
-    tell_each = counting(say, titles)
-    for fold in range(folds.count):
-        folders = {arm: work / arm / f"fold_{fold}" for arm in (BASE, *arms.names)}
-        start = former / CONTROL / f"fold_{fold}" if former else None
-        tell = functools.partial(tell_each, where=f", fold {fold + 1} of {folds.count}")
+    each = FoldOf(arms=arms, work=work, folds=folds, former=former)
+    numbers = range(folds.count)
+    if shared_out(processes):
+        say(f"{counted(folds.count, 'fold')}, {len(arms.trained(arms.names))} trainings each")
+        logs = [work / "logs" / f"fold_{fold}.log" for fold in numbers]
+        _side_by_side(each, logs, processes or 1, say)
+    else:
+        titles = [arms.title(arm) for arm in arms.trained(arms.names)] * folds.count
+        tell = counting(say, titles)
+        for fold in numbers:
+            each(fold, functools.partial(tell, where=f", fold {fold + 1} of {folds.count}"))
+    return [
+        _pooled(arms, arm, work / arm, [each.folders(fold)[arm] for fold in numbers])
+        for arm in arms.names
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldOf:
+    """What a process needs to train and score the arms in any fold; as a function it does one."""
+
+    arms: Arms
+    work: Path
+    folds: Folds
+    former: Path | None
+
+    def folders(self, fold: int) -> dict[str, Path]:
+        """Where a fold's runs lie, by arm."""
+        return {arm: self.work / arm / f"fold_{fold}" for arm in (BASE, *self.arms.names)}
+
+    def __call__(self, fold: int, tell: Callable[[str], None] = print) -> None:
+        """Go on with what is there; errors as of `train` and `score_run`."""
+        arms, folds, folders = self.arms, self.folds, self.folders(fold)
+        start = self.former / CONTROL / f"fold_{fold}" if self.former else None
         if folds.named:
             scans = folds.named[fold].scans
             arms.train(folders, len(scans[0]), scans=scans, start=start, tell=tell)
@@ -162,10 +196,27 @@ def cross_validate(
             held = (f"train.holdout={folds.holdout}", f"train.fold={fold}")
             arms.train(folders, folds.trained_on, *held, start=start, tell=tell)
         for arm in arms.names:
-            runs[arm].append(folders[arm])
             if not is_scored(folders[arm], "holdout"):
                 score_run(folders[arm], split="holdout", cache=arms.cache.root)
-    return [_pooled(arms, arm, work / arm, runs[arm]) for arm in arms.names]
+
+
+def _side_by_side(
+    each: FoldOf, logs: Sequence[Path], processes: int, say: Callable[[str], None]
+) -> None:
+    """Every fold in a process of its own. Raises SimcvdError if any failed, after all."""
+    calls = [
+        Call(name=f"fold {fold + 1}", do=functools.partial(each, fold), log=log)
+        for fold, log in enumerate(logs)
+    ]
+    failed = []
+    for ended in execute_all(calls, jobs=processes):
+        say(f"{ended.name}: {ended.problem or 'done'}")
+        failed += [ended.name] if ended.problem else []
+    if failed:
+        raise SimcvdError(
+            f"{few(failed)} failed; the others are kept. Mend the cause and type the same command "
+            "again"
+        )
 
 
 def _pooled(arms: Arms, arm: str, out: Path, runs: Sequence[Path]) -> Result:

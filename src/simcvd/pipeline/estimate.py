@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from simcvd.checking.facts import CaseFacts
-from simcvd.inference.predict import pick_device
+from simcvd.inference.compute import pick_device
 from simcvd.inference.sliding_window import Windows, grid_of
 from simcvd.methods.registry import default_config
 from simcvd.networks.autocast import autocast, autocast_dtype

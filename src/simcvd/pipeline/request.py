@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simcvd.data.cache import read_json
+from simcvd.data.parallel import processes_of
 from simcvd.files import stats_of
 from simcvd.inference.model import WORK_RECORD
 from simcvd.layouts.lists import visible
@@ -50,7 +51,7 @@ class Request:
     resample_labels: bool = False
     names: str | None = None
     patient: str | None = None
-    jobs: int | None = None
+    workers: str | int | None = None
     fresh: bool = False
     hours: float | None = None
     by_patient: bool = True
@@ -61,7 +62,7 @@ class Request:
         work: Path | str,
         given: Mapping[str, Any],
         *,
-        jobs: int | None = None,
+        workers: str | int | None = None,
         fresh: bool = False,
         hours: float | None = None,
     ) -> Request:
@@ -89,11 +90,16 @@ class Request:
             resample_labels=bool(asked.get("resample_labels")),
             names=asked.get("names"),
             patient=asked.get("patient_pattern"),
-            jobs=jobs,
+            workers=workers,
             fresh=fresh,
             hours=hours,
             by_patient=not path.exists() or "patient_pattern" in read_json(path),
         )
+
+    @property
+    def jobs(self) -> int | None:
+        """Processes on this machine; None for the default, and on a cluster."""
+        return processes_of(self.workers)
 
     @property
     def drawn(self) -> Path:

@@ -9,13 +9,21 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from simcvd.data.parallel import shared_out
 from simcvd.escape import one_line
 from simcvd.formats.table import best_writer
+from simcvd.inference.compute import Compute, pick_device
 from simcvd.inference.inputs import Job
 from simcvd.inference.model import WEIGHTS, digest_of, load_model
-from simcvd.inference.predict import Compute, Wanted, pick_device, refuse_failed, segment_each
+from simcvd.inference.predict import (
+    Segmenting,
+    no_bar,
+    refuse_failed,
+    segment_apart,
+    segment_each,
+)
 from simcvd.inference.results import Results, Standing
-from simcvd.inference.sliding_window import Advance
+from simcvd.inference.scan import Wanted
 from simcvd.layouts.records import SourceCase
 from simcvd.naming import inside
 from simcvd.wording import few
@@ -24,24 +32,42 @@ KEPT: tuple[Standing, ...] = ("done", "corrected", "unknown")
 
 
 def segment_all(
-    folder: Path, cases: Sequence[SourceCase], out: Path, console: Console
+    folder: Path,
+    cases: Sequence[SourceCase],
+    out: Path,
+    console: Console,
+    processes: int | None = None,
 ) -> list[Path]:
     """Segment every case into ``out``, in its own grid and format; what is there is kept.
 
     What another model left in ``out`` is segmented anew, but for what was corrected by hand or
     lies there unaccounted for: that is named and never removed. A scan that cannot be segmented
     does not stop the others; when they are done, DoneInPart names all that failed and why.
+    processes: as of `predict_files`.
     """
-    compute = Compute(device=pick_device())
+    apart = shared_out(processes)
+    compute = Compute(device="cpu" if apart else pick_device(), processes=processes or 1)
     model = load_model(folder, device=compute.device)
     made, _ = jobs_of(cases, out)
-    results = Results(out=out, spec=model.spec, recipe=[digest_of(folder)])
+    digest = digest_of(folder)
+    results = Results(out=out, spec=model.spec, recipe=[digest])
     results.check()
     ours = _noted_before(out, folder)
     jobs = [job for job in made if not (ours and results.standing(job) == "unknown")]
-    problems = segment_each(model, jobs, results, compute, Wanted(), _no_bar, console, keep=KEPT)
-    bar = track(problems, "segmenting", total=len(jobs), console=console, transient=True)
-    refuse_failed(list(bar), out)
+    try:
+        if apart:
+            each = Segmenting(
+                *((folder,), (digest,), "", "auto", compute, results, Wanted()), keep=KEPT
+            )
+            problems = list(segment_apart(each, jobs, processes, console))
+        else:
+            done = segment_each(model, jobs, results, compute, Wanted(), no_bar, console, keep=KEPT)
+            problems = list(
+                track(done, "segmenting", total=len(jobs), console=console, transient=True)
+            )
+    finally:
+        results.join()
+    refuse_failed(problems, out)
     return [job.target for job in made]
 
 
@@ -61,11 +87,6 @@ def jobs_of(cases: Sequence[SourceCase], out: Path) -> tuple[list[Job], list[str
         jobs.append(Job(name=case.name, images=case.images, target=target, format=kind))
     notes = [f"{few(n)} will be segmented into NIfTI: {why}" for why, n in why_not.items()]
     return jobs, [one_line(note) for note in notes]
-
-
-def _no_bar(text: str, windows: int) -> Advance:
-    """One bar counts the scans; those of a scan's windows are not shown."""
-    return lambda done: None
 
 
 def _noted_before(out: Path, folder: Path) -> bool:

@@ -15,12 +15,12 @@ from lightning.fabric import Fabric
 
 from simcvd.data.cache import Cache
 from simcvd.files import LOCK
+from simcvd.inference.compute import Compute
 from simcvd.inference.model import DESCRIPTION, save_model
-from simcvd.inference.predict import Compute
 from simcvd.inference.pseudo_labels import Labelling, label_unlabelled, pseudo_label
 from simcvd.locks import locked
 from simcvd.methods.base import Average, Method, frozen_copy
-from simcvd.methods.registry import named
+from simcvd.methods.registry import find, named
 from simcvd.networks.autocast import autocast_dtype
 from simcvd.networks.base import Architecture
 from simcvd.networks.build import CustomNetwork, Factory
@@ -115,7 +115,8 @@ def train(
     )
     starts = [read_start(path, network_of(run)) for path in init]
     run = dataclasses.replace(run, init="+".join(start.digest for start in starts))
-    fabric = launch()
+    own = isinstance(size, CustomNetwork)  # whose heads nobody knows
+    fabric = launch(leaves_unused=own or find(run.method).leaves_unused)
     # First, because it may refuse: a folder of refused settings would refuse the corrected ones.
     trainer = Trainer(fabric, run, data, out)
     taught = trainer.method.pseudo_labels

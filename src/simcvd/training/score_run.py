@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor
 
-from simcvd.data.cache import Cache
+from simcvd import __version__
+from simcvd.data.cache import Cache, Case
 from simcvd.data.crop import grid_of_box
+from simcvd.data.parallel import in_parallel, one_at_a_time, own_device
 from simcvd.data.reference import label_of_file, own_grid, was_resampled
+from simcvd.files import checksum, json_hash, read_object, write_json
 from simcvd.formats import spacing_of, write_label
+from simcvd.inference.compute import Compute, pick_device
 from simcvd.inference.geometry import parts_in_source
 from simcvd.inference.maps import SourceMaps
-from simcvd.inference.model import Model, load_model
-from simcvd.inference.predict import Compute, pick_device, restore_values
+from simcvd.inference.memory import fitted, sparing
+from simcvd.inference.model import Model, digest_of, load_model
+from simcvd.inference.scan import restore_values
 from simcvd.inference.sliding_window import (
     Slices,
     Windows,
@@ -38,6 +43,9 @@ from simcvd.training.run import cases_of, read_config
 from simcvd.types import IntTriple, SimcvdError, Volume
 from simcvd.wording import few
 
+NOT_RESAMPLED = "was not resampled"
+NOTED = ".scores"  # a file a scan, by which the same call goes on
+
 
 @left_as_found()
 def score_run(
@@ -50,9 +58,12 @@ def score_run(
     out: Path | None = None,
     quiet: bool = False,
     network: Factory | None = None,
+    processes: int | None = None,
 ) -> Path:
     """Predict and score every labelled scan of ``split``.
 
+    Typed again after a kill it goes on: a scan that was scored is not scored again, unless model,
+    scan or windows are others, or its label map there was touched.
     Scans that were resampled are scored on their own grid, against the label in its file.
 
     Args:
@@ -63,34 +74,37 @@ def score_run(
         cache: where the prepared scans lie now, if not where they lay in training.
         out: where to write; by default ``run`` itself, or ``run/holdout``.
         network: the factory it was trained with, where that was the caller's own.
+        processes: None for this one alone, unless the call is in a block of `on_workers`.
 
     Writes ``predictions/<case>.nii.gz`` and ``metrics.{csv,json,md}``; returns their folder.
     Raises SimcvdError for an unfinished run, another cache, or a split without labels.
     """
     run = Path(run)
     config = read_config(run)
-    device = pick_device()
-    how = Compute(device=device, stride=stride, fast=fast)
-    model = load_model(run, device=device, network=network)
-    windows = how.windows(model)
-    if device.type == "cpu":
-        reuse_memory()
     if cache is None and not config.get("cache"):
         raise SimcvdError(f"{run}: does not say where its prepared scans lie; give --cache")
+    compute = Compute(stride=stride, fast=fast, processes=processes or 1)
     data = _open(cache or Path(config["cache"]), config["data"])
     held = cases_of(config["run"]).get("holdout", [])
     names = data.test if split == "test" else tuple(held)
     if strangers := [name for name in names if name not in data.manifest.cases]:
         raise SimcvdError(f"{run}: held out {few(strangers)}, which {data.root} does not hold")
     names = tuple(name for name in names if data.manifest.cases[name].has_label)
+    windows = compute.windows(
+        load_model(run, network=network)
+    )  # that it can be loaded is seen here
     if not names:
         raise SimcvdError(
             f"{run}: its {split} split has no labelled scan. For holdout, train with "
             "--set train.holdout=N; for test, give the data a test.list"
         )
     out = out or scores_folder(run, split)
-    shown = track(names, f"scoring {split}", disable=quiet, transient=True)
-    scored = {name: _score(model, windows, data, name, out) for name in shown}
+    each = Scoring(*(run, digest_of(run), data.root, config["data"], out, compute, network))
+    try:
+        found = dict(in_parallel(each, names, processes or 1, f"scoring {split}", quiet))
+    finally:
+        _loaded.cache_clear()
+    scored = {name: found[name] for name in names}
     info = {
         "split": split,
         "grid": "own" if any(one.own_grid for one in scored.values()) else "prepared",
@@ -113,6 +127,70 @@ class Scored:
     why: str = ""
 
 
+@dataclass(frozen=True)
+class Scoring:
+    """What a process needs to score any scan of a run; as a function it scores one.
+
+    digest, data: hashes of the model and of the cache's data.
+    """
+
+    run: Path
+    digest: str
+    cache: Path
+    data: str
+    out: Path
+    compute: Compute
+    network: Factory | None
+
+    def __call__(self, name: str) -> tuple[str, Scored]:
+        """The scan's name again, and its scores; those that are noted, if they are of this call."""
+        cache, device = _opened(self.cache, self.data), pick_device(own_device("auto"))
+        compute = replace(self.compute, device=device)
+        case = cache.case(name)
+        path = inside(self.out / NOTED, name, ".json")
+        label_map = inside(self.out / "predictions", name, ".nii.gz")
+        with one_at_a_time:
+            model = _loaded(self.run, self.digest, device, self.network)  # type: ignore[arg-type]
+            how = compute.windows(model)
+            own = label_of_file(case.info) if was_resampled(case.info) else NOT_RESAMPLED
+            made = self._made(case, how, own)
+            if scored := _known(path, made, label_map):
+                return name, scored
+            if device.type == "cpu":
+                reuse_memory()
+            scored = _score(model, how, case, own, name, label_map, compute.processes)
+        write_json(path, {"made": made, "checksum": checksum(label_map), **asdict(scored)})
+        return name, scored
+
+    def _made(self, case: Case, how: Windows, own: Volume | str) -> str:
+        """A hash of what the scores depend on."""
+        windows = [how.patch, how.stride, how.tapered, str(how.autocast)]
+        label = own if isinstance(own, str) else ""
+        return json_hash([__version__, self.digest, case.info["hash"], windows, label])
+
+
+def _known(path: Path, made: str, label_map: Path) -> Scored | None:
+    """What was noted of a scan, if it was made so and its label map is as it was written."""
+    try:
+        record = read_object(path, "")
+        if record.pop("made") != made or record.pop("checksum") != checksum(label_map):
+            return None
+        return Scored(**{**record, "scores": [Score(**score) for score in record["scores"]]})
+    except (SimcvdError, OSError, KeyError, TypeError):
+        return None
+
+
+@lru_cache(1)
+def _loaded(run: Path, digest: str, device: torch.device, network: Factory | None) -> Model:
+    """A process loads it once, and again where ``digest`` is another."""
+    return load_model(run, device=device, network=network)
+
+
+@lru_cache(1)
+def _opened(cache: Path, data: str) -> Cache:
+    return _open(cache, data)
+
+
 def _notes(scored: Mapping[str, Scored]) -> tuple[str, ...]:
     """That scans were scored against resampled labels, because their files are not as they were."""
     coarse = [f"{name} ({one.why})" for name, one in scored.items() if one.why]
@@ -132,23 +210,33 @@ def _open(root: Path, data_hash: str) -> Cache:
     return cache
 
 
-def _score(model: Model, how: Windows, cache: Cache, name: str, out: Path) -> Scored:
+def _score(
+    model: Model,
+    how: Windows,
+    case: Case,
+    own: Volume | str,
+    name: str,
+    label_map: Path,
+    processes: int,
+) -> Scored:
     """Predict one prepared scan, write the label map, score it against the label of its file.
 
     A label that was resampled has lost what the grid is too coarse for; the scan is scored on its
-    own grid then, where the label's file is still as it was.
+    ``own`` grid then, where the label's file is still as it was.
     """
-    case, spec = cache.case(name), model.spec
-    info = case.info
+    spec, info = model.spec, case.info
     scan = Volume(array=case.image.astype(np.float32), affine=np.array(info["affine"]))
-    own = label_of_file(info) if was_resampled(info) else "was not resampled"
-    labels, on_own = _predicted(model, how, scan, info if isinstance(own, Volume) else None)
+    x, y, z = scan.array.shape[1:]
+    labels, on_own = sparing(
+        fitted(model, scan, (x, y, z), how, processes=processes),
+        lambda how: _predicted(model, how, scan, info if isinstance(own, Volume) else None),
+    )
     values = restore_values(labels, spec.label_values)
-    write_label(inside(out / "predictions", name, ".nii.gz"), values, scan.affine)
+    write_label(label_map, values, scan.affine)
     names = spec.class_names
     if on_own is None or isinstance(own, str):
         x, y, z = info["spacing"]
-        why = own if isinstance(own, str) and was_resampled(info) else ""
+        why = own if isinstance(own, str) and own != NOT_RESAMPLED else ""
         scores = score_case(labels, np.asarray(case.label), names, (x, y, z), name)
         return Scored(scores=scores, own_grid=False, why=why)
     wanted = np.searchsorted(list(spec.label_values.values()), own.array)

@@ -55,17 +55,35 @@ def network_of(run: Run) -> Factory | None:
     return run.network.factory if isinstance(run.network, CustomNetwork) else None
 
 
-def launch() -> Fabric:
-    """One process, or those that torchrun started; `srun` alone starts trainings apart."""
+def launch(*, leaves_unused: bool = True) -> Fabric:
+    """One process, or those that torchrun started.
+
+    leaves_unused: whether a step may leave parameters without a gradient, as some methods do:
+    processes that wait for each other's gradients then look which came, each step. Raises
+    SimcvdError for tasks of Slurm without torchrun, which know nothing of each other.
+    """
+    _refuse_bare_tasks()
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     nodes = int(os.environ.get("WORLD_SIZE", "1")) // processes
-    # A method may leave a head unused in some phase; plain DDP would wait for its gradients.
-    strategy = DDPStrategy(find_unused_parameters=True) if processes * nodes > 1 else "auto"
+    several = processes * nodes > 1
+    strategy = DDPStrategy(find_unused_parameters=leaves_unused) if several else "auto"
     fabric = Fabric(devices=processes, num_nodes=nodes, strategy=strategy)
     fabric.launch()
     if fabric.device.type == "cpu":
         reuse_memory()
     return fabric
+
+
+def _refuse_bare_tasks() -> None:
+    tasks = os.environ.get("SLURM_NTASKS", "1")
+    if tasks.isdecimal() and int(tasks) > 1 and not {"WORLD_SIZE", "RANK"} & os.environ.keys():
+        raise SimcvdError(
+            f"Slurm has {tasks} tasks here (SLURM_NTASKS), and each would be a training by itself, "
+            "all in one folder. For one training on all GPUs let one task a node start torchrun: "
+            "srun --ntasks-per-node=1 torchrun --nnodes=$SLURM_NNODES --nproc-per-node=GPUS "
+            "--rdzv-backend=c10d --rdzv-endpoint=FIRST_NODE:29500 -m simcvd.cli train ...; for a "
+            "training on one GPU ask for --ntasks=1"
+        )
 
 
 def precision_of(run: Run, method: Method, device: torch.device) -> Precision:

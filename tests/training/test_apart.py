@@ -1,4 +1,4 @@
-"""Which GPU a run of a grid gets."""
+"""Which GPU a training in a process of its own gets."""
 
 from __future__ import annotations
 
@@ -12,20 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from simcvd.benchmark import execute as module
-from simcvd.benchmark.execute import Ended, execute, execute_all, visible_gpus
-
-
-class Run:
-    """Stands in for a unit."""
-
-    name = "run"
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def beside(self, ending: str) -> Path:
-        return self.folder / f"run{ending}"
+from simcvd.training import apart as module
+from simcvd.training.apart import Call, Ended, execute, execute_all, visible_gpus
 
 
 @pytest.fixture
@@ -56,14 +44,14 @@ def test_jobs_side_by_side_share_out_the_gpus(
 ) -> None:
     together, seen = Barrier(jobs, timeout=60), list[str | None]()
 
-    def record(unit: Any, root: Path, side_by_side: int, gpu: str | None = None) -> Ended:
+    def record(call: Any, side_by_side: int, gpu: str | None = None) -> Ended:
         seen.append(gpu)
         together.wait()  # all of them run now
         return Ended(name="run", problem="")
 
     monkeypatch.setattr(module, "execute", record)
-    units: list[Any] = [None] * (2 * jobs)  # each GPU is free again for a second run
-    assert len(list(execute_all(units, Path(), jobs=jobs))) == 2 * jobs
+    calls: list[Any] = [None] * (2 * jobs)  # each GPU is free again for a second run
+    assert len(list(execute_all(calls, jobs=jobs))) == 2 * jobs
     assert Counter(seen[:jobs]) == Counter(seen[jobs:]) == each
 
 
@@ -87,6 +75,6 @@ def test_a_run_s_process_sees_its_gpu_alone(
     seen: list[str] = []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.setattr(subprocess, "Popen", Process)
-    unit: Any = Run(tmp_path)
-    assert not execute(unit, tmp_path, 2, gpu).problem
+    call = Call(name="run", do=print, log=tmp_path / "run.log")
+    assert not execute(call, 2, gpu).problem
     assert seen == [visible]

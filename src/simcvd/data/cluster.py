@@ -1,0 +1,236 @@
+"""A Dask cluster: reached or asked of Slurm, its workers looked at, and given the work.
+
+Functions and what they take are pickled here, relative paths as absolute ones, since a worker
+stands in another folder; Dask sees bytes, which it sends again where a worker dies.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import pickle
+import socket
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+from uuid import uuid4
+
+import simcvd
+from simcvd.files import HOST, CannotWrite, complaint
+from simcvd.machine import is_command
+from simcvd.types import SimcvdError
+from simcvd.wording import few
+
+SLURM = "slurm:"
+CONNECT_SECONDS = 10
+# The version, and each path that is looked for with what a message calls it.
+Needs = tuple[str, tuple[tuple[str, str], ...]]
+AGAIN = "What was finished is kept: type the same command again"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """client: of `distributed`. needs: what every worker must have."""
+
+    client: Any
+    needs: Needs
+
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+        """Results as they come. Whatever dies with a worker is done again by another.
+
+        Raises SimcvdError for a worker that came later and is none of ours, for a scheduler that
+        is gone and, after all others, for items on which one worker after another died.
+        """
+        from distributed import KilledWorker, as_completed
+
+        deadly: list[str] = []
+        calls = [_pickled((function, item)) for item in items]
+        call = functools.partial(_call, self.needs)
+        futures = self.client.map(call, calls, key=f"simcvd-{uuid4().hex}", pure=False)
+        waiting = {future.key: (future, i) for i, future in enumerate(futures)}
+        done = as_completed(futures, loop=self.client.loop, with_results=True, raise_errors=False)
+        del futures  # a result is dropped by its worker with the last future of it
+        try:
+            for future, result in done:
+                _, i = waiting.pop(future.key)
+                if future.status == "finished":
+                    yield result
+                elif future.status == "error" and isinstance(result[1], KilledWorker):
+                    deadly.append(getattr(items[i], "name", str(items[i])))
+                else:
+                    self._fail(future, result)
+                future.release()
+        finally:
+            self.client.cancel([future for future, _ in waiting.values()])
+        if deadly:
+            raise SimcvdError(
+                f"{few(deadly)}: worker after worker died on it, as they do where memory runs "
+                f"out. {AGAIN}, with more memory a worker"
+            )
+
+    def _fail(self, future: Any, result: Any) -> None:
+        if future.status == "error":
+            raise result[1]
+        raise SimcvdError(f"the Dask scheduler is gone ({future.status}). {AGAIN}")
+
+
+@contextmanager
+def connected(workers: str, reads: Sequence[Path], writes: Path | None) -> Iterator[Cluster]:
+    """The cluster that ``workers`` names, with a first worker there and each one looked at.
+
+    workers: the address of a scheduler, or ``slurm:FILE``, a TOML file with ``jobs``, how many
+    are queued, and the arguments of `dask_jobqueue.SLURMCluster`. Raises SimcvdError as
+    `simcvd.data.parallel.on_workers`.
+    """
+    _need("distributed")
+    with ExitStack() as stack:
+        address: Any = workers
+        if workers.startswith(SLURM):
+            address = stack.enter_context(_slurm(Path(workers.removeprefix(SLURM))))
+        client = stack.enter_context(_client(workers, address))
+        paths = [(os.path.abspath(path), str(path)) for path in reads]
+        paths += [(stack.enter_context(_mark(writes)), str(writes))] if writes else []
+        _first_worker(client, workers)
+        cluster = Cluster(client, (simcvd.__version__, tuple(paths)))
+        _refuse_strangers(cluster)
+        yield cluster
+
+
+@contextmanager
+def _client(workers: str, address: Any) -> Iterator[Any]:
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise SimcvdError(
+            f"no Dask scheduler answers at {workers} ({error}). Nothing was started and nothing "
+            "is lost; start one (dask scheduler), check the address, and type the command again"
+        ) from error
+    with client:
+        yield client
+
+
+@contextmanager
+def _slurm(path: Path) -> Iterator[Any]:
+    _need("dask_jobqueue")
+    from dask_jobqueue.slurm import SLURMCluster
+
+    try:
+        options = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SimcvdError(
+            f"{SLURM}{path}: cannot be read ({error}); give a TOML file of jobs = N and the "
+            "arguments of dask_jobqueue.SLURMCluster, such as cores, memory and queue"
+        ) from error
+    jobs = options.pop("jobs", 1)
+    # Workers print and keep files where the command was typed, and run the same Python.
+    options = {"python": sys.executable, **options}
+    try:
+        cluster = SLURMCluster(**options)
+    except (TypeError, ValueError) as error:
+        raise SimcvdError(f"{SLURM}{path}: SLURMCluster takes it not: {error}") from error
+    with cluster:
+        cluster.scale(jobs=jobs)
+        yield cluster
+
+
+def _need(package: str) -> None:
+    try:
+        __import__(package)
+    except ImportError as error:
+        raise SimcvdError(
+            f"work on a cluster needs the package {package}; pip install 'simcvd[dask]'"
+        ) from error
+
+
+@contextmanager
+def _mark(folder: Path) -> Iterator[str]:
+    """A file in the folder, made if need be, by which a worker knows that it sees the same one."""
+    mark = folder.absolute() / f".{os.getpid()}@{HOST}-{uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    except OSError as error:
+        raise CannotWrite(complaint(folder, error)) from error
+    try:
+        yield str(mark)
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def _first_worker(client: Any, workers: str) -> None:
+    if not client.scheduler_info(n_workers=-1)["workers"]:
+        print(f"{workers}: no worker yet; waiting for the first", file=sys.stderr, flush=True)
+        client.wait_for_workers(1)
+
+
+def _refuse_strangers(cluster: Cluster) -> None:
+    """Look at each worker once before the work; those that come later look when they get some."""
+    found: Mapping[str, Any] = cluster.client.run(_look(), cluster.needs, on_error="return")
+    if wrong := [f"{at}: {problem}" for at, problem in found.items() if problem]:
+        raise SimcvdError(
+            "workers of the cluster cannot do this:\n  "
+            + "\n  ".join(wrong)
+            + "\nNothing was started. Start them with this version of simcvd, where the same "
+            "folders are mounted under the same names"
+        )
+
+
+def _look() -> Callable[[Needs], str]:
+    """The function by which a worker looks at itself: what is wrong with it, or "".
+
+    Dask sends it as code and not as a name: a worker without simcvd runs it, too.
+    """
+
+    def look(needs: Needs) -> str:
+        import os.path
+
+        version, paths = needs
+        try:
+            from simcvd import __version__ as own
+        except ImportError:
+            return "has no simcvd"
+        if own != version:
+            return f"has simcvd {own}, and this is {version}"
+        unseen = [shown for path, shown in paths if not os.path.exists(path)]
+        return f"does not see {unseen[0]}" if unseen else ""
+
+    return look
+
+
+def _pickled(content: Any) -> bytes:
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, given: Any) -> Any:
+            if isinstance(given, PurePath):
+                return type(given), (os.path.abspath(given),)
+            return super().reducer_override(given)
+
+    buffer = io.BytesIO()
+    Pickler(buffer).dump(content)
+    return buffer.getvalue()
+
+
+@functools.cache
+def _problem(needs: Needs) -> str:
+    return _look()(needs)
+
+
+def _call(needs: Needs, call: bytes) -> Any:
+    """On a worker: the function on its item, unless the worker came late and is none of ours."""
+    if problem := _problem(needs):
+        raise SimcvdError(f"a worker on {socket.gethostname()} {problem}. {AGAIN}, without it")
+    return as_command(*pickle.loads(call))
+
+
+def as_command(function: Callable[[Any], Any], item: Any) -> Any:
+    """The function on its item, in a process that does nothing else: see `is_command`."""
+    is_command()
+    return function(item)

@@ -1,0 +1,214 @@
+"""A Dask cluster does what one process does, bit for bit, also where workers are killed."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.small import NETWORK, TRAIN
+
+import simcvd
+from simcvd.checking.check import check
+from simcvd.data import cluster as module
+from simcvd.data.parallel import in_parallel, on_workers, processes_of
+from simcvd.data.prepare import prepare
+from simcvd.inference.predict import predict_files
+from simcvd.training.loop import train
+from simcvd.training.score_run import score_run
+from simcvd.types import SimcvdError
+
+distributed = pytest.importorskip("distributed")
+
+SCANS, TEST, LABELED = 60, 12, 4
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        with distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster:
+            yield cluster
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Balls in noise, the last ones for testing."""
+    rng = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(*map(np.arange, (18, 16, 10)), indexing="ij"))
+    images, labels = {}, {}
+    for name in [f"scan{i:02d}" for i in range(SCANS)]:
+        radius = np.sqrt(((grid - rng.uniform(5, 9, 3).reshape(3, 1, 1, 1)) ** 2).sum(0))
+        labels[name] = (radius < 4).astype(np.uint8)
+        images[name] = 2 * labels[name] + rng.normal(0, 0.5, radius.shape)
+    folder = tmp_path_factory.mktemp("data") / "scans"
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    return simcvd.write_scans(folder, images, labels, affines=affine, test=[*images][-TEST:])
+
+
+@pytest.fixture(scope="module")
+def whole(scans: Path) -> Path:
+    """A cache and a short training of it, made in one process."""
+    home = scans.parent
+    prepare(scans, home / "cache", jobs=1, quiet=True)
+    train(
+        home / "cache",
+        home / "run",
+        method="supervised",
+        labeled=LABELED,
+        train=TRAIN,
+        network=NETWORK,
+    )
+    return home
+
+
+def killing(cluster: Any, work: Callable[[], Any]) -> Any:
+    """The result of ``work``, during which a worker that has something to do is killed."""
+    killed: list[int] = []
+    over = threading.Event()
+
+    def kill() -> None:
+        while not (killed or over.is_set()):
+            busy = [w.name for w in list(cluster.scheduler.workers.values()) if w.processing]
+            for name in busy[:1]:
+                killed.append(cluster.workers[name].pid)
+                os.kill(killed[0], signal.SIGKILL)
+            time.sleep(0.002)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with on_workers(cluster.scheduler_address):
+        result = work()
+    over.set()
+    killer.join()
+    assert killed
+    return result
+
+
+def files(folder: Path, *kinds: str) -> dict[str, bytes]:
+    found = [path for kind in kinds for path in folder.rglob(kind)]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in found if p.is_file()}
+
+
+def test_check_and_prepare(cluster: Any, scans: Path, whole: Path, tmp_path: Path) -> None:
+    one = check(scans, splits=True, jobs=1, quiet=True)
+    other = killing(cluster, lambda: check(scans, splits=True, quiet=True))
+    assert dataclasses.replace(other, seconds=one.seconds) == one
+    killing(cluster, lambda: prepare(scans, tmp_path / "cache", quiet=True))
+    assert files(tmp_path / "cache", "*") == files(whole / "cache", "*")
+
+
+def test_predict_and_typed_again_does_nothing(
+    cluster: Any, scans: Path, whole: Path, tmp_path: Path
+) -> None:
+    inputs, one, other = [scans / "images"], tmp_path / "one", tmp_path / "other"
+    predict_files(whole / "run", inputs, one, device="cpu")
+    made = killing(cluster, lambda: predict_files(whole / "run", inputs, other, device="cpu"))
+    assert len(made) == SCANS
+    kinds = ("*.nii.gz", "*.csv", "*.json")
+    assert files(one, *kinds) == files(other, *kinds)
+    before = {path: path.stat().st_mtime_ns for path in other.rglob("*.*z*")}
+    assert len(before) == 2 * SCANS  # with the records
+    with on_workers(cluster.scheduler_address):
+        predict_files(whole / "run", inputs, other, device="cpu")
+    assert {path: path.stat().st_mtime_ns for path in other.rglob("*.*z*")} == before
+
+
+def test_evaluate(cluster: Any, whole: Path, tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    score_run(whole / "run", out=one, quiet=True)
+    killing(cluster, lambda: score_run(whole / "run", out=other, quiet=True))
+    assert files(one, "*.nii.gz", "*.csv", "*.json", "*.md") == files(
+        other, "*.nii.gz", "*.csv", "*.json", "*.md"
+    )
+
+
+def test_processes_of_this_machine(scans: Path, whole: Path, tmp_path: Path) -> None:
+    inputs = sorted((scans / "images").iterdir())[:5]
+    for processes, out in ((None, tmp_path / "one"), (2, tmp_path / "two")):
+        predict_files(whole / "run", inputs, out, device="cpu", processes=processes)
+    assert files(tmp_path / "one", "*.*") == files(tmp_path / "two", "*.*")
+
+
+def test_relative_paths_are_those_of_the_command(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with on_workers(cluster.scheduler_address, writes=Path("out")) as jobs:
+        assert [*in_parallel(str, [Path("a/b")], jobs, "", True)] == [str(tmp_path / "a" / "b")]
+    assert [*(tmp_path / "out").iterdir()] == []
+
+
+def test_workers_that_cannot_do_it_are_named(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = cluster.scheduler_address
+    with (
+        pytest.raises(SimcvdError, match=r"tcp://\S+: does not see .*/nowhere\n"),
+        on_workers(address, reads=[tmp_path, tmp_path / "nowhere"]),
+    ):
+        pass
+    with monkeypatch.context() as patch:
+        patch.setattr(simcvd, "__version__", "9.9")
+        with (
+            pytest.raises(SimcvdError, match=r"has simcvd \S+, and this is 9\.9"),
+            on_workers(address),
+        ):
+            pass
+    with pytest.raises(SimcvdError, match=r"worker on .* has simcvd"):  # one that came late
+        module._call(("9.9", ()), b"")
+
+
+def test_what_kills_its_workers_is_named(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
+    with on_workers(cluster.scheduler_address) as jobs:
+        results = in_parallel(
+            lambda _: os.kill(os.getpid(), signal.SIGKILL), ["no"], jobs, "", True
+        )
+        with pytest.raises(SimcvdError, match="no: worker after worker died"):
+            list(results)
+        assert [*in_parallel(abs, [-1], jobs, "", True)] == [1]
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "two", "1.5"])
+def test_a_number_that_is_none(workers: str) -> None:
+    with pytest.raises(SimcvdError, match=f"--workers {workers}: give a number"):
+        processes_of(workers)
+
+
+def test_slurm(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm's commands are stood in for by a shell; the jobs that they start are real."""
+    jobs = tmp_path / "slurm.toml"
+    for name, script in (
+        ("sbatch", 'sh "$1" > "$1.out" 2>&1 &\necho "Submitted batch job $!"\n'),
+        ("scancel", 'kill "$@"\n'),
+    ):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    jobs.write_text(
+        'jobs = 2\ncores = 1\nmemory = "1GB"\ninterface = "lo"\n'
+        f'log_directory = "{tmp_path / "logs"}"\n'
+        '[scheduler_options]\ndashboard_address = ""\n'
+    )
+    with on_workers(f"slurm:{jobs}", reads=[scans], writes=tmp_path / "out") as processes:
+        found = [*in_parallel(abs, range(-20, 0), processes, "", True)]
+    assert sorted(found) == [*range(1, 21)]
+    jobs.write_text("jobs = 2\nkernels = 1\n")
+    with (
+        pytest.raises(SimcvdError, match=r"slurm\.toml: SLURMCluster takes it not"),
+        on_workers(f"slurm:{jobs}"),
+    ):
+        pass
+    with pytest.raises(SimcvdError, match=r"cannot be read.*TOML"), on_workers("slurm:nowhere"):
+        pass
