@@ -116,6 +116,21 @@ def test_typed_again_it_does_only_what_is_missing(finished: tuple[Path, str], sc
     assert said.splitlines()[-5:] == again.splitlines()[-5:]
 
 
+def test_folds_side_by_side_are_the_same(
+    finished: tuple[Path, str], scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = tmp_path / "work"
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    _edit_plan(scans, work)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)  # each of the two gets one
+    said = _typed(scans, work, workers=2)
+    assert "fold 1: done" in said
+    assert "CutMix" in (work / "logs" / "fold_0.log").read_text(encoding="utf-8")
+    written = [f"predictions/{path.name}" for path in (scans / "images").iterdir()]
+    for part in ("model/model.safetensors", "cutmix/metrics.csv", *written):
+        assert (work / part).read_bytes() == (finished[0] / part).read_bytes(), part
+
+
 def test_killed_and_typed_again_it_ends_the_same(
     finished: tuple[Path, str], scans: Path, tmp_path: Path
 ) -> None:
@@ -245,10 +260,17 @@ def _edit_plan(scans: Path, work: Path) -> None:
     write_plan(small, work / "plan.toml")
 
 
-def _typed(scans: Path, work: Path) -> str:
+def _typed(scans: Path, work: Path, workers: int = 1) -> str:
     said = io.StringIO()
     console = Console(file=said, soft_wrap=True, width=200)
-    run(scans / "images", work, labels=scans / "labels", preset="quick", workers=1, console=console)
+    run(
+        scans / "images",
+        work,
+        labels=scans / "labels",
+        preset="quick",
+        workers=workers,
+        console=console,
+    )
     return said.getvalue()
 
 
