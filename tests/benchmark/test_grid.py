@@ -328,6 +328,7 @@ def test_a_twelfth_method_is_one_file(cache: Cache, tmp_path: Path) -> None:
     shutil.copytree(Path(simcvd.__file__).parent, source / "simcvd")
     methods = source / "simcvd" / "methods"
     text = (methods / "entropy_minimization.py").read_text(encoding="utf-8")
+    text = text.replace('title = "Entropy Mini"', 'title = "Twelfth"')
     (methods / "twelfth.py").write_text(text, encoding="utf-8")
     assert "twelfth" in finish(["benchmark", "--list"], source)
     contract = Path(__file__).parents[1] / "methods" / "test_contract.py"
@@ -352,4 +353,4 @@ def test_a_twelfth_method_is_one_file(cache: Cache, tmp_path: Path) -> None:
     assert tested.returncode == 0, tested.stdout
     assert " passed" in tested.stdout
     output = finish(arguments(cache, tmp_path / "r", 4, ("supervised", "twelfth")), source)
-    assert "| twelfth | 3 | 1 |" in output
+    assert "| Twelfth | 3 | 1 |" in output

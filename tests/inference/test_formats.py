@@ -181,7 +181,7 @@ def test_without_highdicom_the_package_is_named(
     monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(SimcvdError, match=r"highdicom: `pip install simcvd\[dicom\]`"):
         predict_files(run, [tmp_path / "ct"], tmp_path / "out", device="cpu")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 
 
 def test_patients_in_one_folder_are_refused(run: Path, tmp_path: Path) -> None:
@@ -243,7 +243,10 @@ def test_an_empty_result_is_a_dicom_segmentation_too(tmp_path: Path) -> None:
     (written,) = predict_files(tmp_path / "run", [tmp_path / "ct"], tmp_path / "out", device="cpu")
     assert not seg_labels(written)[0].any()
     rows = (tmp_path / "out" / "predictions.csv").read_text(encoding="utf-8").splitlines()
-    assert rows == ["case,file,confidence,wall (ml),blood (ml)", "ct,ct.dcm,,0.000,0.000"]
+    assert rows == [
+        "case,file,confidence,wall (ml),blood (ml),wall (pieces),blood (pieces)",
+        "ct,ct.dcm,,0.000,0.000,0,0",
+    ]
 
 
 @contextmanager

@@ -69,6 +69,8 @@ def test_a_run_from_begun_to_scored(run: Path, small_cache: Cache) -> None:
     """Each next command is typed as it stands and leads to the next state."""
     (run / "model.json").unlink()
     checkpoint = run / "checkpoints" / "step_00000004.pt"
+    for other in {*checkpoint.parent.iterdir()} - {checkpoint}:  # on a slow machine there are more
+        other.unlink()
     checkpoint.rename(checkpoint.with_name("step_00000002.pt"))
     assert describe(run).state == "not finished, resumable at step 2 of 4"
     shutil.rmtree(run / "checkpoints")

@@ -32,8 +32,8 @@ class Fixed(nn.Module):
         return Prediction(logits=logits, distance=distance, features=x)
 
 
-def build(*, distance: bool = False) -> nn.Module:
-    """A V-Net of three stages for the patches of ``batch``."""
+def build(*, distance: bool = False, features: bool = False) -> nn.Module:
+    """A V-Net of three stages for the patches of ``batch``; it gives features asked or not."""
     return VNet(
         1, 2, distance=distance, widths=(4, 4, 8), blocks=(1, 1, 1), strides=((2, 2, 2),) * 2
     )

@@ -48,7 +48,7 @@ def test_a_series_without_a_frame_of_reference_is_answered_in_nifti(tmp_path: Pa
     jobs, notes = jobs_of(cases, tmp_path / "out")
     assert [job.target.name for job in jobs] == ["whole.dcm", "bare.nii.gz"]
     (note,) = notes
-    assert note.startswith("bare will be segmented into a NIfTI file: ")
+    assert note.startswith("bare will be segmented into NIfTI: ")
     assert "FrameOfReferenceUID" in note
 
 

@@ -40,6 +40,7 @@ def fit(jobs: int, protocol: Protocol, cache: Cache, free: int, *, gpus: int) ->
         classes=cache.task_info.classes,
         batch=known + unknown,
         labeled_batch=known,
+        planned=False,
     )
     if gpus:
         voxels = sum(prod(cache.manifest.cases[name].shape) for name in cache.train)

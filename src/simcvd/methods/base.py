@@ -113,8 +113,11 @@ class Method(nn.Module):
         return ()
 
     @classmethod
-    def held(cls, patch: IntTriple) -> int:
-        """Numbers that its heads hold in a step beside its networks, for estimates of memory."""
+    def held(cls, patch: IntTriple | None = None) -> int:
+        """Numbers that its heads hold in a step beside its networks, for estimates of memory.
+
+        patch: that of a plan, with what `planned` gives; None for the method's own defaults.
+        """
         return 0
 
     def notes(self) -> list[str]:

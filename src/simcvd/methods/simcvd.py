@@ -149,9 +149,9 @@ class SimCVD(Method):
         return (f"method.pool={_pool_of(patch)}",)
 
     @classmethod
-    def held(cls, patch: IntTriple) -> int:
+    def held(cls, patch: IntTriple | None = None) -> int:
         """The first layer of its head: student, gradient, momentum, teacher and a copy."""
-        return 5 * Config.hidden * _pool_of(patch) ** 2
+        return 5 * Config.hidden * (_pool_of(patch) if patch else Config.pool) ** 2
 
     def _ramp(self, progress: Progress) -> float:
         """What lambda is multiplied by."""

@@ -47,10 +47,17 @@ class ResidualUNetConfig(Architecture):
         return ResidualUNet(channels, classes, config=self, distance=distance)
 
     def kept(self, patch: IntTriple, channels: int) -> int:
-        """Two maps a convolution, one for each sum; the decoder's are concatenated first."""
-        maps = self.maps(patch)
-        encoder = 2 * maps[0] + sum(5 * b * m for b, m in zip(self.blocks, maps, strict=True))
-        return encoder + sum(5 * m for m in maps[:-1]) + channels * prod(patch)
+        """Two maps a convolution (its result, and that after norm and activation), so four a block;
+        a shortcut's result and what it averaged; the decoder's are concatenated first.
+        """
+        maps, widths = self.maps(patch), self.widths
+        encoder = 2 * maps[0] + sum(4 * b * m for b, m in zip(self.blocks, maps, strict=True))
+        shortcuts = sum(
+            m + m * before // width
+            for m, before, width in zip(maps[1:], widths, widths[1:], strict=False)
+            if before != width
+        )
+        return encoder + shortcuts + sum(4 * m for m in maps[:-1]) + channels * prod(patch)
 
     def parameters(self, channels: int, classes: int) -> int:
         """Counted layer by layer."""

@@ -26,8 +26,11 @@ def step_bytes(
     classes: int,
     batch: int,
     labeled_batch: int,
+    planned: bool = True,
 ) -> int:
     """Peak of the step of the method that takes most, in float32, without the imports.
+
+    planned: whether methods have the settings of a plan for this patch, or their own defaults.
 
     The student's maps are kept for the way back. The teacher keeps what its skips need, on the
     unlabelled patches, and two maps in the making. Weights are there five times: student,
@@ -41,7 +44,7 @@ def step_bytes(
     values = batch * (student + gradients + losses) + (batch - labeled_batch) * teacher
     values += (batch - labeled_batch) * SIMILARITIES * voxels[-1] ** 2
     values += 5 * network.parameters(channels, classes)
-    values += max(find(name).held(patch) for name in built_in())
+    values += max(find(name).held(patch if planned else None) for name in built_in())
     return FLOAT * values + BASE
 
 
