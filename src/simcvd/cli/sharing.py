@@ -7,7 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from simcvd.cli.application import Names, OwnNetwork, PatientPattern, ResampleLabels, command
+from simcvd.cli.application import (
+    Names,
+    OwnNetwork,
+    PatientPattern,
+    ResampleLabels,
+    Workers,
+    command,
+)
 
 
 @command()
@@ -42,21 +49,23 @@ def convert(
     resample_labels: ResampleLabels = False,
     names: Names = None,
     patient_pattern: PatientPattern = None,
-    jobs: Annotated[int | None, typer.Option(help="Processes; by default every core.")] = None,
+    workers: Workers = None,
 ) -> None:
     """The scans and labels as a data set of another program: nnU-Net's version 2."""
+    from simcvd.data.parallel import on_workers
     from simcvd.share.nnunet import to_nnunet
 
-    made = to_nnunet(
-        source,
-        out,
-        labels=labels,
-        resample_labels=resample_labels,
-        names=names,
-        patient=patient_pattern,
-        jobs=jobs,
-        quiet=False,
-    )
+    with on_workers(workers, reads=[source, labels], writes=out) as jobs:
+        made = to_nnunet(
+            source,
+            out,
+            labels=labels,
+            resample_labels=resample_labels,
+            names=names,
+            patient=patient_pattern,
+            jobs=jobs,
+            quiet=False,
+        )
     print(
         f"{made.folder}: {made.train} labelled training scans; {made.test} of the test list and "
         f"{made.unlabeled} unlabelled ones in imagesTs"
