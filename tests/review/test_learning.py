@@ -41,7 +41,7 @@ def until(learning: Learning, *states: str, text: str = "") -> dict[str, Any]:
 def test_run_is_typed_again_as_it_was_recorded(tmp_path: Path) -> None:
     work = make_work(tmp_path, ["a"])
     record = json.loads((work / "run.json").read_text())
-    more = {"method": "cutmix", "resample_labels": True, "jobs": 2, "version": "0.9"}
+    more = {"method": "cutmix", "resample_labels": True, "workers": 2, "version": "0.9"}
     del record["resample_labels"]
     (work / "run.json").write_text(json.dumps({**record, **more}))
     options = inspect.signature(run).parameters.keys()
