@@ -32,6 +32,7 @@ def write_run(
     trained_on: Sequence[str] = (),
     holdout: Sequence[str] = (),
     split: str = "test",
+    init: str = "",
 ) -> Path:
     """One class, ``dice`` a case; every distance is 10 (1 - Dice); a Dice of 0 is a miss."""
     config = {
@@ -43,6 +44,7 @@ def write_run(
             "unlabeled": ["train80", *trained_on],
             "holdout": list(holdout),
             "config": {},
+            "init": init,
             "train": {"seed": seed, "iterations": 3000, **(train or {})},
         },
         "data": "d" * 64,

@@ -198,6 +198,15 @@ def test_one_row_is_one_system(tmp_path: Path) -> None:
         check_alike(read_results(tmp_path).results)
 
 
+def test_each_seed_begins_from_a_base_of_its_own(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_run(tmp_path / f"run{seed}", DICE, seed=seed, init=f"{seed}" * 64)
+    check_alike(read_results(tmp_path).results)
+    write_run(tmp_path / "fresh", DICE, seed=2)
+    with pytest.raises(SimcvdError, match=r"different systems:\n  init: "):
+        check_alike(read_results(tmp_path).results)
+
+
 def test_the_same_seed_twice_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "a", DICE)
     write_run(tmp_path / "b", DICE)

@@ -53,7 +53,8 @@ class RunResult:
     scans were. values: metric -> ``[cases, classes]`` as fractions, voxels or mm, NaN where
     undefined. missed: classes of cases found by prediction or reference alone.
     conditions: all that must be the same before two results are compared: the protocol's record,
-    the data's hash, how it was scored. settings: the run's own record, its seed left out.
+    the data's hash, how it was scored. settings: the run's own record without
+    its seed and the weights that follow from it.
     """
 
     row: str
@@ -232,7 +233,9 @@ def _result(
     scoring = {name: info[name] for name in ("split", "stride", "grid", "spacing_mm")}
     scoring["tapered"] = is_tapered(info)
     _check_scoring(run, {**scoring, "expected": split}, protocol)
-    settings = {**record, "train": {**record["train"], "seed": None}}
+    # The weights it starts from are another training's of the same seed; that there are any counts.
+    begun = {"init": bool(record.get("init")), "train": {**record["train"], "seed": None}}
+    settings = {**record, **begun}
     return RunResult(
         row=(protocol or {}).get("row") or record["method"],
         method=record["method"],
