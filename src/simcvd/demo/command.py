@@ -47,7 +47,7 @@ class DemoSize:
     phantoms: PhantomSettings = field(default_factory=PhantomSettings)
 
 
-# About four minutes on two cores, and under a minute.
+# The second took 57 s on one core of an AMD EPYC (AVX2); benchmarks/demo_gain.py times the first.
 FULL = DemoSize(
     cases=34,
     test=10,
