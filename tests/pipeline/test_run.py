@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -91,6 +92,12 @@ def test_each_labelled_scan_is_held_out_once_from_every_arm(
     final = read_config(finished[0] / "model")["run"]
     assert len(final["labeled"]) == LABELED
     assert final["holdout"] == []
+
+
+def test_what_became_of_every_file_is_kept(finished: tuple[Path, str], scans: Path) -> None:
+    told = json.loads((finished[0] / "check.json").read_text(encoding="utf-8"))
+    images = {str(path) for path in (scans / "images").iterdir()}
+    assert images <= {file["path"] for file in told["files"] if file["use"] == "scan"}
 
 
 def test_an_edited_plan_is_kept(finished: tuple[Path, str]) -> None:

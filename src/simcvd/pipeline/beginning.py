@@ -121,7 +121,7 @@ def looked_at(asked: Request, begun: Begun, console: Console) -> Looked | None:
     """Check the scans, unless these very files were found good and there is a plan for them."""
     checked, path = asked.work / "check.json", asked.work / "plan.toml"
     known = path.exists() and checked.exists() and not begun.changed
-    if known and read_json(checked).get("files") == asked.files():
+    if known and read_json(checked).get("stat") == asked.files():
         return None
     looked = look(asked, begun.found, console)
     refuse_full_disk(asked.work, looked.facts)
@@ -138,7 +138,7 @@ def planned(asked: Request, begun: Begun, looked: Looked | None, console: Consol
         begin(begun.round)
     # Only now: a refused folder of scans leaves nothing that stands in the way of a mended one.
     write_json(asked.work / WORK_RECORD, asked.record())
-    write_json(asked.work / "check.json", {**looked.report.to_json(), "files": asked.files()})
+    write_json(asked.work / "check.json", {**looked.report.to_json(), "stat": asked.files()})
     if path.exists():
         console.print(f"the plan is the one of {path}", markup=False)
         plan = read_plan(path)
