@@ -70,6 +70,38 @@ def test_numbers_by_hand(table: Table) -> None:
     assert better.comparison.verdict == "better"
 
 
+@pytest.mark.parametrize(
+    ("inits", "seeds", "pairs"),
+    [
+        (["a", "b", "c"], [0, 1, 2], True),
+        (["a+x", "b+y", "c+z"], [0, 1, 2], True),  # of two networks, one begins as the control's
+        (["a", "b", "z"], [0, 1, 2], False),
+        (["", "", ""], [0, 1, 2], False),
+        (["a", "b", "c"], [0, 1, 3], False),
+        (["a", "b"], [0, 1], False),
+    ],
+)
+def test_seeds_are_paired_where_they_begin_with_the_same_weights(
+    tmp_path: Path, inits: list[str], seeds: list[int], pairs: bool
+) -> None:
+    gains = [0.01, 0.02, 0.03]  # on every scan: deviation 1 point over 3 pairs, and no other
+    for seed, (off, init) in enumerate(zip([-0.04, 0.03, 0.01], "abc", strict=True)):
+        values = [d + off for d in CONTROL]
+        write_run(tmp_path / f"v{seed}", values, seed=seed, init=init if inits[0] else "")
+    for seed, init, gain, off in zip(seeds, inits, gains, [-0.04, 0.03, 0.01], strict=False):
+        values = [d + off + gain for d in CONTROL]
+        write_run(tmp_path / f"m{seed}", values, method="dtc", seed=seed, init=init)
+    table = make_table("Methods", "supervised", ROWS, read_results(tmp_path).results)
+    compared = line(table, "dtc").comparison
+    assert compared is not None
+    assert compared.kind == ("pairs" if pairs else "trainings")
+    text = markdown(table)
+    assert ("where trainings began with the same weights, by seed" in text) is pairs
+    if pairs:
+        assert "3 training pairs" in text
+        assert compared.gap.p == pytest.approx(stats.ttest_1samp(gains, 0).pvalue)
+
+
 def test_rows_stand_in_the_order_asked_for(table: Table, results: tuple[RunResult, ...]) -> None:
     assert [line.row for line in table.lines] == ["supervised", "dtc", "ua_mt", "cps"]
     turned = make_table("Methods", "supervised", ROWS[::-1], results[::-1], labeled=[8])

@@ -95,6 +95,20 @@ def test_the_answer_follows_from_the_numbers(gains: list[float], begins: str, wi
     assert best([control, simcvd]) == winner
 
 
+def test_two_folds_say_what_they_assume() -> None:
+    gains = [0.09, 0.1, 0.11, 0.1, 0.09, 0.1, 0.11, 0.1]
+    control = _result("V-Net", WITHOUT, folds=2)
+    other = _result("SimCVD", [a + b for a, b in zip(WITHOUT, gains, strict=True)], folds=2)
+    # Folds of +9, +11, +9, +11 and +10 four times: s^2 = 4 / 3 and 0, a quarter of (1/3 + 0), and
+    # as trainings have half of s^2 three times that, 1/4: 3 degrees, 3.182 * 0.5.
+    said = answer([control, other])
+    assert "+10.00 points, 95 % interval +8.41 to +11.59 over 8 scans and 2 folds, p = " in said
+    assert said.endswith(
+        "Two folds cannot show how much trainings vary: it is assumed that what a training does to "
+        "all scans alike has no more than 50 % of the variance between the scans of a fold."
+    )
+
+
 def _folds(labeled: int, count: int) -> Folds:
     return Folds(labeled=labeled, count=count, holdout=labeled // count)
 

@@ -91,7 +91,7 @@ def test_the_thick_curve_is_the_mean_of_a_tenth_of_the_run() -> None:
 
 
 def test_paired_shows_each_scan_and_the_mean_with_its_interval() -> None:
-    gap = Gap(mean=0.05, error=0.01, freedom=10, scans=2)  # t of 10 degrees at 95 %: 2.228
+    gap = Gap(mean=0.05, parts=((0.01**2, 10),), scans=2)  # t of 10 degrees at 95 %: 2.228
     figure = figures.paired(
         ["a", "b"], np.array([50.0, 60.0]), {"m": np.array([40.0, 80.0])}, {"m": gap}
     )

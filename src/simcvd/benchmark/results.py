@@ -54,7 +54,7 @@ class RunResult:
     undefined. missed: classes of cases found by prediction or reference alone.
     conditions: all that must be the same before two results are compared: the protocol's record,
     the data's hash, how it was scored. settings: the run's own record without
-    its seed and the weights that follow from it.
+    its seed and the weights that follow from it. starts: SHA-256 of the weights it began with.
     """
 
     row: str
@@ -67,6 +67,7 @@ class RunResult:
     missed: int
     conditions: Mapping[str, Any]
     settings: Mapping[str, Any]
+    starts: frozenset[str]
     folder: Path
 
     @property
@@ -233,8 +234,9 @@ def _result(
     scoring = {name: info[name] for name in ("split", "stride", "grid", "spacing_mm")}
     scoring["tapered"] = is_tapered(info)
     _check_scoring(run, {**scoring, "expected": split}, protocol)
+    starts = frozenset(filter(None, record.get("init", "").split("+")))
     # The weights it starts from are another training's of the same seed; that there are any counts.
-    begun = {"init": bool(record.get("init")), "train": {**record["train"], "seed": None}}
+    begun = {"init": bool(starts), "train": {**record["train"], "seed": None}}
     settings = {**record, **begun}
     return RunResult(
         row=(protocol or {}).get("row") or record["method"],
@@ -247,6 +249,7 @@ def _result(
         missed=sum(score.miss not in ("", ABSENT) for score in report.scores),
         conditions={"protocol": _named(protocol), "data": config["data"], "scoring": scoring},
         settings=settings,
+        starts=starts,
         folder=run,
     )
 

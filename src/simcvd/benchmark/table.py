@@ -137,8 +137,15 @@ def _compare(
     """Every row against the control with as many labels, in Dice; Holm over all of them."""
     controls = {count for row, count in groups if row == control and count in counts}
     keys = [key for key in groups if key[0] != control and key[1] in controls]
-    comparisons = [compare(_dice(groups[control, key[1]]), _dice(groups[key])) for key in keys]
+    comparisons = [_against(groups[control, key[1]], groups[key]) for key in keys]
     return dict(zip(keys, correct(comparisons), strict=True))
+
+
+def _against(control: Sequence[RunResult], other: Sequence[RunResult]) -> Comparison:
+    """Results in the order of their seeds; pairs where those of each seed share their start."""
+    same = [a.seed for a in control] == [b.seed for b in other]
+    paired = same and all(a.starts & b.starts for a, b in zip(control, other, strict=True))
+    return compare(_dice(control), _dice(other), paired=paired)
 
 
 def _dice(results: Sequence[RunResult]) -> list[Any]:
@@ -221,11 +228,13 @@ def _about_comparisons(compared: Sequence[Comparison]) -> list[str]:
     """How differences were judged, as far as any was."""
     notes = []
     if tested := [c for c in compared if c.verdict != "no verdict"]:
+        pairs = any(c.kind == "pairs" for c in tested)
+        by_seed = " and, where trainings began with the same weights, by seed" if pairs else ""
         notes.append(
-            f"Differences: mean and {LEVEL} % interval over trainings and scans, paired by scan; p "
-            f"after Holm's correction for the {len(tested)} comparisons of this table that have "
-            "one. Detectable: the least true difference that so many trainings and scans find "
-            f"with {100 * POWER:.0f} % power."
+            f"Differences: mean and {LEVEL} % interval over trainings and scans, paired by scan"
+            f"{by_seed}; p after Holm's correction for the {len(tested)} comparisons of this table "
+            "that have one. Detectable: the least true difference that so many trainings and scans "
+            f"find with {100 * POWER:.0f} % power."
         )
     if any(c.hardest for c in compared):
         notes.append(

@@ -12,7 +12,7 @@ from simcvd.pipeline.presets import Folds, Preset
 from simcvd.report.results import Result
 from simcvd.scoring.comparison import Comparison
 from simcvd.scoring.scores import LEVEL
-from simcvd.scoring.words import gap_words
+from simcvd.scoring.words import assumed_words, gap_words
 from simcvd.wording import counted
 
 QUESTION = "Did the unlabelled scans help?"
@@ -54,14 +54,8 @@ def answer(results: Sequence[Result]) -> str:
     return (
         f"{_begins(found)}: mean Dice {_dice(other)} with them ({other.name}) and {_dice(control)} "
         f"without ({control.name}), {gap_words(found, what='points', scale=100)}."
-        f"{'' if found.verdict == 'no verdict' else _ASSUMED}"
+        f"{'' if found.verdict == 'no verdict' else f' {assumed_words(found)}'}"
     )
-
-
-_ASSUMED = (
-    " Each fold is one training of either on scans of its own; the variation from fold to fold "
-    "stands for that between seeds and between scans."
-)
 
 
 def _begins(found: Comparison) -> str:
@@ -99,9 +93,9 @@ def next_steps(work: Path, preset: Preset, folds: Folds) -> list[tuple[str, str]
     place = quote(str(work))
     few = folds.count < 3 and preset.name != "full"
     surer = (
-        f"For a surer answer: {counted(folds.count, 'fold')} can show large differences only. With "
-        "--preset standard, into another folder, more are compared; --dry-run says how long it "
-        "takes.",
+        f"For a surer answer: {counted(folds.count, 'fold')} cannot show how much trainings vary. "
+        "With --preset standard, into another folder, more are compared; --dry-run says how long "
+        "it takes.",
         "",
     )
     return [

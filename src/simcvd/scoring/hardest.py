@@ -7,20 +7,30 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from simcvd.scoring.gap import Gap, Part, combined, mean_of_defined, most_freedom, over_trainings
+from simcvd.scoring.gap import (
+    Gap,
+    Part,
+    mean_of_defined,
+    most_freedom,
+    over_trainings,
+    satterthwaite,
+)
 
 
 def hardest_quarter(
     control: Sequence[np.ndarray],
     other: Sequence[np.ndarray],
     ranking: Sequence[np.ndarray] = (),
+    *,
+    paired: bool = False,
 ) -> Gap | None:
     """The difference on the quarter of the scans on which *other* controls do worst.
 
     Ranked by the very training that is compared, the worst scans are partly those on which it was
     unlucky, and any other training seems to help. So each training of the control is looked at on
     the scans that its other seeds find hardest, or ``ranking`` if given; None where there is no
-    other. Tables as in `compare`; a scan with an undefined score in any is left out.
+    other. Of pairs both trainings are looked at on the same scans, since the other's luck is partly
+    the control's. Arguments as of `compare`; a scan with an undefined score in any is left out.
     """
     if not ranking and len(control) < 2:
         return None
@@ -34,15 +44,16 @@ def hardest_quarter(
     hard = [by] * len(ours) if ranking else [np.delete(ours, k, axis=0) for k in range(len(ours))]
     chosen = np.array([_lowest(others.mean(axis=0), count) for others in hard])
     weights = chosen.sum(axis=0) / chosen.sum()
-    own = (ours * chosen).sum(axis=0) / np.maximum(chosen.sum(axis=0), 1)
-    difference = theirs.mean(axis=0) - own
-    parts = (
-        over_trainings([float(row[mask].mean()) for row, mask in zip(ours, chosen, strict=True)]),
-        over_trainings(list(theirs @ weights)),
-        _over_weighted_scans(difference, weights),
-    )
-    mean = float(weights @ difference)
-    return combined(mean, parts, count, most=most_freedom(control, other))
+    own = (theirs - ours if paired else ours) * chosen
+    trainings = over_trainings([float(row.sum()) / count for row in own])
+    by_scan = own.sum(axis=0) / np.maximum(chosen.sum(axis=0), 1)
+    difference = by_scan if paired else theirs.mean(axis=0) - by_scan
+    scans = _over_weighted_scans(difference, weights)
+    parts: tuple[Part, ...] = (trainings, scans)
+    if not paired:
+        both = (trainings, over_trainings(list(theirs @ weights)), scans)
+        parts = (satterthwaite(both, most=most_freedom(control, other)),)
+    return Gap(mean=float(weights @ difference), parts=parts, scans=count)
 
 
 def _lowest(scores: np.ndarray, count: int) -> np.ndarray:

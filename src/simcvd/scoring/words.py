@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from simcvd.scoring.comparison import Comparison
+from simcvd.scoring.comparison import SHARE, Comparison
 from simcvd.scoring.gap import POWER, Gap, mean_of_defined
 from simcvd.scoring.record import Report
 from simcvd.scoring.scores import LEVEL, summarise
@@ -33,6 +33,20 @@ def gap_words(c: Comparison, *, what: str, scale: float = 1.0) -> str:
     corrected = f" after Holm for {counted(c.tests, 'comparison')}" if c.tests > 1 else ""
     found = f", {LEVEL} % interval {interval_words(c.gap, scale)} {over}, p = {c.p_holm:.2g}"
     return f"{mean}{found}{corrected}{seen_words(c, what=what, scale=scale)}"
+
+
+def assumed_words(c: Comparison) -> str:
+    """What a comparison by cross-validation takes for granted."""
+    if c.kind == "two folds":
+        return (
+            "Two folds cannot show how much trainings vary: it is assumed that what a training "
+            "does to all scans alike has no more than "
+            f"{100 * SHARE:.0f} % of the variance between the scans of a fold."
+        )
+    return (
+        "Each fold is one training of either on scans of its own; the variation from fold to fold "
+        "stands for that between seeds and between scans."
+    )
 
 
 def seen_words(c: Comparison, *, what: str, scale: float = 1.0) -> str:
@@ -77,8 +91,8 @@ def _why_none(c: Comparison) -> str:
 
 def _trainings(c: Comparison) -> str:
     of_system, of_control = c.trainings
-    if c.folds:
-        return counted(of_system, "fold")
+    if c.kind != "trainings":
+        return counted(of_system, "training pair" if c.kind == "pairs" else "fold")
     if of_system != of_control:
         return f"{of_system} against {counted(of_control, 'training')}"
     return "one training each" if of_system == 1 else f"{of_system} trainings each"
