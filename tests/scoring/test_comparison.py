@@ -364,6 +364,21 @@ def test_the_hardest_quarter_does_not_regress_to_the_mean() -> None:
     assert np.mean(inside) >= 0.9
 
 
+def test_the_hardest_quarter_of_pairs_is_not_where_their_common_weights_are_unlucky() -> None:
+    # Equal systems; the scans that other seeds' controls find hard are those that the other
+    # system's trainings of these seeds do, too, so that unpaired it would seem to lose.
+    rng = np.random.default_rng(4)
+    gaps: dict[bool, list[Gap | None]] = {True: [], False: []}
+    for _ in range(60):
+        control, other = rng.normal(80, 5, (3, 40, 1)) + rng.normal(0, 1, (2, 3, 40, 1))
+        for paired, found in gaps.items():
+            found.append(hardest_quarter(list(control), list(other), paired=paired))
+    means = {paired: np.mean([gap.mean for gap in found if gap]) for paired, found in gaps.items()}
+    assert abs(means[True]) < 0.2
+    assert means[False] < -1
+    assert np.mean([gap.low < 0 < gap.high for gap in gaps[True] if gap]) >= 0.9
+
+
 def _trained(rng: np.random.Generator, systems: int, seeds: int, scans: int) -> np.ndarray:
     """What trainings do: a deviation of 0.8 each, and of 3 a scan."""
     luck = 0.8 * rng.standard_normal((systems, seeds, 1))
