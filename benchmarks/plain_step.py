@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from simcvd.data.cache import Cache
 from simcvd.schedules import warm_decay
-from simcvd.training.optim import set_learning_rates
+from simcvd.training.optim import rate_at, set_learning_rates
 from simcvd.training.run import Run
 from simcvd.training.setup import build_method
 from simcvd.types import Batch, Progress
@@ -88,7 +88,7 @@ class PlainStep:
 
     def __call__(self) -> dict[str, Tensor]:
         """One iteration."""
-        set_learning_rates({"network": self.optimizer}, self.run.train, self.step)
+        set_learning_rates({"network": self.optimizer}, rate_at(self.run.train, self.step))
         progress = Progress(step=self.step, total=self.run.train.iterations)
         terms = self.method(self.batches(self.step), progress)
         weights = self.method.weights(progress)

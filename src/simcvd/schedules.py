@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from math import cos, exp, pi
+from typing import TypeVar
+
+from torch import Tensor
+
+Number = TypeVar("Number", float, Tensor)
 
 
-def gaussian_ramp(fraction: float, peak: float = 1.0) -> float:
+def gaussian_ramp(fraction: Number, peak: float = 1.0) -> Number:
     """Psi(t) = exp(-5 (1 - t / t_max)^2), up to 1 (paper, Section IV-B).
 
     Args:
-        fraction: t / t_max of the run's own length, clipped to [0, 1].
+        fraction: t / t_max of the run's own length, clipped to [0, 1]; a scalar of a device where
+            a CUDA graph holds the step.
         peak: the fraction of the run at which the ramp reaches 1.
     """
+    if isinstance(fraction, Tensor):
+        return (-5.0 * (1.0 - (fraction / peak).clamp(0.0, 1.0)) ** 2).exp()
     done = min(max(fraction / peak, 0.0), 1.0)
     return exp(-5.0 * (1.0 - done) ** 2)
 

@@ -85,7 +85,10 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where a run stands: ``step`` of ``total`` iterations, step counted from 0."""
+    """Where a run stands: ``step`` of ``total`` iterations, step counted from 0.
+
+    In a CUDA graph ``step`` is a scalar of the device.
+    """
 
     step: int
     total: int

@@ -20,7 +20,7 @@ from simcvd.methods.registry import default_config, find, names
 from simcvd.networks.residual_unet import ResidualUNetConfig
 from simcvd.networks.vnet import VNet
 from simcvd.ranges import Range, ranges
-from simcvd.training.ema import update_averages
+from simcvd.training.ema import shares_of, update_averages
 from simcvd.training.loop import Trainer
 from simcvd.training.run import Run, resolve
 from simcvd.training.setup import build_method
@@ -115,7 +115,7 @@ def test_averages_take_no_gradient_and_follow_their_source(method: Method) -> No
         with torch.no_grad():
             for p in source.parameters():
                 p.add_(1.0)
-    update_averages(method.averages(), step=1)  # half-way at the second step
+    update_averages(method.averages(), shares_of(method.averages(), 1))  # half-way
     for average, source, *_ in method.averages():
         for a, s in zip(average.parameters(), source.parameters(), strict=True):
             torch.testing.assert_close(a, s - 0.5)

@@ -133,7 +133,7 @@ def test_the_teachers_statistics_follow_the_students() -> None:
     torch.manual_seed(0)
     method = CutMix(Config(), TASK, build).train()
     method(_patches(), START)
-    update_averages(method.averages(), step=0)  # the first update copies
+    update_averages(method.averages(), [1.0])  # copies
     pairs = zip(method.teacher.buffers(), method.network.buffers(), strict=True)
     followed = [(t, s) for t, s in pairs if t.is_floating_point()]
     assert followed

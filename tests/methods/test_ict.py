@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from simcvd.methods.ict import Config, InterpolationConsistency, draw_shares, mix
 from simcvd.types import Prediction
 
+CPU = torch.device("cpu")
+
 
 class Brightness(nn.Module):
     """The probability of class 1 is the voxel's value, kept within 0.01 and 0.99."""
@@ -29,14 +31,14 @@ def test_mix_of_two_patches() -> None:
 
 def test_shares_follow_beta_and_the_seed() -> None:
     torch.manual_seed(0)
-    shares = draw_shares(20_000, 0.2)
+    shares = draw_shares(20_000, 0.2, CPU)
     assert shares.shape == (20_000, 1, 1, 1, 1)
     assert shares.isfinite().all()
     # Mean 1/2; variance 1 / (4 (2 a + 1)) = 0.178571; both errors are below 0.004 at 20,000.
     assert shares.mean().item() == pytest.approx(0.5, abs=0.012)
     assert shares.var().item() == pytest.approx(0.178571, abs=0.006)
     torch.manual_seed(0)
-    assert torch.equal(shares, draw_shares(20_000, 0.2))
+    assert torch.equal(shares, draw_shares(20_000, 0.2, CPU))
 
 
 def test_the_student_sees_one_mix_and_the_teacher_each_patch_alone() -> None:
@@ -46,7 +48,7 @@ def test_the_student_sees_one_mix_and_the_teacher_each_patch_alone() -> None:
     torch.manual_seed(1)
     method(patches, START)
     torch.manual_seed(1)
-    share = draw_shares(1, 0.2).float()
+    share = draw_shares(1, 0.2, CPU).float()
     mixed = share * patches.image[2] + (1 - share) * patches.image[3]
     assert torch.equal(method.network.seen[0], torch.cat([patches.image[:2], mixed]))
     assert [len(x) for x in method.teacher.seen] == [1, 1]

@@ -108,7 +108,7 @@ def test_one_of_another_package_trains_resumes_and_stands_in_a_table(
 
 
 def test_it_has_its_own_optimiser_whose_rate_stays(small_cache: Cache, site: Path) -> None:
-    from simcvd.training.optim import build_optimizers, set_learning_rates
+    from simcvd.training.optim import build_optimizers, rate_at, set_learning_rates
     from simcvd.training.run import resolve
     from simcvd.training.setup import build_method
 
@@ -119,7 +119,7 @@ def test_it_has_its_own_optimiser_whose_rate_stays(small_cache: Cache, site: Pat
     assert isinstance(optimizers["level"], torch.optim.RMSprop)
     assert isinstance(optimizers["network"], torch.optim.SGD)
     last = run.train.iterations - 1
-    assert set_learning_rates(optimizers, run.train, last, method.optimizers()) == 0.001
+    set_learning_rates(optimizers, rate_at(run.train, last), method.optimizers())
     assert [o.param_groups[0]["lr"] for o in optimizers.values()] == [0.001, 0.125]
 
 

@@ -38,6 +38,18 @@ def test_equal_torch_with_the_same_parameters(name: str, layout: torch.memory_fo
         torch.testing.assert_close(found, wanted)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_columns_that_a_gpu_gets_more_change_nothing(bias: bool) -> None:
+    torch.manual_seed(0)
+    layer = Pointwise(3, 5).double()
+    layer.bias = layer.bias if bias else None
+    x = torch.randn(2, 4, 6, 8, 3).double()
+    answers = [product(x) for product in (layer._product, layer._padded)]
+    gradients = [torch.autograd.grad(y.square().sum(), [*layer.parameters()]) for y in answers]
+    torch.testing.assert_close(*answers)
+    torch.testing.assert_close(*gradients)
+
+
 def test_two_voxels_by_hand() -> None:
     layer = Grow(1, 1, (2, 1, 1)).requires_grad_(False)
     layer.load_state_dict(

@@ -18,7 +18,7 @@ from simcvd.data.cache import Cache
 from simcvd.data.sampler import Patches, TwoStreams, Views, foreground_voxels
 from simcvd.inference.model import weights_digest
 from simcvd.methods.base import Average
-from simcvd.training.ema import update_averages
+from simcvd.training.ema import shares_of, update_averages
 from simcvd.training.loop import Trainer, train
 from simcvd.training.optim import clip_gradients, rate_factor, run_optimizer
 from simcvd.training.recipes import PAPER, RECIPES, STRONG, find_recipe
@@ -84,10 +84,11 @@ def test_an_average_with_statistics_takes_the_running_mean_along() -> None:
     with torch.no_grad():
         source.weight.fill_(5.0)  # from 1
         source.running_mean.fill_(4.0)  # type: ignore[union-attr]
-    update_averages([Average(mean, source, 0.9, statistics=True)], step=1)
+    averages = [Average(mean, source, 0.9, statistics=True)]
+    update_averages(averages, shares_of(averages, step=1))
     assert (mean.weight.item(), mean.running_mean.item()) == (3.0, 2.0)  # type: ignore[union-attr]
     alone = nn.BatchNorm1d(1)
-    update_averages([Average(alone, source, 0.9)], step=1)
+    update_averages([Average(alone, source, 0.9)], [0.5])
     assert alone.running_mean.item() == 0.0  # type: ignore[union-attr]
 
 

@@ -298,10 +298,12 @@ def test_a_folder_of_something_else_s_config_is_refused(
 def test_weights_that_are_not_finite_reach_no_checkpoint(
     small_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def spoil(averages: object, step: int) -> None:
-        if step == 2:
+    def spoil(averages: object, shares: object) -> None:
+        calls.append(shares)
+        if len(calls) == 3:
             spoilt[0].bias.data[0] = torch.inf  # type: ignore[union-attr]
 
+    calls: list[object] = []
     spoilt: list[torch.nn.Module] = []
     built = loop.build_method
 

@@ -90,6 +90,7 @@ def on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
         name = "_get_fused_kernels_supported_devices"
         monkeypatch.setattr(module, name, lambda: [*known, "meta"])
     monkeypatch.setattr(torch, "_fused_sgd_", lambda *_, **__: None)  # the others have kernels
+    monkeypatch.setattr(torch, "_sample_dirichlet", torch.empty_like)
     monkeypatch.setattr(torch, "manual_seed", lambda seed: None)
     built = loop.build_method
 

@@ -56,6 +56,7 @@ class GlobalLocalContrast(Method):
     """Encoder by a global contrast, decoder by a local one, then all of it by the labels."""
 
     title = "Chaitanya et al."
+    steady = True
     cost = 1.0
     network: Staged
 

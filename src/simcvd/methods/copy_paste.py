@@ -34,6 +34,7 @@ class CopyPaste(Method):
     """The student sees labelled patches in unlabelled ones and the other way round."""
 
     title = "Copy-paste"
+    steady = True
     cost = 1.2
     strong_views = True
 

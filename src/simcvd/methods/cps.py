@@ -30,6 +30,7 @@ class CrossPseudoSupervision(Method):
     """
 
     title = "CPS"
+    steady = True
     cost = 2.0
     bases = 2
     revision = 2  # as published; 1 was ours

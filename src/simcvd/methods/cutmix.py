@@ -40,6 +40,7 @@ class CutMix(Method):
     """The student learns, on jittered patches with a box exchanged, what its average is sure of."""
 
     title = "CutMix"
+    steady = True
     cost = 1.2
     least_unlabeled = 2  # one would be mixed with itself
     strong_views = True

@@ -29,6 +29,7 @@ class DeepAdversarialNetwork(Method):
     """A critic tells labelled from unlabelled by the probability map; the network fools it."""
 
     title = "DAN"
+    steady = True
     cost = 1.5
     revision = 2  # as published; 1 was ours
     leaves_unused = True  # the critic in one step, the network in the other

@@ -32,6 +32,7 @@ class DualTaskConsistency(Method):
     """The class head and the distance head agree on all patches, labelled or not."""
 
     title = "DTC"
+    steady = True
     cost = 1.0
 
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:

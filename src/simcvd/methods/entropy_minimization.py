@@ -26,6 +26,7 @@ class EntropyMinimization(Method):
     """Predictions are made certain on all patches, labelled or not."""
 
     title = "Entropy Mini"
+    steady = True
     cost = 1.0
 
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:

@@ -33,6 +33,7 @@ class InterpolationConsistency(Method):
     """The student's answer to a mix of two patches is the mix of the teacher's two answers."""
 
     title = "ICT"
+    steady = True
     cost = 0.95
     revision = 2  # as published; 1 was ours
     least_unlabeled = 2  # one would be mixed with itself
@@ -46,8 +47,8 @@ class InterpolationConsistency(Method):
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """seg: L_seg on the labelled half. con: squared error on the mixes, one a pair."""
         labeled, unlabeled = batch.image[: batch.labeled], batch.image[batch.labeled :]
-        share = draw_shares(len(unlabeled) // 2, self.config.concentration)
-        share = share.to(unlabeled, non_blocking=True)
+        share = draw_shares(len(unlabeled) // 2, self.config.concentration, unlabeled.device)
+        share = share.to(unlabeled.dtype)
         known, student = self.network(torch.cat([labeled, mix(unlabeled, share)])).split(
             batch.labeled
         )
@@ -68,13 +69,13 @@ class InterpolationConsistency(Method):
         return [Average(self.teacher, self.network, self.config.ema)]
 
 
-def draw_shares(count: int, concentration: float) -> Tensor:
+def draw_shares(count: int, concentration: float, device: torch.device) -> Tensor:
     """One lambda ~ Beta(a, a) a mix, ``[count, 1, 1, 1, 1]``.
 
-    Drawn on the CPU in float64: at a = 0.2 float32 draws round to 0 or 1 and can become NaN.
+    Drawn in float64: at a = 0.2 float32 draws round to 0 or 1 and can become NaN.
     """
-    a = torch.tensor(concentration, dtype=torch.float64)
-    return Beta(a, a).sample((count, 1, 1, 1, 1))
+    a = torch.full((), concentration, dtype=torch.float64, device=device)
+    return Beta(a, a, validate_args=False).sample((count, 1, 1, 1, 1))
 
 
 def mix(x: Tensor, share: Tensor) -> Tensor:

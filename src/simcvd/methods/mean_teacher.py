@@ -29,6 +29,7 @@ class MeanTeacher(Method):
     """The student agrees with its own moving average on unlabelled scans under noise."""
 
     title = "MT"
+    steady = True
     cost = 1.2
 
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:

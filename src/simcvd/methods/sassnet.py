@@ -34,6 +34,7 @@ class SASSNet(Method):
     """A critic tells labelled from unlabelled by the signed distance map; the network fools it."""
 
     title = "SASSNet"
+    steady = True
     cost = 1.5
     revision = 2  # as published; 1 was ours
     leaves_unused = True  # the critic in one step, the network in the other

@@ -33,6 +33,7 @@ class SelfTraining(Method):
     """The pseudo-labels are made once, before the first step, and do not change."""
 
     title = "Self-training"
+    steady = True
     cost = 1.0
     strong_views = True
     pseudo_labels = True

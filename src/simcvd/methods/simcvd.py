@@ -76,6 +76,7 @@ class SimCVD(Method):
     """Boundary-aware contrast and pair-wise distillation between a student and its average."""
 
     title = "SimCVD"
+    steady = True
     cost = 1.4
 
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:

@@ -23,6 +23,7 @@ class Supervised(Method):
     """Labelled scans only; the whole batch is drawn from them."""
 
     title = "Supervised V-Net"
+    steady = True
     cost = 1.0
     uses_unlabeled = False
 

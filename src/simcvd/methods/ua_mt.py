@@ -36,6 +36,7 @@ class UncertaintyAwareMeanTeacher(Method):
     """The student agrees with its moving average where that one is sure of itself."""
 
     title = "UA-MT"
+    steady = True
     cost = 2.5
 
     def __init__(self, config: Config, task: Task, build: NetworkFactory) -> None:

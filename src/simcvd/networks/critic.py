@@ -60,7 +60,8 @@ class Critic(nn.Module):
 
 def critic_optimizer(parameters: list[nn.Parameter]) -> optim.Adam:
     """Adam at 1e-4 throughout (Zhang et al. 2017)."""
-    return optim.Adam(parameters, lr=1e-4, betas=(0.9, 0.99), fused=True)
+    graph = parameters[0].is_cuda  # may hold its steps
+    return optim.Adam(parameters, lr=1e-4, betas=(0.9, 0.99), fused=True, capturable=graph)
 
 
 def _triple(values: Iterable[int]) -> IntTriple:

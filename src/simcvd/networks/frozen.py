@@ -16,9 +16,11 @@ def frozen_call(module: nn.Module, *inputs: Tensor) -> Tensor:
     return output
 
 
-def scale_gradient(x: Tensor, factor: float) -> Tensor:
+def scale_gradient(x: Tensor, factor: float | Tensor) -> Tensor:
     """``x`` itself, with its gradient multiplied by ``factor``."""
-    return x if factor == 1.0 else x * factor + x.detach() * (1.0 - factor)
+    if isinstance(factor, float) and factor == 1.0:
+        return x
+    return x * factor + x.detach() * (1.0 - factor)
 
 
 @contextmanager

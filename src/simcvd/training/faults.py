@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, distributed
 
 from simcvd.losses.gather import processes
+from simcvd.training.numbers import Number
 from simcvd.types import SimcvdError
 
-NEVER = -1  # a step that no term was bad at
+NEVER = -1.0  # a step that no term was bad at
 
 
 class Faults:
@@ -23,13 +24,17 @@ class Faults:
         self.found = torch.zeros((), device=device)
         self._first: dict[tuple[str, ...], Tensor] = {}  # the step that each term was first bad at
 
-    def look_at(self, terms: Mapping[str, Tensor], step: int) -> None:
+    def look_at(self, terms: Mapping[str, Tensor], step: Number) -> None:
         """Before these terms' optimisers take their step."""
         names = tuple(terms)
         if names not in self._first:
             self._first[names] = torch.full((len(names),), NEVER, device=self.found.device)
         bad = ~torch.stack([term.detach().isfinite() for term in terms.values()])
-        self._first[names].masked_fill_(bad & (self.found == 0), step)
+        first, now = self._first[names], bad & (self.found == 0)
+        if isinstance(step, Tensor):  # whose value masked_fill_ would wait for
+            first.copy_(torch.where(now, step, first))
+        else:
+            first.masked_fill_(now, step)
         self.found.masked_fill_(bad.any(), 1)
         if processes() > 1:
             distributed.all_reduce(self.found, distributed.ReduceOp.MAX)
@@ -42,7 +47,7 @@ class Faults:
         if not self.found.item():
             return
         bad = {
-            name: step
+            name: int(step)
             for names, first in self._first.items()
             for name, step in zip(names, first.tolist(), strict=True)
             if step != NEVER

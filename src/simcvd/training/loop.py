@@ -28,6 +28,7 @@ from simcvd.networks.compiled import compile_networks
 from simcvd.torch_state import left_as_found
 from simcvd.training.checkpoint import load_latest, save_checkpoint
 from simcvd.training.faults import check_weights
+from simcvd.training.graph import GraphedSteps, fits_graph
 from simcvd.training.log import RunLog
 from simcvd.training.optim import build_optimizers, restore_optimizer
 from simcvd.training.progress import ProgressLine
@@ -194,6 +195,8 @@ class Trainer:
             terms_of=terms_of,
             backward=fabric.backward,
         )
+        graphs = fits_graph(self.learner)
+        self.take = GraphedSteps(self.learner).step if graphs else self.learner.step
 
     def start_from(self, starts: Sequence[Start]) -> str:
         """Take these weights into networks and averages; returns what stays fresh."""
@@ -283,7 +286,7 @@ class Trainer:
         # Every random number is a function of (seed, step, process): resuming needs no state.
         torch.manual_seed(mix(config.seed, drawn, self.fabric.global_rank))
         batch = self.patches.batch(drawn)
-        row = self.learner.step(batch, Progress(step=self.step, total=config.iterations))
+        row = self.take(batch, Progress(step=self.step, total=config.iterations))
         self.step += 1
         return row
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn, optim
 
 from simcvd.methods.base import Method
 from simcvd.schedules import cosine_decay, poly_decay, step_decay
+from simcvd.training.numbers import Number
 from simcvd.training.settings import TrainConfig
 
 
@@ -24,18 +25,18 @@ def build_optimizers(method: Method, config: TrainConfig) -> dict[str, optim.Opt
 
 
 def set_learning_rates(
-    optimizers: Mapping[str, optim.Optimizer],
-    config: TrainConfig,
-    step: int,
-    fixed: Collection[str] = (),
-) -> float:
-    """Give the players their rate of this step, but those in ``fixed``; returns it."""
-    rate = config.lr * rate_factor(config, step)
+    optimizers: Mapping[str, optim.Optimizer], rate: Number, fixed: Collection[str] = ()
+) -> None:
+    """Give the players this rate, but those in ``fixed``."""
     for name, optimizer in optimizers.items():
         if name not in fixed:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-    return rate
+
+
+def rate_at(config: TrainConfig, step: int) -> float:
+    """The learning rate of this step."""
+    return config.lr * rate_factor(config, step)
 
 
 def rate_factor(config: TrainConfig, step: int) -> float:
@@ -55,7 +56,7 @@ def rate_factor(config: TrainConfig, step: int) -> float:
 def restore_optimizer(optimizer: optim.Optimizer, state: dict[str, Any]) -> None:
     """Load a checkpoint's state; how steps are computed stays as it is built here."""
     ways: list[dict[str, Any]] = [
-        {way: group[way] for way in ("foreach", "fused") if way in group}
+        {way: group[way] for way in ("foreach", "fused", "capturable") if way in group}
         for group in optimizer.param_groups
     ]
     optimizer.load_state_dict(state)
@@ -87,7 +88,13 @@ def clip_gradients(optimizers: Iterable[optim.Optimizer], most: float) -> None:
 def run_optimizer(parameters: list[nn.Parameter], config: TrainConfig) -> optim.Optimizer:
     """The one that the settings of a run name, at their first learning rate."""
     if config.optimizer == "adamw":
-        return optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+        return optim.AdamW(
+            parameters,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            fused=True,
+            capturable=parameters[0].is_cuda,  # by a graph
+        )
     fused = parameters[0].device.type != "cpu"  # there it would round otherwise than it used to
     optimizer = optim.SGD(
         parameters,

@@ -10,11 +10,13 @@ from torch import Tensor, optim
 
 from simcvd.methods.base import Average, Method
 from simcvd.networks.autocast import autocast, autocast_dtype
-from simcvd.training.ema import update_averages
+from simcvd.training.ema import shares_of, update_averages
 from simcvd.training.faults import Faults
+from simcvd.training.numbers import Numbers
 from simcvd.training.optim import (
     build_optimizers,
     clip_gradients,
+    rate_at,
     set_learning_rates,
     step_unless,
 )
@@ -22,6 +24,7 @@ from simcvd.training.settings import TrainConfig
 from simcvd.types import Batch, Progress
 
 Row = dict[str, float | Tensor]
+Result = tuple[dict[str, Tensor], Tensor]
 
 
 class Learner:
@@ -60,19 +63,36 @@ class Learner:
 
         A term that is not finite changes nothing from then on, until ``faults`` are asked.
         """
-        fixed = self.method.optimizers()
-        rate = set_learning_rates(self.optimizers, self.config, progress.step, fixed)
-        weights = self.method.weights(progress)
-        terms, loss = self._descend(self.terms_of, batch, progress, weights)
+        numbers = self.numbers(progress)
+        terms, loss = self.learn(batch, progress, numbers)
+        return self.row(terms, loss, numbers)
+
+    def numbers(self, progress: Progress) -> Numbers:
+        """What this step takes from its place in the run."""
+        return Numbers(
+            step=progress.step,
+            rate=rate_at(self.config, progress.step),
+            weights=self.method.weights(progress),
+            shares=shares_of(self.averages, progress.step),
+        )
+
+    def learn(self, batch: Batch, progress: Progress, numbers: Numbers) -> Result:
+        """The step itself; returns the terms and their weighted sum, detached."""
+        set_learning_rates(self.optimizers, numbers.rate, self.method.optimizers())
+        terms, loss = self._descend(self.terms_of, batch, progress, numbers)
         if self.two_steps:
-            more, second = self._descend(self.terms_of.later, batch, progress, weights)
+            more, second = self._descend(self.terms_of.later, batch, progress, numbers)
             terms, loss = {**terms, **more}, loss + second
-        update_averages(self.averages, progress.step)
+        update_averages(self.averages, numbers.shares)
+        return terms, loss
+
+    def row(self, terms: Mapping[str, Tensor], loss: Tensor, numbers: Numbers) -> Row:
+        """A step's row of the log."""
         return {
-            "learning_rate": rate,
+            "learning_rate": numbers.rate,
             "loss": loss,
             **{f"term/{name}": term for name, term in terms.items()},
-            **{f"weight/{name}": weights[name] for name in terms},
+            **{f"weight/{name}": numbers.weights[name] for name in terms},
         }
 
     def _descend(
@@ -80,12 +100,13 @@ class Learner:
         terms_of: Callable[[Batch, Progress], dict[str, Tensor]],
         batch: Batch,
         progress: Progress,
-        weights: Mapping[str, float],
-    ) -> tuple[dict[str, Tensor], Tensor]:
+        numbers: Numbers,
+    ) -> Result:
         """One step of every player that the terms reach; returns these and their sum, detached."""
         with autocast(self.dtype, self.device):
             terms = terms_of(batch, progress)
-        self.faults.look_at(terms, progress.step)
+        self.faults.look_at(terms, numbers.step)
+        weights = numbers.weights
         loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()  # Eq. (6)
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
