@@ -18,7 +18,7 @@ def next_scans(
     n: Annotated[int, typer.Option("-n", min=1, help="How many scans.")] = 5,
     by: Annotated[
         Literal["uncertainty", "disagreement", "distance", "mix"] | None,
-        typer.Option(help="What they are chosen by (default distance); in our simulation none beat random choice."),
+        typer.Option(help="What they are chosen by (default distance); docs/next.md: does it pay?"),
     ] = None,
 ) -> None:
     """Which unlabelled scans to label next, and why."""
