@@ -1,16 +1,51 @@
-"""The site knows every page, and pages name only files that are there."""
+"""The site knows every page, pages name only files and commands that are there, and blocks run."""
 
 from __future__ import annotations
 
+import json
 import re
+import runpy
+import shutil
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from tests.pages import (
+    PAGES,
+    READ_FIRST,
+    ROOT,
+    Block,
+    blocks,
+    commands,
+    inline,
+    of_simcvd,
+    parse,
+    unknown,
+)
+from tests.small import NETWORK
+from typer.testing import CliRunner
 
-ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
+from simcvd.cli import app
+from simcvd.demo.phantom import PhantomSettings, write_phantoms
+from simcvd.planning import make_plan, write_plan
+
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+ALL = [*PAGES, *READ_FIRST]
+BLOCKS = [block for page in ALL for block in blocks(page)]
+RUN = ("sh", "bash", "python")  # the languages whose blocks run, or say why not
+TINY = [
+    *("--set", f"network.widths={NETWORK.widths}", "--set", f"network.blocks={NETWORK.blocks}"),
+    *("--set", f"network.strides={NETWORK.strides}", "--set", "train.patch=(16,16,8)"),
+]
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+every_page = pytest.mark.parametrize("page", ALL, ids=name_of)
 
 
 def named(nav: object) -> set[str]:
@@ -27,10 +62,88 @@ def test_every_page_is_in_the_navigation() -> None:
     assert named(site["nav"]) == pages
 
 
-@pytest.mark.parametrize(
-    "page", [*PAGES, *sorted(ROOT.glob("*.md"))], ids=lambda p: p.relative_to(ROOT).as_posix()
-)
+@every_page
 def test_links_lead_to_files(page: Path) -> None:
     links = LINK.findall(page.read_text(encoding="utf-8"))
     local = [link for link in links if "://" not in link]
     assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+@every_page
+def test_commands_in_prose_are_there(page: Path) -> None:
+    assert {command: unknown(command) for command in inline(page) if unknown(command)} == {}
+
+
+@pytest.mark.parametrize("page", [p for p in ALL if any(b.page == p for b in BLOCKS)], ids=name_of)
+def test_blocks_can_be_read(page: Path) -> None:
+    """Commands have verbs and options that there are; Python compiles; TOML and JSON are such."""
+    for block in (block for block in BLOCKS if block.page == page):
+        if block.language == "python":
+            compile(block.text, str(block), "exec")
+        elif block.language == "toml":
+            tomllib.loads(block.text)
+        elif block.language == "json":
+            json.loads(block.text)
+        elif block.language in ("", "sh", "bash"):
+            for words in commands(block.text) if block.language else _bare(block.text):
+                if (ours := of_simcvd(words)) is not None:
+                    parse(ours)
+
+
+def _bare(text: str) -> Iterator[list[str]]:
+    """Commands in a block of no language, which may be a listing instead."""
+    yield from commands(text) if text.lstrip().startswith("simcvd ") else ()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything that pages call by name: SCANS, LABELS, DATA, CACHE, RUN, CONTROL and WORK."""
+    folder = tmp_path_factory.mktemp("home")
+    settings = PhantomSettings(shape=(20, 18, 16), spacing=(5.0, 5.0, 6.0))
+    write_phantoms(folder / "DATA", 8, 0, test=2, labeled=4, settings=settings)
+    shutil.copytree(folder / "DATA/images", folder / "SCANS")
+    shutil.copytree(folder / "DATA/labels", folder / "LABELS")
+    plan = (
+        make_plan(folder / "DATA", jobs=1).smaller(widths_factor=0.25).shorter(iterations=2, base=2)
+    )
+    write_plan(plan, folder / "WORK/plan.toml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        invoke(["prepare", "DATA", "--out", "CACHE", "--workers", "1"])
+        for run in ("CONTROL", "RUN"):
+            seed = ["--seed", str(len(run))]
+            train = ["train", "CACHE", "--labeled", "4", "--out", run, "--iterations", "2", *seed]
+            invoke([*train, "--method", "supervised", "--recipe", "paper", *TINY])
+            invoke(["evaluate", run])
+        invoke(["run", "--images", "SCANS", "--labels", "LABELS", "--out", "WORK"])
+    return folder
+
+
+def invoke(arguments: list[str]) -> str:
+    """A command in this process; what it printed."""
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+RUNNABLE = [block for block in BLOCKS if block.language in RUN and not block.why]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", RUNNABLE, ids=str)
+def test_a_block_runs(
+    block: Block, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder of its own; what is not to run says why in a comment before it."""
+    shutil.copytree(home, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    if block.language == "python":
+        (tmp_path / "block.py").write_text(block.text, encoding="utf-8")
+        runpy.run_path("block.py", run_name="block")
+        return
+    for words in commands(block.text):
+        ours = of_simcvd(words)
+        assert ours is not None, (
+            f"{block}: {words[0]} is not run here; say why not before the block"
+        )
+        invoke(ours)

@@ -24,23 +24,27 @@ from simcvd.types import Batch, Progress, SimcvdError, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Settings):
-    """cross_entropy: share in L_seg. tau: temperature of both contrasts.
-
-    global_share, local_share: of the run's iterations; the rest is fine-tuning.
-    weight: of either contrast, alone in its phase: a share of the learning rate.
-    partitions: of a patch along Z. regions, negatives: drawn in a map, and for each region.
-    stages: of the decoder, trained by the local contrast; no more than there are.
-    """
+    """Settings of Chaitanya et al."""
 
     cross_entropy: Share = 0.5
+    """Share of cross-entropy in L_seg; the rest is Dice."""
     tau: Positive = 0.1
+    """Temperature of both contrasts."""
     global_share: Share = 0.15
+    """Share of the iterations that train the encoder by the global contrast."""
     local_share: Share = 0.15
+    """Share of the iterations that train the decoder by the local contrast; the rest is fine-
+    tuning."""
     weight: Weight = 0.01
+    """Weight of either contrast, alone in its phase: a share of the learning rate."""
     partitions: Several = 4
+    """Partitions of a patch along Z."""
     regions: Several = 13
+    """Regions drawn in a map."""
     negatives: Count = 5
+    """Negatives drawn for each region."""
     stages: Count = 3
+    """Stages of the decoder trained by the local contrast; no more than there are."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -17,17 +17,18 @@ from simcvd.types import UNKNOWN, Batch, Progress, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Settings):
-    """cross_entropy: share in both terms. weight: of the voxels that the teacher labels, alpha.
-
-    side: of the pasted box, beta, as a share of the patch's. ema: teacher's decay. threshold:
-    probability from which the teacher is believed; 0, as published, believes all it says.
-    """
+    """Settings of Copy-paste."""
 
     cross_entropy: Share = 0.5
+    """Share of cross-entropy in both terms; the rest is Dice."""
     weight: Weight = 0.5
+    """Weight of the voxels that the teacher labels (the paper's alpha)."""
     side: Share = 2 / 3
+    """Side of the pasted box as a share of the patch's (the paper's beta)."""
     ema: Share = 0.99
+    """Decay of the teacher, an average of the student's weights."""
     threshold: Share = 0.0
+    """Probability from which the teacher is believed; 0, as published, always believes it."""
 
 
 class CopyPaste(Method):

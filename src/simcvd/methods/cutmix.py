@@ -20,20 +20,22 @@ SIDES = (1 / 2, 4 / 5)  # of the exchanged box, as a share of the patch's
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Settings):
-    """cross_entropy: share in L_seg and in the term of the pseudo-labels.
-
-    weight: of the pseudo-labels, ramped over the first ``ramp`` of the run. ema: teacher's decay.
-    threshold: probability from which the teacher is believed. trust: whether that holds for all
-    classes alike ("fixed"), by "class", or by class and only where the teacher's answers to the
-    plain and the jittered patch agree ("agreement"); see methods/trust.py.
-    """
+    """Settings of CutMix."""
 
     cross_entropy: Share = 0.5
+    """Share of cross-entropy in L_seg and in the term of the pseudo-labels; the rest is Dice."""
     weight: Weight = 1.0
+    """Weight of the pseudo-labels after the ramp."""
     ramp: Positive = 0.05
+    """Share of the run over which that weight rises."""
     ema: Share = 0.99
+    """Decay of the teacher, an average of the student's weights."""
     threshold: Share = 0.8
+    """Probability from which the teacher is believed."""
     trust: Rule = "class"
+    """Whether the threshold is the same for all classes ("fixed"), adapted by "class", or by class
+    and only where the teacher's answers to the plain and the jittered patch agree ("agreement");
+    see methods/trust.py."""
 
 
 class CutMix(Method):

@@ -16,16 +16,16 @@ from simcvd.types import Batch, Progress, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Settings):
-    """cross_entropy: share in L_seg; by default that is Dice alone.
-
-    distance: weight of the distance maps on labelled patches.
-    weight: of the consistency, ramped. steepness: of the step from distance to probability.
-    """
+    """Settings of DTC."""
 
     cross_entropy: Share = 0.0
+    """Share of cross-entropy in L_seg; by default that is Dice alone."""
     distance: Weight = 0.3
+    """Weight of the distance maps on labelled patches."""
     weight: Weight = 1.0
+    """Weight of the consistency after the ramp."""
     steepness: Positive = 1500.0
+    """Steepness of the step from distance to probability."""
 
 
 class DualTaskConsistency(Method):

@@ -16,10 +16,12 @@ from simcvd.types import Batch, Progress, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Settings):
-    """cross_entropy: share in L_seg. weight: of the entropy, ramped."""
+    """Settings of entropy minimisation."""
 
     cross_entropy: Share = 0.5
+    """Share of cross-entropy in L_seg; the rest is Dice."""
     weight: Weight = 0.1
+    """Weight of the entropy after the ramp."""
 
 
 class EntropyMinimization(Method):

@@ -18,15 +18,16 @@ from simcvd.types import Batch, Progress, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Settings):
-    """cross_entropy: share in L_seg. weight: of the consistency, ramped. ema: teacher's decay.
-
-    concentration: a of Beta(a, a), from which the shares of a mix are drawn.
-    """
+    """Settings of ICT."""
 
     cross_entropy: Share = 0.5
+    """Share of cross-entropy in L_seg; the rest is Dice."""
     weight: Weight = 0.1
+    """Weight of the consistency after the ramp."""
     ema: Share = 0.99
+    """Decay of the teacher, an average of the student's weights."""
     concentration: Positive = 0.2
+    """The a of Beta(a, a), from which the shares of a mix are drawn."""
 
 
 class InterpolationConsistency(Method):

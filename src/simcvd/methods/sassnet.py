@@ -19,15 +19,15 @@ from simcvd.types import Batch, Progress, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Settings):
-    """cross_entropy: share in L_seg; by default that is Dice alone.
-
-    distance: weight of the distance maps on labelled patches.
-    weight: of the fooling term, ramped; 0.015 is for 8 labelled scans, 0.01 for 16.
-    """
+    """Settings of SASSNet."""
 
     cross_entropy: Share = 0.0
+    """Share of cross-entropy in L_seg; by default that is Dice alone."""
     distance: Weight = 0.3
+    """Weight of the distance maps on labelled patches."""
     weight: Weight = 0.015
+    """Weight of the term that fools the critic, after the ramp: 0.015 for 8 labelled scans, 0.01
+    for 16."""
 
 
 class SASSNet(Method):

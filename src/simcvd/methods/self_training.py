@@ -19,14 +19,14 @@ from simcvd.types import Batch, Progress, SimcvdError, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Settings):
-    """cross_entropy: share in both terms. weight: of the pseudo-labels.
-
-    threshold: mean probability of the ensemble from which a voxel is labelled.
-    """
+    """Settings of self-training."""
 
     cross_entropy: Share = 0.5
+    """Share of cross-entropy in both terms; the rest is Dice."""
     weight: Weight = 1.0
+    """Weight of the pseudo-labels."""
     threshold: Share = 0.8
+    """Mean probability of the ensemble from which a voxel is labelled."""
 
 
 class SelfTraining(Method):

@@ -28,48 +28,57 @@ from simcvd.types import Batch, IntTriple, Prediction, Progress, SimcvdError, Ta
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Settings):
-    """The paper's values (Section IV-B); docs/methods/simcvd.md lists what it leaves open.
-
-    alpha, lambda_, beta, gamma: weights of Eqs. (1) and (6); 0 leaves the term out.
-    dice: of the "batch" as one volume, or the mean over every "volume".
-    tau, vectors: temperature of Eq. (2), and how its dot products are kept finite.
-    negatives: slices of the "unlabeled" patches or of the whole "batch". drawn: how many of
-        them for each slice, B - 1; 0 takes all.
-    push: what of the contrast reaches the maps, "all" or the pull of the "positive" pair alone.
-    dropout, pool, pooling, hidden, out: the projection head, which learns from all of it.
-    boundary: the map added to the input, "distance", or "probability" for "w/o SDM".
-    pattern: V of Eq. (4), the encoder's last map "plain", or "dropped" as the decoder reads it.
-    consistency: Eq. (5) on "both" maps added, their "mean", or the "probabilities" alone.
-    ramp: "all" ramps lambda, beta and gamma, "gamma" only gamma; in "falling" lambda falls as
-        the other two rise.
-    head_pace: "full" trains the head at full weight while its gradient reaches the student
-        at the ramped weight; "ramped" ramps both.
-    views: a change of the unlabelled inputs beside noise (Table V), drawn for each network.
-    """
+    """The paper's values (Section IV-B); docs/methods/simcvd.md lists what it leaves open."""
 
     cross_entropy: Share = 0.5
+    """Share of cross-entropy in L_seg; the rest is Dice."""
     dice: Literal["batch", "volume"] = "batch"
+    """Dice of the "batch" as one volume, or the mean over every "volume"."""
     alpha: Weight = 0.1
+    """Weight of the distance maps on labelled patches in Eq. (1); 0 leaves the term out."""
     lambda_: Weight = 0.5
+    """Weight of the contrast in Eq. (6); 0 leaves the term out."""
     beta: Weight = 0.1
+    """Weight of the pair-wise distillation in Eq. (6); 0 leaves the term out."""
     gamma: Weight = 0.1
+    """Weight of the consistency in Eq. (6); 0 leaves the term out."""
     tau: Positive = 0.5
+    """Temperature of Eq. (2)."""
     vectors: Vectors = "unit"
+    """How the dot products of Eq. (2) are kept finite: of vectors of length 1 ("unit"), or divided
+    by the square root of their dimension ("scaled")."""
     negatives: Literal["unlabeled", "batch"] = "unlabeled"
+    """Slices of the "unlabeled" patches or of the whole "batch"."""
     drawn: Natural = 0
+    """Negatives drawn for each slice, B - 1 of the paper; 0 takes all."""
     push: Literal["all", "positive"] = "all"
+    """What of the contrast reaches the maps: "all", or the pull of the "positive" pair alone."""
     ema: Share = 0.999
+    """Decay of the teacher, an average of the student's weights."""
     dropout: BelowOne = 0.1
+    """Dropout of the projection head, which learns from the whole contrast."""
     pool: Count = 128
+    """Side of the pooled slice that enters the projection head."""
     pooling: Pooling = "average"
+    """How slices are pooled."""
     hidden: Count = 512
+    """Width of the projection head's hidden layer."""
     out: Count = 128
+    """Width of the projected vectors."""
     boundary: Literal["distance", "probability"] = "distance"
+    """The map added to the input: "distance", or "probability" for "w/o SDM"."""
     pattern: Literal["plain", "dropped"] = "plain"
+    """V of Eq. (4): the encoder's last map "plain", or "dropped" as the decoder reads it."""
     consistency: Literal["both", "mean", "probabilities"] = "both"
+    """Eq. (5) on "both" maps added, their "mean", or the "probabilities" alone."""
     ramp: Literal["all", "gamma", "falling"] = "all"
+    """What is ramped: lambda, beta and gamma ("all"), or "gamma" alone; in "falling" lambda falls
+    as the other two rise."""
     head_pace: Literal["ramped", "full"] = "ramped"
+    """How the projection head learns: with the ramped weight ("ramped"), or at full weight while
+    its gradient reaches the student at the ramped one ("full")."""
     views: View = "none"
+    """A change of the unlabelled inputs beside noise (Table V), drawn for each network."""
 
 
 class SimCVD(Method):

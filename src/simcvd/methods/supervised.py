@@ -14,9 +14,10 @@ from simcvd.types import Batch, Progress, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Settings):
-    """cross_entropy: share of cross-entropy in L_seg, the rest is Dice."""
+    """Settings of the supervised method."""
 
     cross_entropy: Share = 0.5
+    """Share of cross-entropy in L_seg; the rest is Dice."""
 
 
 class Supervised(Method):

@@ -19,17 +19,19 @@ from simcvd.types import Batch, Progress, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Settings):
-    """cross_entropy: share in L_seg. weight: of the consistency, ramped. ema: teacher's decay.
-
-    passes: of the teacher, whose spread is its uncertainty. certain: the threshold begins at
-    this share of the highest entropy and is ramped to all of it.
-    """
+    """Settings of UA-MT."""
 
     cross_entropy: Share = 0.5
+    """Share of cross-entropy in L_seg; the rest is Dice."""
     weight: Weight = 0.1
+    """Weight of the consistency after the ramp."""
     ema: Share = 0.99
+    """Decay of the teacher, an average of the student's weights."""
     passes: Count = 8
+    """Passes of the teacher, whose spread is its uncertainty."""
     certain: Share = 0.75
+    """Where the threshold of certainty begins, as a share of the highest entropy; it is ramped to
+    all of it."""
 
 
 class UncertaintyAwareMeanTeacher(Method):

@@ -13,41 +13,46 @@ COARSE = 3  # times the finest spacing, or as many times fewer voxels than the l
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig(Settings):
-    """Every effect has a chance, per patch, of 0 by default; strengths count only above that.
-
-    affine_chance: of a rotation and a scaling together, in millimetres: up to ``rotation`` degrees
-        in plane and ``tilt`` out of plane, scaled by a factor in 1 -+ ``scale``.
-    elastic_chance: of a smooth deformation: displacements in mm with standard deviation
-        ``elastic`` at the control points of a cubic spline (:mod:`simcvd.transforms.affine`).
-    mirror: axes, among 0 (X), 1 (Y) and 2 (Z), each reversed with chance 0.5, besides the pose.
-    contrast_chance: of a gain in 1 -+ ``gain`` and an offset within -+ ``offset``; offsets are in
-        the image's units, standard deviations as prepared.
-    gamma_chance: of a power exp(-+ ``gamma``), on the patch's own range.
-    noise_chance: of Gaussian noise with a standard deviation of up to ``noise``.
-    blur_chance: of a Gaussian blur with a standard deviation in ``blur``, in voxels of the finest
-        axis.
-    low_resolution_chance: of simulated voxels up to ``low_resolution`` times as long.
-    """
+    """Chances and strengths of every effect; the default chances of 0 leave patches alone."""
 
     group: ClassVar[str] = "augment"
     affine_chance: Share = 0.0
+    """Chance, per patch, of a rotation and a scaling together."""
     rotation: Annotated[float, Range(least=0, most=180)] = 15.0
+    """Largest rotation in plane, degrees."""
     tilt: Annotated[float, Range(least=0, most=180)] = 8.0
+    """Largest rotation out of plane, degrees."""
     scale: BelowOne = 0.15
+    """The factor of the scaling lies in 1 -+ this."""
     elastic_chance: Share = 0.0
+    """Chance, per patch, of a smooth deformation."""
     elastic: Weight = 3.0
+    """Standard deviation of the displacements at the control points of a cubic spline, mm; see
+    transforms/affine.py."""
     mirror: Annotated[tuple[int, ...], Range(least=0, most=2)] = ()
+    """Axes, among 0 (X), 1 (Y) and 2 (Z), each reversed with chance 0.5, besides the pose."""
     contrast_chance: Share = 0.0
+    """Chance, per patch, of a gain and an offset."""
     gain: BelowOne = 0.3
+    """The gain lies in 1 -+ this."""
     offset: Weight = 0.3
+    """The offset lies within -+ this, in standard deviations of the prepared image."""
     gamma_chance: Share = 0.0
+    """Chance, per patch, of a power of the intensities, on the patch's own range."""
     gamma: Weight = 0.5
+    """The exponent lies in exp(-+ this)."""
     noise_chance: Share = 0.0
+    """Chance, per patch, of Gaussian noise."""
     noise: Weight = 0.2
+    """Largest standard deviation of the noise."""
     blur_chance: Share = 0.0
+    """Chance, per patch, of a Gaussian blur."""
     blur: Annotated[tuple[float, float], Range(least=0)] = (0.5, 1.0)
+    """Range of the blur's standard deviation, in voxels of the finest axis."""
     low_resolution_chance: Share = 0.0
+    """Chance, per patch, of simulated coarse voxels."""
     low_resolution: Annotated[float, Range(least=1)] = 2.0
+    """How many times as long these are at most."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
