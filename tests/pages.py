@@ -20,7 +20,6 @@ PAGES = sorted((ROOT / "docs").rglob("*.md"))
 READ_FIRST = sorted(ROOT.glob("*.md"))
 FENCE = re.compile(r"^ *```(\w*)$")
 WHY = re.compile(r"^<!-- not run: (.+) -->$")
-INLINE = re.compile(r"`(simcvd [a-z][^`]*)`")
 # What may stand before `simcvd` in a line, with its own arguments.
 BEFORE = ("ssh", "srun", "torchrun", "docker run")
 ASSIGNMENT = re.compile(r"[A-Z_]+=\S*$")
@@ -92,22 +91,6 @@ def parse(arguments: list[str]) -> None:
         verb.make_context(name, rest, parent=context)
     except typer.Exit:
         return  # help and version
-
-
-def inline(page: Path) -> Iterator[str]:
-    """The commands that stand in a page's prose; they may leave out what is needed."""
-    prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    yield from (" ".join(found.split()) for found in INLINE.findall(prose))
-
-
-def unknown(command: str) -> set[str]:
-    """The verb, or else the options, of a command in prose that there are not."""
-    verbs: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
-    verb, *words = command.split()[1:]
-    if verb not in verbs:
-        return {verb}
-    known = {name for option in verbs[verb].params for name in option.opts} | {"--help", "-h"}
-    return {word for word in words if re.match(r"--?[a-z]", word)} - known
 
 
 def _continued(lines: list[str]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from tests.pages import PAGES, READ_FIRST
 
 import simcvd
 from simcvd.cli import app
@@ -17,7 +18,7 @@ SOURCE = Path(simcvd.__file__).parent
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 # A command to type: in backticks, or a verb behind the name in a text that is one.
 QUOTED = re.compile(r"`simcvd ([^`]*)`")
-BARE = re.compile(r"(?:^|next: |type: |    )simcvd ([a-z]+ [^`\n]+)")
+BARE = re.compile(r"(?:^|next: |run: |    )simcvd ([a-z]+ [^`\n]+)")
 
 
 def _texts(file: Path) -> Iterator[str]:
@@ -43,7 +44,7 @@ def _advice() -> list[str]:
         for pattern in (QUOTED, BARE)
         for one in pattern.findall(text)
     }
-    pages = [*(SOURCE.parents[1] / "docs").glob("*.md")]
+    pages = [*PAGES, *READ_FIRST]
     written = {one for page in pages for one in QUOTED.findall(page.read_text(encoding="utf-8"))}
     return sorted(found | written)
 

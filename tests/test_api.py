@@ -181,5 +181,5 @@ def test_several_channels_are_written_as_one_file_each(tmp_path: Path) -> None:
     assert cache.task_info.channels == 2
     with pytest.raises(SimcvdError, match="c0: its label has shape"):
         simcvd.write_scans(tmp_path / "bad", images, {"c0": np.zeros((2, 2, 2))}, affines=AFFINE)
-    with pytest.raises(SimcvdError, match="no image of c9"):
+    with pytest.raises(SimcvdError, match="no image for c9"):
         simcvd.write_scans(tmp_path / "bad", images, {"c9": labels["c0"]}, affines=AFFINE)

@@ -19,10 +19,8 @@ from tests.pages import (
     Block,
     blocks,
     commands,
-    inline,
     of_simcvd,
     parse,
-    unknown,
 )
 from tests.small import NETWORK
 from typer.testing import CliRunner
@@ -67,11 +65,6 @@ def test_links_lead_to_files(page: Path) -> None:
     links = LINK.findall(page.read_text(encoding="utf-8"))
     local = [link for link in links if "://" not in link]
     assert [link for link in local if not (page.parent / link).exists()] == []
-
-
-@every_page
-def test_commands_in_prose_are_there(page: Path) -> None:
-    assert {command: unknown(command) for command in inline(page) if unknown(command)} == {}
 
 
 @pytest.mark.parametrize("page", [p for p in ALL if any(b.page == p for b in BLOCKS)], ids=name_of)

@@ -62,7 +62,7 @@ def test_what_is_no_name(name: str, tmp_path: Path) -> None:
 
 
 def test_a_name_of_another_type_is_none() -> None:
-    assert fault(7) == "is no text but int"  # type: ignore[arg-type]
+    assert fault(7) == "is not text but int"  # type: ignore[arg-type]
 
 
 def test_accents_of_macos_become_those_of_others() -> None:

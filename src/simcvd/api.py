@@ -81,7 +81,7 @@ def write_scans(
     folder = Path(folder)
     for what, strangers in (("labels", {*labels} - {*images}), ("test", {*test} - {*images})):
         if strangers:
-            raise SimcvdError(f"{what}: there is no image of {', '.join(sorted(strangers))}")
+            raise SimcvdError(f"{what}: there is no image for {', '.join(sorted(strangers))}")
     for name, image in images.items():
         affine = affines[name] if isinstance(affines, Mapping) else affines
         _write_scan(folder, name, _volume(image, affine, name), labels.get(name))
@@ -181,7 +181,7 @@ def _volume(array: np.ndarray, affine: np.ndarray, name: str) -> Volume:
     if not np.isfinite(array).all():
         raise SimcvdError(f"{name}: holds NaN or infinite voxels; replace them")
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.linalg.det(affine):
-        raise SimcvdError(f"{name}: its affine is no 4 x 4 matrix with an inverse: {affine}")
+        raise SimcvdError(f"{name}: its affine is not an invertible 4 x 4 matrix: {affine}")
     return Volume(array=array if array.ndim == 4 else array[None], affine=affine)
 
 

@@ -263,7 +263,7 @@ def seal_holds(content: dict[str, Any]) -> bool:
 def complaint(path: Path, error: OSError) -> str:
     """What could not be written, why, and what to do."""
     reason = error.strerror or str(error)
-    advice = _ADVICE.get(error.errno or 0, "Mend that, or choose another place")
+    advice = _ADVICE.get(error.errno or 0, "Fix that, or choose another place")
     return f"cannot write {path}: {reason}. {advice}; what was there before is untouched."
 
 

@@ -29,11 +29,11 @@ def fault(name: str) -> str | None:
     be no Unicode text, or be in another normal form than C.
     """
     if not isinstance(name, str):
-        return f"is no text but {type(name).__name__}"
+        return f"is not text but {type(name).__name__}"
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        return "is no UTF-8"
+        return "is not UTF-8"
     if not name.strip():
         return "is empty"
     if name.startswith("."):

@@ -41,7 +41,7 @@ def load(group: str, name: str) -> Any:
     except Exception as error:  # a stranger's module may raise anything
         raise SimcvdError(
             f"{name!r} of {packages[0]} cannot be imported ({type(error).__name__}: {error}); "
-            "mend or uninstall that package"
+            "fix or uninstall that package"
         ) from error
 
 

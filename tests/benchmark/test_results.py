@@ -102,10 +102,10 @@ def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
     missing, foreign = " ".join(reading.missing), " ".join(reading.foreign)
     assert len(reading.missing) == 2
     assert "bare/config.json is missing" in missing
-    assert "unscored/metrics.json is missing: not scored; type: simcvd evaluate" in missing
+    assert "unscored/metrics.json is missing: not scored; run: simcvd evaluate" in missing
     assert len(reading.foreign) == 4
     assert "half/metrics.json is broken" in foreign
-    assert "extra/holiday.jpg is no file of a run" in foreign
+    assert "extra/holiday.jpg is not a file of a run" in foreign
     assert "other: its files are not those of a scored run" in foreign
     assert "papers/simcvd.txt belongs to no run" in foreign
 
@@ -222,7 +222,7 @@ def test_other_scans_are_named(tmp_path: Path) -> None:
 
 
 def test_no_folder_and_no_runs(tmp_path: Path) -> None:
-    with pytest.raises(SimcvdError, match="is no folder"):
+    with pytest.raises(SimcvdError, match="is not a folder"):
         read_results(tmp_path / "nowhere")
     with pytest.raises(SimcvdError, match="no scored runs"):
         check_alike(read_results(tmp_path).results)

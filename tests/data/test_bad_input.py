@@ -254,7 +254,7 @@ def test_all_problems_come_at_once_and_sound_scans_stay_prepared(folders: Path) 
     array[0] = np.nan
     save(image(folders, "d.nii.gz"), array)
     message = complaint(folders)
-    assert "3 problems to mend" in message
+    assert "3 problems to fix" in message
     for part in (
         "images/b.nii.gz: the file is empty",
         "labels/c.nii.gz: cannot",
@@ -278,4 +278,4 @@ def test_settings_that_make_no_sense(folders: Path, tmp_path: Path) -> None:
     assert "'minmax' is none of" in complaint(folders, normalization="minmax")
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "thesis.txt").write_text("")
-    assert "is no cache. Give an empty folder" in complaint(folders)
+    assert "is not a cache. Give an empty folder" in complaint(folders)

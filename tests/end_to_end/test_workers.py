@@ -206,7 +206,7 @@ def test_slurm(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert sorted(found) == [*range(1, 21)]
     jobs.write_text("jobs = 2\nkernels = 1\n")
     with (
-        pytest.raises(SimcvdError, match=r"slurm\.toml: SLURMCluster takes it not"),
+        pytest.raises(SimcvdError, match=r"slurm\.toml: SLURMCluster rejects it"),
         on_workers(f"slurm:{jobs}"),
     ):
         pass

@@ -108,7 +108,7 @@ def test_a_header_of_very_many_lines_is_read_at_once(tmp_path: Path) -> None:
     (tmp_path / "a.mha").write_bytes(lines)
     (tmp_path / "a.nrrd").write_bytes(b"NRRD0004\n" + lines.replace(b"=", b":="))
     began = time.process_time()
-    with pytest.raises(SimcvdError, match="is no MetaImage, or its header is damaged"):
+    with pytest.raises(SimcvdError, match="is not a MetaImage file, or its header is damaged"):
         read_image(tmp_path / "a.mha")
     with pytest.raises(SimcvdError, match="has no field 'dimension'"):
         read_image(tmp_path / "a.nrrd")

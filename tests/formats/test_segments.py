@@ -159,7 +159,7 @@ def test_a_dicom_segmentation_is_a_label_with_names_values_and_codes(tmp_path: P
 def test_a_dicom_segmentation_is_no_scan_and_others_number_their_segments(tmp_path: Path) -> None:
     label = halves(1, 2)
     path = segmentation(tmp_path, label, {0: "background", 1: "a", 2: "b"})
-    with pytest.raises(SimcvdError, match="is a DICOM segmentation and no scan"):
+    with pytest.raises(SimcvdError, match="is a DICOM segmentation, not a scan"):
         read_image(path)
     data = pydicom.dcmread(path)
     for segment in data.SegmentSequence:

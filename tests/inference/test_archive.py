@@ -65,10 +65,10 @@ def test_the_same_files_are_the_same_bytes_each_time(tmp_path: Path) -> None:
         ("../model.json", "leads out of its folder"),
         ("..\\model.json", "leads out of its folder"),
         ("sub/../../model.json", "leads out of its folder"),
-        ("setup.py", "no part of a model"),
-        ("model/", "no part of a model"),
-        ("MODEL.JSON", "no part of a model"),
-        ("./model.json", "no part of a model"),
+        ("setup.py", "not part of a model"),
+        ("model/", "not part of a model"),
+        ("MODEL.JSON", "not part of a model"),
+        ("./model.json", "not part of a model"),
     ],
 )
 def test_anything_else_in_the_zip_refuses_all_of_it(
@@ -92,7 +92,7 @@ def test_a_pickle_by_the_name_of_the_weights_is_never_run(
     with pytest.raises(SimcvdError, match=r"model\.safetensors cannot be read"):
         load_model(tmp_path / "m.zip")
     torch.save({"w": torch.zeros(3)}, tmp_path / "torch.pt")
-    with pytest.raises(SimcvdError, match=r"may be a pickle|no part of a model"):
+    with pytest.raises(SimcvdError, match=r"may be a pickle|not part of a model"):
         load_model(tmp_path / "torch.pt")
     assert not (tmp_path / "ran").exists()
 
@@ -141,7 +141,7 @@ def test_a_name_twice_is_refused(files: dict[str, bytes], tmp_path: Path) -> Non
 def test_a_name_cut_off_by_a_zero_byte_is_refused(tmp_path: Path) -> None:
     path = zipped(tmp_path / "m.zip", ("a.jsonX.exe", b"{}"))
     path.write_bytes(path.read_bytes().replace(b"a.jsonX.exe", b"a.json\0.exe"))
-    with pytest.raises(SimcvdError, match="no part of a model"):
+    with pytest.raises(SimcvdError, match="not part of a model"):
         read_archive(path, LIMITS)
 
 

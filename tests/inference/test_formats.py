@@ -167,7 +167,7 @@ def test_any_scan_in_a_chosen_format(run: Path, tmp_path: Path) -> None:
 
 def test_what_makes_no_dicom_segmentation_is_said(run: Path, tmp_path: Path) -> None:
     in_every_format(tmp_path / "scans", voxels(), PLAIN)
-    with pytest.raises(SimcvdError, match=r"is no DICOM series.*choose another --format"):
+    with pytest.raises(SimcvdError, match=r"is not a DICOM series.*choose another --format"):
         predict_files(run, [tmp_path / "scans"], tmp_path / "out", format="dicom-seg")
     with pytest.raises(SimcvdError, match="format 'png' is none of"):
         predict_files(run, [tmp_path / "scans"], tmp_path / "out", format="png")

@@ -213,7 +213,7 @@ def test_names_by_a_pattern(tmp_path: Path) -> None:
     }
     (problem,) = recognise(tmp_path / "a", tmp_path / "b", names="(first)").problems[:1]
     assert "2 scans are called 'first' by --names" in problem
-    with pytest.raises(SimcvdError, match="'\\(' of --names is no regular expression"):
+    with pytest.raises(SimcvdError, match="'\\(' of --names is not a regular expression"):
         recognise(tmp_path / "a", tmp_path / "b", names="(")
 
 

@@ -77,7 +77,7 @@ def test_a_pattern_goes_before_what_files_say() -> None:
     assert patients_of(cases, r"s\d") == {"s1_a": "s1", "s1_b": "s1", "t2_a": "y"}
     with pytest.raises(SimcvdError, match="matches no scan; they are called s1_a"):
         patients_of(cases, "q")
-    with pytest.raises(SimcvdError, match="of --patient-pattern is no regular expression"):
+    with pytest.raises(SimcvdError, match="of --patient-pattern is not a regular expression"):
         patients_of(cases, "(")
 
 

@@ -65,7 +65,7 @@ def test_a_link_to_another_place_is_followed_and_called_by_its_own_name(tmp_path
     ("name", "why"),
     [
         (b"new\nline.nii", "its name holds a control character: rename it"),
-        (b"\xff.nii", "its name is no UTF-8: rename it"),
+        (b"\xff.nii", "its name is not UTF-8: rename it"),
         (b"x" * 190 + b".nii", "its name has 190 bytes, and 180 are the most: rename it"),
         (b"back\\slash.nii", "its name holds a / or a \\: rename it"),
     ],

@@ -148,7 +148,7 @@ def test_a_built_in_name_stays_built_in(site: Path) -> None:
 
 def test_what_is_no_method_is_refused(site: Path) -> None:
     install(site, text="class Shares: pass")
-    with pytest.raises(SimcvdError, match=r"shares: is no class derived from .*Method"):
+    with pytest.raises(SimcvdError, match=r"shares: is not a class derived from .*Method"):
         find("shares")
 
 

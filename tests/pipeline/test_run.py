@@ -190,7 +190,7 @@ def test_a_scan_that_cannot_be_read_is_named_before_any_training(
     (tmp_path / "scans" / "images" / "phantom_006.nii.gz").write_bytes(b"no gzip")
     with pytest.raises(SimcvdError, match="errors listed above, 1 in all"):
         run(tmp_path / "scans" / "images", tmp_path / "work", labels=tmp_path / "scans" / "labels")
-    assert not (tmp_path / "work").exists()  # nothing in the way of a folder of mended copies
+    assert not (tmp_path / "work").exists()  # nothing in the way of a folder of corrected copies
 
 
 def test_what_is_wrong_with_the_files_comes_before_what_follows_from_it(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_what_is_wrong_with_the_files_comes_before_what_follows_from_it(tmp_path
     said = io.StringIO()
     console = Console(file=said, width=200)
     for job in (run, dry_run):
-        with pytest.raises(SimcvdError, match="to be mended before training"):
+        with pytest.raises(SimcvdError, match="to be fixed before training"):
             job(tmp_path / "images", tmp_path / "work", labels=tmp_path / "labels", console=console)
     assert said.getvalue().count("no label has the name of a scan") == 2
     assert not (tmp_path / "work").exists()
@@ -217,7 +217,7 @@ def test_a_label_on_another_grid_is_refused_or_resampled(tmp_path: Path) -> None
     said = io.StringIO()
     job = {"out": tmp_path / "work", "labels": tmp_path / "labels"}
     console = Console(file=said, width=200)
-    with pytest.raises(SimcvdError, match="to be mended") as refused:
+    with pytest.raises(SimcvdError, match="to be fixed") as refused:
         dry_run(tmp_path / "images", **job, console=console)
     assert "--fix" not in str(refused.value)  # which mends no geometry
     assert "--resample-labels" in said.getvalue()

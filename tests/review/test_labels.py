@@ -288,7 +288,10 @@ def test_a_full_disk_is_said_and_the_former_label_stays(
         (lambda: gzip.compress(bytes(30720))[:-9], "voxels arrived"),
         (lambda: b"not gzip", "arrived damaged"),
         (lambda: b"", "0 of 30720 voxels arrived"),
-        (lambda: gzip.compress(bytes([9]) + bytes(30719)), "a class 9 that this round has not"),
+        (
+            lambda: gzip.compress(bytes([9]) + bytes(30719)),
+            "a class 9 that this round does not have",
+        ),
     ],
     ids=["too few", "too many", "bomb", "cut off", "not gzip", "empty", "foreign class"],
 )

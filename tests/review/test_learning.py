@@ -57,7 +57,7 @@ def test_a_round_is_watched_and_stopped(tmp_path: Path) -> None:
     assert learning.state()["state"] == "none"
     learning.start([sys.executable, "-c", WAITS])
     until(learning, "running", text="training 1 of 5")
-    with pytest.raises(SimcvdError, match="a round is running already"):
+    with pytest.raises(SimcvdError, match="a round is already running"):
         learning.start([sys.executable, "-c", ""])
     found_again = Learning(tmp_path)  # by a server that was started anew
     assert found_again.state()["state"] == "running"

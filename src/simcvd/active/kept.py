@@ -44,7 +44,7 @@ class Kept:
         model = work / "model"
         if not (model / DESCRIPTION).is_file():
             raise SimcvdError(
-                f"{work}: its round has no model yet; `simcvd run --out {work}` goes on with it"
+                f"{work}: its round has no model yet; `simcvd run --out {work}` resumes it"
             )
         config = read_config(model)
         arm = MEAN if "mean_of" in config else config["run"]["method"]

@@ -147,7 +147,7 @@ def _refuse_failed(failed: Sequence[Ended]) -> None:
     if failed:
         raise SimcvdError(
             f"{counted(len(failed), 'run')} failed: {', '.join(ended.name for ended in failed)}. "
-            "The others are kept; mend the cause shown above and type the same command again"
+            "The others are kept; fix the cause shown above and re-run the same command"
         )
 
 

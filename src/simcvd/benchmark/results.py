@@ -102,7 +102,7 @@ def read_results(root: Path, *, split: Split = "test") -> Reading:
     folder, and for a run that was trained on a scan it was scored on.
     """
     if not root.is_dir():
-        raise SimcvdError(f"{root} is no folder; give the one that the runs lie in")
+        raise SimcvdError(f"{root} is not a folder; give the one that the runs lie in")
     with unpacked(root) as kept:
         readings = [_read_below(root, split), _as_if_in(root, kept, _read_below(kept, split))]
     results = sorted(
@@ -121,7 +121,7 @@ def _read_below(root: Path, split: Split) -> Reading:
     folders, strays = _runs(root)
     foreign += [f"{path} belongs to no run" for path in strays]
     for folder in folders:
-        foreign += [f"{folder / name} is no file of a run" for name in _unknown(folder)]
+        foreign += [f"{folder / name} is not a file of a run" for name in _unknown(folder)]
         try:
             results.append(read_result(folder, split=split))
         except _Missing as error:
@@ -151,7 +151,7 @@ def read_result(run: Path, *, split: Split = "test") -> RunResult:
     try:
         report = read_report(scores_folder(run, split))
     except NotScored as error:
-        raise _Missing(f"{error}: not scored; type: {command}") from None
+        raise _Missing(f"{error}: not scored; run: {command}") from None
     except NoReport as error:
         raise _Foreign(str(error)) from None
     try:

@@ -50,7 +50,7 @@ def _check_place(out: Path, places: list[Path]) -> None:
         if whole == place or place in whole.parents:
             raise SimcvdError(f"{out}: lies within the data ({place}). Give a folder elsewhere.")
     if out.exists() and (not out.is_dir() or contents(out)):
-        raise SimcvdError(f"{out}: is not empty. Give a new folder for the mended copies.")
+        raise SimcvdError(f"{out}: is not empty. Give a new folder for the corrected copies.")
 
 
 def _place(path: Path, root: Path, labels: Path | None) -> Path:

@@ -49,7 +49,7 @@ def _say_version(wanted: bool) -> None:
 def main(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which it is."),
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
     """Semi-supervised segmentation of 3D medical scans."""
@@ -57,40 +57,44 @@ def main(
 
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="e.g. method.tau=0.3; may be repeated."),
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="A setting, e.g. method.tau=0.3; may be repeated."
+    ),
 ]
 Stride = Annotated[
     tuple[int, int, int] | None,
-    typer.Option(help="Voxels between windows, all weighing alike: 18 18 4 for LA."),
+    typer.Option(help="Window stride in voxels, uniform weights (LA benchmark: 18 18 4)."),
 ]
 OwnNetwork = Annotated[
     str | None,
     typer.Option(
         metavar="PACKAGE.MODULE:NAME",
-        help="What made its network, where that is no built-in one; this code is run.",
+        help="The factory of a custom network; its code is run.",
     ),
 ]
-Fast = Annotated[bool, typer.Option("--fast", help="Few windows; may cost some accuracy.")]
+Fast = Annotated[bool, typer.Option("--fast", help="Fewer windows; may cost some accuracy.")]
 
 Workers = Annotated[
     str | None,
     typer.Option(
         metavar="N|ADDRESS|slurm:FILE",
-        help="Processes here, or a cluster's: a Dask scheduler, or Slurm as FILE says.",
+        help="Processes on this machine, a Dask scheduler, or Slurm jobs described in FILE.",
     ),
 ]
 ResampleLabels = Annotated[
     bool,
-    typer.Option("--resample-labels", help="Read a label on another grid on its scan's."),
+    typer.Option(
+        "--resample-labels", help="Resample labels drawn on another grid to their scans' grid."
+    ),
 ]
 PlanFile = Annotated[
-    Path | None, typer.Option("--plan", help="What `simcvd plan` wrote, edited or not.")
+    Path | None, typer.Option("--plan", help="A plan that `simcvd plan` wrote, edited or not.")
 ]
 Names = Annotated[
     str | None,
-    typer.Option(metavar="REGEX", help="What in a file's path is the name of its scan."),
+    typer.Option(metavar="REGEX", help="Finds a scan's name in its path."),
 ]
 PatientPattern = Annotated[
     str | None,
-    typer.Option(metavar="REGEX", help="Which part of a scan's name is the patient."),
+    typer.Option(metavar="REGEX", help="Finds the patient in a scan's name."),
 ]

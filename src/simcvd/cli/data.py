@@ -14,14 +14,16 @@ from simcvd.cli.arguments import margin_of, numbers
 @command()
 def check(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="Folder of scans, in any layout of the docs.")
+        Path, typer.Argument(metavar="SOURCE", help="Folder of scans, in any recognised layout.")
     ],
     labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
     resample_labels: ResampleLabels = False,
-    json: Annotated[Path | None, typer.Option(help="File for the report as JSON.")] = None,
-    fix: Annotated[Path | None, typer.Option(help="New folder for mended copies.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Also write the report to this JSON file.")
+    ] = None,
+    fix: Annotated[Path | None, typer.Option(help="New folder for corrected copies.")] = None,
     splits: Annotated[
-        bool, typer.Option("--splits", help="Look for what makes test scores too good, too.")
+        bool, typer.Option("--splits", help="Also check for train/test leakage.")
     ] = False,
     names: Names = None,
     patient_pattern: PatientPattern = None,
@@ -50,32 +52,33 @@ def check(
     if json:
         save(report, json)
     if fix:
-        print(f"{len(mend(report, found, fix, labels))} mended copies in {fix}")
+        print(f"{len(mend(report, found, fix, labels))} corrected copies in {fix}")
     raise typer.Exit(code=1 if report.errors else 0)
 
 
 @command()
 def plan(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="Folder of scans, in any layout of the docs.")
+        Path, typer.Argument(metavar="SOURCE", help="Folder of scans, in any recognised layout.")
     ],
-    out: Annotated[Path, typer.Option(help="File of the plan, such as plan.toml.")],
+    out: Annotated[Path, typer.Option(help="File for the plan, such as plan.toml.")],
     labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
     resample_labels: ResampleLabels = False,
     names: Names = None,
     patient_pattern: PatientPattern = None,
     network: Annotated[
-        str, typer.Option(help="vnet, residual_unet, or one of an installed package.")
+        str, typer.Option(help="vnet, residual_unet, or a network of an installed package.")
     ] = "vnet",
     memory: Annotated[
-        float | None, typer.Option(metavar="GB", help="For training; by default 70 % of the free.")
+        float | None,
+        typer.Option(metavar="GB", help="Memory for training (default: 70 % of what is free)."),
     ] = None,
     quick: Annotated[
-        bool, typer.Option(help="A narrow network, 400 iterations: minutes on a CPU.")
+        bool, typer.Option(help="A narrow network trained briefly: minutes on a CPU.")
     ] = False,
     workers: Workers = None,
 ) -> None:
-    """Choose spacing, normalisation, patch and network from all scans; a file to look over."""
+    """Choose spacing, normalisation, patch and network from all scans; write them to a file."""
     from simcvd.data.parallel import on_workers
     from simcvd.planning import make_plan, write_plan
 
@@ -100,9 +103,9 @@ def plan(
 @command()
 def prepare(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="Folder of scans, in any layout of the docs.")
+        Path, typer.Argument(metavar="SOURCE", help="Folder of scans, in any recognised layout.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the prepared cache.")],
+    out: Annotated[Path, typer.Option(help="Folder for the prepared cache.")],
     labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
     resample_labels: ResampleLabels = False,
     names: Names = None,
@@ -112,15 +115,15 @@ def prepare(
     ] = None,
     normalization: Annotated[str | None, typer.Option(help="none, zscore or ct.")] = None,
     window: Annotated[
-        tuple[float, float] | None, typer.Option(help="Hounsfield units kept by ct.")
+        tuple[float, float] | None, typer.Option(help="Window in Hounsfield units, for ct.")
     ] = None,
     crop: Annotated[
         Literal["none", "nonzero", "label"] | None,
-        typer.Option(help="Keep what is not background, or the ground truth's box (a leak)."),
+        typer.Option(help="Crop to what is not background, or to the label's box (a leak)."),
     ] = None,
     margin: Annotated[
         tuple[str, str, str],
-        typer.Option(metavar="X Y Z", help="Voxels left around it; all leaves an axis whole."),
+        typer.Option(metavar="X Y Z", help="Voxels kept around a crop; `all` keeps an axis whole."),
     ] = ("0", "0", "0"),
     workers: Workers = None,
     plan: PlanFile = None,

@@ -23,40 +23,44 @@ from simcvd.cli.application import (
 
 @command()
 def run(
-    out: Annotated[Path, typer.Option(help="Folder for everything; the same command resumes.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for all results; re-run the same command to resume.")
+    ],
     images: Annotated[
         Path | None,
-        typer.Option(help="Folder of scans, or a data set with its labels; needed once."),
+        typer.Option(
+            help="Folder of scans, or a data set with labels; only needed the first time."
+        ),
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="Folder of label maps; a scan without one is unlabelled.")
     ] = None,
     preset: Annotated[
         Literal["quick", "standard", "full"] | None,
-        typer.Option(help="How much is trained (default quick)."),
+        typer.Option(help="How long to train (default quick)."),
     ] = None,
     hours: Annotated[
-        float | None, typer.Option(min=0.01, help="Fewer steps, so that all is done by then.")
+        float | None, typer.Option(min=0.01, help="Time limit in hours: fewer training steps.")
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(help="Which method learns from the unlabelled scans (default cutmix)."),
+        typer.Option(help="The semi-supervised method (default cutmix)."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print plan, time and memory; write nothing.")
     ] = False,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="A new round starts from fresh weights.")
+        bool, typer.Option("--fresh", help="Start a new round from fresh weights.")
     ] = False,
     resample_labels: ResampleLabels = False,
     names: Names = None,
     patient_pattern: PatientPattern = None,
     workers: Workers = None,
 ) -> None:
-    """Everything: check, plan, train with and without the unlabelled scans, segment all scans.
+    """The whole job: check, plan, train with and without the unlabelled scans, segment all scans.
 
-    Typed again it goes on where it stopped, or, where scans or labels have changed, begins a new
-    round from the weights of the last.
+    Resume by re-running the same command. After scans or labels have changed, the same command
+    begins a new round from the weights of the last one.
     """
     from simcvd import pipeline
 
@@ -77,21 +81,29 @@ def run(
 
 @command()
 def train(
-    cache: Annotated[Path, typer.Argument(metavar="CACHE", help="What `simcvd prepare` wrote.")],
-    labeled: Annotated[int, typer.Option(help="Number of labelled training scans, the first N.")],
-    out: Annotated[Path, typer.Option(help="The run's folder; the same command resumes.")],
+    cache: Annotated[
+        Path, typer.Argument(metavar="CACHE", help="The folder that `simcvd prepare` wrote.")
+    ],
+    labeled: Annotated[
+        int, typer.Option(help="Number of labelled training scans to use (the first N).")
+    ],
+    out: Annotated[Path, typer.Option(help="The run's folder; re-run the same command to resume.")],
     method: Annotated[
         str, typer.Option(help="A method's name, or package.module:Class.")
     ] = "simcvd",
     recipe: Annotated[
         str | None,
-        typer.Option(help="strong, or paper for the paper's; by default the plan's, or strong."),
+        typer.Option(help="strong or paper (default: the plan's, or strong)."),
     ] = None,
     init: Annotated[
         list[Path] | None,
-        typer.Option(metavar="MODEL", help="A run or exported model to start from; repeatable."),
+        typer.Option(
+            metavar="MODEL", help="A run or exported model to start from; may be repeated."
+        ),
     ] = None,
-    iterations: Annotated[int | None, typer.Option(help="By default the recipe's.")] = None,
+    iterations: Annotated[
+        int | None, typer.Option(help="Training steps (default: the recipe's).")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed (default 0).")] = None,
     settings: Settings = None,
     plan: PlanFile = None,
@@ -129,28 +141,31 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for the segmentations.")],
     also: Annotated[
         list[Path] | None,
-        typer.Option("--with", metavar="MODEL", help="Average with this one; may be repeated."),
+        typer.Option("--with", metavar="MODEL", help="Average with this model; may be repeated."),
     ] = None,
     format: Annotated[
         str | None,
-        typer.Option(help="nifti, nrrd, mha or dicom-seg; by default each scan's own."),
+        typer.Option(help="nifti, nrrd, mha or dicom-seg (default: that of each scan)."),
     ] = None,
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Every class's probability, as NIfTI.")
+        bool, typer.Option("--probabilities", help="Also write class probabilities, as NIfTI.")
     ] = False,
     entropy: Annotated[
-        bool, typer.Option("--entropy", help="How undecided the model is, voxel by voxel.")
+        bool, typer.Option("--entropy", help="Also write the entropy of every voxel, as NIfTI.")
     ] = False,
     flip: Annotated[
-        str, typer.Option(metavar="AXES", help="Average over flips, e.g. x or xyz: 2 or 8 passes.")
+        str,
+        typer.Option(
+            metavar="AXES", help="Average over flips, e.g. x (2 passes) or xyz (8 passes)."
+        ),
     ] = "",
     stride: Stride = None,
     fast: Fast = False,
     network: OwnNetwork = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 and its like.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Workers = None,
 ) -> None:
-    """Segment scans; every result lies in its scan's own grid and has its format."""
+    """Segment scans; each result has its scan's own grid and format."""
     from simcvd.data.parallel import on_workers
     from simcvd.inference.predict import predict_files
     from simcvd.inference.scan import Wanted
@@ -176,18 +191,19 @@ def predict(
 @command()
 def evaluate(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A finished run, or a folder of predictions.")
+        Path, typer.Argument(metavar="RUN", help="A finished run, or a folder of label maps.")
     ],
     reference: Annotated[
         Path | None,
-        typer.Argument(metavar="REFERENCE", help="Folder of reference label maps, for a folder."),
+        typer.Argument(
+            metavar="REFERENCE",
+            help="Folder of reference label maps, if RUN is a folder of label maps.",
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where tables go; by default RUN.")] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="The prepared scans, if they were moved.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the tables (default: RUN).")] = None,
+    cache: Annotated[Path | None, typer.Option(help="The prepared cache, if it was moved.")] = None,
     split: Annotated[
-        Literal["test", "holdout"], typer.Option(help="test, or holdout to choose settings.")
+        Literal["test", "holdout"], typer.Option(help="test, or holdout for choosing settings.")
     ] = "test",
     stride: Stride = None,
     fast: Fast = False,
@@ -223,37 +239,42 @@ def evaluate(
 @command()
 def benchmark(
     cache: Annotated[
-        Path | None, typer.Argument(metavar="CACHE", help="What `simcvd prepare` wrote.")
+        Path | None, typer.Argument(metavar="CACHE", help="The folder that `simcvd prepare` wrote.")
     ] = None,
-    protocol: Annotated[str, typer.Option(help="One of those that --list names.")] = "la-half",
-    out: Annotated[Path | None, typer.Option(help="Folder of all runs and tables.")] = None,
+    protocol: Annotated[str, typer.Option(help="A protocol that --list names.")] = "la-half",
+    out: Annotated[Path | None, typer.Option(help="Folder for all runs and tables.")] = None,
     row: Annotated[
-        list[str] | None, typer.Option(help="Table I to V, methods, or a row; may be repeated.")
+        list[str] | None,
+        typer.Option(help="I to V (the paper's tables), methods, or a row; may be repeated."),
     ] = None,
     labeled: Annotated[
-        list[int] | None, typer.Option(help="Labelled scans; may be repeated.")
+        list[int] | None, typer.Option(help="Number of labelled scans; may be repeated.")
     ] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="May be repeated.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Random seed; may be repeated.")] = None,
     change: Annotated[
-        list[str] | None, typer.Option(metavar="FIELD=VALUE", help="Another protocol, so named.")
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=VALUE",
+            help="Override a protocol field; recorded as a separate protocol.",
+        ),
     ] = None,
     workers: Workers = None,
     patient_pattern: Annotated[
         str | None,
         typer.Option(metavar="REGEX", help="Which part of a scan's name is the patient."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is missing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is missing.")] = False,
     only_tables: Annotated[
-        bool, typer.Option("--only-tables", help="Write the tables of what is done.")
+        bool, typer.Option("--only-tables", help="Only write the tables of what is done.")
     ] = False,
     figure: Annotated[
-        bool, typer.Option("--figure", help="Draw the same scans by every row, too.")
+        bool, typer.Option("--figure", help="Also draw the same scans as every row segments them.")
     ] = False,
     listing: Annotated[
-        bool, typer.Option("--list", help="Name all protocols, methods and rows.")
+        bool, typer.Option("--list", help="List all protocols, methods and rows.")
     ] = False,
 ) -> None:
-    """Compare methods under one protocol; typed again, it goes on with what is missing."""
+    """Compare methods under one protocol; re-run the same command to resume."""
     from simcvd.benchmark import command
 
     if listing:
@@ -276,10 +297,10 @@ def benchmark(
 
 @command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")],
+    out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")],
     quick: Annotated[bool, typer.Option(help="The smallest demo, under a minute.")] = False,
 ) -> None:
-    """Phantom scans, a supervised control and SimCVD, scores and one page that shows them."""
+    """Made-up scans, a supervised control and CutMix, their scores, and a page that shows them."""
     from simcvd.demo.command import run_demo
 
     run_demo(out, quick=quick)

@@ -18,10 +18,10 @@ def next_scans(
     n: Annotated[int, typer.Option("-n", min=1, help="How many scans.")] = 5,
     by: Annotated[
         Literal["uncertainty", "disagreement", "distance", "mix"] | None,
-        typer.Option(help="What they are chosen by (default distance); docs/next.md: does it pay?"),
+        typer.Option(help="Strategy (default distance; does it pay? See docs/next.md)."),
     ] = None,
 ) -> None:
-    """Which unlabelled scans to label next, and why."""
+    """Say which unlabelled scans to label next, and why."""
     from rich.console import Console
 
     from simcvd.active.suggest import show, suggest
@@ -36,16 +36,16 @@ def next_scans(
 def review(
     work: Annotated[Path, typer.Argument(metavar="WORK", help="The --out folder of `simcvd run`.")],
     host: Annotated[
-        str, typer.Option(help="Address to listen on; another than this one lets others in.")
+        str, typer.Option(help="Address to listen on; any other lets others in.")
     ] = "127.0.0.1",
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="By default 8417, or a free one.")
+        int | None, typer.Option(min=1, max=65535, help="Port (default: 8417, or a free one).")
     ] = None,
     no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Print the address and open nothing.")
+        bool, typer.Option("--no-browser", help="Only print the address.")
     ] = False,
 ) -> None:
-    """Look at every scan in a browser, correct and accept segmentations, learn again."""
+    """Look at every scan in a browser, correct or accept segmentations, and learn again."""
     from simcvd.review.command import review as serve
 
     options = inspect.signature(run).parameters.keys() - {"out", "dry_run"}

@@ -24,11 +24,11 @@ def export(
     ],
     out: Annotated[Path, typer.Option(help="The zip to write, such as MODEL.zip.")],
     onnx: Annotated[
-        bool, typer.Option("--onnx", help="The network as ONNX too, beside it, checked.")
+        bool, typer.Option("--onnx", help="Also write the network as ONNX, checked against torch.")
     ] = False,
     network: OwnNetwork = None,
 ) -> None:
-    """A model as one file: weights, settings, label names and a card with its scores."""
+    """Write a model as one file: weights, settings, label names and a card with its scores."""
     from simcvd.share import export_run
 
     made = export_run(run, out, onnx=onnx, network=network)
@@ -41,17 +41,17 @@ def export(
 @command()
 def convert(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="Folder of scans, in any layout of the docs.")
+        Path, typer.Argument(metavar="SOURCE", help="Folder of scans, in any recognised layout.")
     ],
-    out: Annotated[Path, typer.Option(help="The folder to write, such as Dataset001_heart.")],
-    to: Annotated[Literal["nnunet"], typer.Option(help="Whose layout.")] = "nnunet",
+    out: Annotated[Path, typer.Option(help="Folder to write, such as Dataset001_heart.")],
+    to: Annotated[Literal["nnunet"], typer.Option(help="The layout to write.")] = "nnunet",
     labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
     resample_labels: ResampleLabels = False,
     names: Names = None,
     patient_pattern: PatientPattern = None,
     workers: Workers = None,
 ) -> None:
-    """The scans and labels as a data set of another program: nnU-Net's version 2."""
+    """Write scans and labels as a data set for another program: nnU-Net, version 2."""
     from simcvd.data.parallel import on_workers
     from simcvd.share.nnunet import to_nnunet
 
@@ -81,13 +81,11 @@ def report(
     ],
     out: Annotated[Path, typer.Option(help="Folder for report.html.")],
     split: Annotated[
-        Literal["test", "holdout"], typer.Option(help="Which scores: test, or holdout.")
+        Literal["test", "holdout"], typer.Option(help="The scores to show: test, or holdout.")
     ] = "test",
-    cache: Annotated[
-        Path | None, typer.Option(help="The prepared scans, if they were moved.")
-    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="The prepared cache, if it was moved.")] = None,
 ) -> None:
-    """One HTML page: table, each scan, outlines over the scans, training curves."""
+    """Write one HTML page: table, each scan, outlines over the scans, training curves."""
     from simcvd.report.runs import report_runs
 
     print(report_runs(runs, out, split=split, cache=cache))
@@ -100,7 +98,7 @@ def info(
     ],
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """What a file or folder is, how far it is, and the next command."""
+    """Say what a file or folder is, how far it has got, and the next command."""
     from simcvd.info import describe
 
     found = describe(file)

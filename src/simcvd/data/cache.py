@@ -248,7 +248,7 @@ def _read_manifest(root: Path) -> Manifest:
     path = root / "manifest.json"
     if not path.is_file():
         raise SimcvdError(
-            f"{root}: is no prepared data set (it has no manifest.json). "
+            f"{root}: is not a prepared data set (it has no manifest.json). "
             "Make one with `simcvd prepare SOURCE --out CACHE`."
         )
     content = read_json(path)

@@ -212,7 +212,7 @@ def cannot_write(place: Path, error: OSError) -> CannotWrite:
     what = "the disk is full" if error.errno in DISK_FULL else "cannot be written"
     return CannotWrite(
         f"{place}: {what} ({error.strerror or error}). What was prepared before is whole and "
-        "is kept. Make room or mend the folder's rights, and run the same command again."
+        "is kept. Make room or correct the folder's permissions, then re-run the same command."
     )
 
 

@@ -30,7 +30,7 @@ SLURM = "slurm:"
 CONNECT_SECONDS = 10
 # The version, and each path that is looked for with what a message calls it.
 Needs = tuple[str, tuple[tuple[str, str], ...]]
-AGAIN = "What was finished is kept: type the same command again"
+AGAIN = "What was finished is kept: re-run the same command"
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _client(workers: str, address: Any) -> Iterator[Any]:
     except (OSError, ValueError, TimeoutError) as error:
         raise SimcvdError(
             f"no Dask scheduler answers at {workers} ({error}). Nothing was started and nothing "
-            "is lost; start one (dask scheduler), check the address, and type the command again"
+            "is lost; start one (dask scheduler), check the address, and re-run the command"
         ) from error
     with client:
         yield client
@@ -134,7 +134,7 @@ def _slurm(path: Path) -> Iterator[Any]:
     try:
         cluster = SLURMCluster(**options)
     except (TypeError, ValueError) as error:
-        raise SimcvdError(f"{SLURM}{path}: SLURMCluster takes it not: {error}") from error
+        raise SimcvdError(f"{SLURM}{path}: SLURMCluster rejects it: {error}") from error
     with cluster:
         cluster.scale(jobs=jobs)
         yield cluster

@@ -130,7 +130,7 @@ def _here(
     except TerminatedWorkerError as error:
         raise SimcvdError(
             "a process was killed, as the system does where memory runs out. What was finished is "
-            "kept: type the same command again, with fewer --workers"
+            "kept: re-run the same command with fewer --workers"
         ) from error
 
 

@@ -246,7 +246,7 @@ def _opened(out: Path) -> Iterator[None]:
     """Hold the cache alone, without the leftovers of a run that was killed."""
     cases = out / "cases"
     if contents(out) and not cases.is_dir():
-        raise SimcvdError(f"{out}: holds other files and is no cache. Give an empty folder.")
+        raise SimcvdError(f"{out}: holds other files and is not a cache. Give an empty folder.")
     with _disk(out):
         cases.mkdir(parents=True, exist_ok=True)
     with locked(out / LOCK, f"{out}: another `simcvd prepare` is writing here."):
@@ -269,7 +269,7 @@ def _listed(source: Path, problems: list[str]) -> str:
     unique = sorted(set(problems))
     count = "1 problem" if len(unique) == 1 else f"{len(unique)} problems"
     lines = "\n".join(f"  - {problem}" for problem in unique)
-    return f"{source}: {count} to mend before training (sound scans stay prepared):\n{lines}"
+    return f"{source}: {count} to fix before training (sound scans stay prepared):\n{lines}"
 
 
 def _speaker(quiet: bool) -> Callable[[str], None]:

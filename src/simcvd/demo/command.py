@@ -73,7 +73,7 @@ QUICK = DemoSize(
 def run_demo(
     out: Path, *, quick: bool = False, seed: int = 0, size: DemoSize | None = None
 ) -> Path:
-    """Everything into ``out``; returns the page. Typed again, finished parts are not repeated.
+    """Everything into ``out``; returns the page. Called again, finished parts are not repeated.
 
     size: in place of the full or the quick one.
     """

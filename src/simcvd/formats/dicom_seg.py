@@ -54,7 +54,7 @@ def is_segmentation(path: Path) -> bool:
 def read_header(path: Path, what: What = "label") -> Header:
     """Segments, and the grid that the frames lie on: the part of its scan that is segmented."""
     if what == "image":
-        raise SimcvdError(f"{path}: is a DICOM segmentation and no scan. Give it as a label.")
+        raise SimcvdError(f"{path}: is a DICOM segmentation, not a scan. Give it as a label.")
     data = dataset(path, _TAGS)
     segments, values = _segments(path, data)
     positions, numbers, axes, steps = _planes(path, data)

@@ -74,7 +74,7 @@ def _source(path: Path) -> SegSource:
     _highdicom()
     slices = series_at(path).slices
     if len(slices) < 2 or not all(s.position and s.orientation for s in slices):
-        raise SimcvdError(f"{path}: is no series of slices with a place in the patient")
+        raise SimcvdError(f"{path}: is not a series of slices with positions in the patient")
     row, column = np.array(slices[0].orientation).reshape(2, 3)
     normal = np.cross(row, column)
     places: dict[float, Path] = {}

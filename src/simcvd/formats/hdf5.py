@@ -91,7 +91,7 @@ def _dataset(path: str, file: Any, what: str) -> Any:
         raise SimcvdError(f"{path}: its '{what}' is a link to elsewhere, which is not followed.")
     found = file[what]
     if not isinstance(found, h5py.Dataset) or found.shape is None or not found.dtype.kind:
-        raise SimcvdError(f"{path}: its '{what}' is no array.")
+        raise SimcvdError(f"{path}: its '{what}' is not an array.")
     if found.external or found.is_virtual:
         raise SimcvdError(
             f"{path}: its '{what}' lies in other files, which are not opened. Store it in one file."

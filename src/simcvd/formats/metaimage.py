@@ -57,8 +57,8 @@ def _fields(path: Path) -> tuple[Fields, int]:
         last = bool(equals) and name == "ElementDataFile"
         if (end < 0 and not last) or (line.strip() and not equals):
             raise SimcvdError(
-                f"{path}: is no MetaImage, or its header is damaged (near '{line[:40]!r}'). Copy "
-                "it again from its origin."
+                f"{path}: is not a MetaImage file, or its header is damaged (near '{line[:40]!r}')."
+                " Copy it again from its origin."
             )
         check_known(path, name, KNOWN)
         if equals:

@@ -75,8 +75,9 @@ def _loaded(path: Path) -> tuple[Any, tuple[str, ...]]:
     magics = [m for m, size in MAGIC.items() if start[344 if size == 348 else 4 :][:4] == m]
     if not magics:
         raise SimcvdError(
-            f"{path}: is no NIfTI file (its header lacks the mark); it may be of another format, "
-            "ANALYZE 7.5 for example, which does not say where a scan lies. Convert the original."
+            f"{path}: is not a NIfTI file (its header lacks the mark); it may be of another "
+            "format, ANALYZE 7.5 for example, which does not say where a scan lies. Convert the "
+            "original."
         )
     size = MAGIC[magics[0]]
     kind: Any = nibabel.Nifti1Header if size == 348 else nibabel.Nifti2Header

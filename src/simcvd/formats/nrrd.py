@@ -67,7 +67,7 @@ def _fields(path: Path) -> tuple[Fields, Fields, int]:
     with path.open("rb") as file:
         start = file.read(LONGEST)
     if not re.match(rb"NRRD000[1-6]\r?\n", start):
-        raise SimcvdError(f"{path}: is no NRRD file of versions 1 to 6; it may be damaged.")
+        raise SimcvdError(f"{path}: is not an NRRD file of versions 1 to 6; it may be damaged.")
     fields: Fields = {}
     pairs: Fields = {}
     at, end = start.index(b"\n") + 1, -1

@@ -93,4 +93,4 @@ def _what_else(name: str) -> str:
         return "a path that leads out of its folder"
     if name.lower().endswith(PICKLES):
         return "which may be a pickle, and loading one would run code of its maker"
-    return "which is no part of a model"
+    return "which is not part of a model"

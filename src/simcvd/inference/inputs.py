@@ -79,8 +79,8 @@ def _check(made: Sequence[Job]) -> None:
             )
         if job.format.needs_own and answer_for(job.path) is not job.format:
             raise SimcvdError(
-                f"{job.path}: is no DICOM series, so a DICOM segmentation has nothing to refer to; "
-                "choose another --format"
+                f"{job.path}: is not a DICOM series, so a DICOM segmentation has nothing to refer "
+                "to; choose another --format"
             )
 
 

@@ -264,7 +264,7 @@ def _nothing_finished(folder: Path) -> str:
     if (folder / "config.json").exists():
         return (
             f"{folder}: its training has not finished, so it has no model yet; "
-            "type the same `simcvd train` command again to go on with it"
+            "re-run the same `simcvd train` command to resume it"
         )
     return f"{folder}: holds no model ({DESCRIPTION}); give the --out of a finished training"
 

@@ -196,7 +196,7 @@ def _loaded(
     """A process loads them once. Raises SimcvdError where they are no longer what they were."""
     for path, digest in zip(models, digests, strict=True):
         if digest_of(path) != digest:
-            raise SimcvdError(f"{path}: was replaced meanwhile; type the same command again")
+            raise SimcvdError(f"{path}: was replaced meanwhile; re-run the same command")
     return load_models(models, flip=flip, device=device, network=network)
 
 

@@ -133,7 +133,9 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     except FileNotFoundError:
         return list(ABOUT), []
     except (OSError, ValueError, csv.Error) as error:
-        raise SimcvdError(f"{path}: is no table of ours ({error}); move it away") from error
+        raise SimcvdError(
+            f"{path}: is not a table that simcvd wrote ({error}); move it away"
+        ) from error
     if tuple(head[: len(ABOUT)]) != ABOUT:
         raise SimcvdError(f"{path}: does not begin with {', '.join(ABOUT)}; move it away")
     return head, [dict(zip(head, row, strict=False)) for row in rows if len(row) > 1]

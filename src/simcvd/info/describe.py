@@ -151,9 +151,7 @@ def describe_benchmark(path: Path) -> Info:
         "runs begun": [run["name"] for run in runs if "seconds" not in run],
         "findings": record.get("findings", []),
     }
-    state = (
-        f"{counted(len(done), 'run')} done, {len(runs) - len(done)} begun; typed again, it goes on"
-    )
+    state = f"{counted(len(done), 'run')} done, {len(runs) - len(done)} begun; re-run to resume"
     cache = _cache_of(path)
     words = ["simcvd", "benchmark", cache or "CACHE", "--protocol", protocol["name"]]
     command = shlex.join([*words, "--out", str(path), "--dry-run"])

@@ -74,7 +74,7 @@ def describe_page(path: Path) -> Info:
     """That it can be opened, and what must go with it."""
     text = path.read_text(encoding="utf-8")
     if '<footer><p class="quiet">simcvd ' not in text:
-        raise SimcvdError(f"{path}: is no page of this version; make it again")
+        raise SimcvdError(f"{path}: is not a page of this version; make it again")
     beside = sum(file.stat().st_size for file in contents(path.parent / FOLDER))
     facts = {
         "MB": path.stat().st_size / 1e6,

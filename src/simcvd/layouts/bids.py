@@ -128,5 +128,5 @@ def _table(path: Path) -> Mapping[int, str]:
         return {int(row["index"]): row["name"] for row in rows}
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise SimcvdError(
-            f"{path}: is no table with columns index and name ({error!r}). Correct or remove it."
+            f"{path}: is not a table with columns index and name ({error!r}). Correct or remove it."
         ) from error

@@ -29,7 +29,7 @@ def _lines(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
-        raise SimcvdError(f"{path}: is no list of names, one a line ({error}).") from error
+        raise SimcvdError(f"{path}: is not a list of names, one a line ({error}).") from error
     return [normal(line.strip()) for line in lines if line.strip()]
 
 
@@ -96,4 +96,4 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         return parse_object(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise SimcvdError(f"{path}: is no readable JSON ({error}).") from error
+        raise SimcvdError(f"{path}: is not readable JSON ({error}).") from error

@@ -145,7 +145,7 @@ def compiled_pattern(pattern: str, option: str) -> re.Pattern[str]:
         return re.compile(pattern)
     except re.error as error:
         raise SimcvdError(
-            f"the name pattern {pattern!r} of {option} is no regular expression: {error}"
+            f"the name pattern {pattern!r} of {option} is not a regular expression: {error}"
         ) from error
 
 

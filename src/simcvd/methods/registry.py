@@ -109,7 +109,7 @@ def origin(name: str) -> str:
 def _checked(found: Any, what: str) -> type[Method]:
     if not (inspect.isclass(found) and issubclass(found, Method)):
         raise SimcvdError(
-            f"{what}: is no class derived from simcvd.methods.base.Method; docs/methods/own.md "
+            f"{what}: is not a class derived from simcvd.methods.base.Method; docs/methods/own.md "
             "shows how one is written"
         )
     config_of(found)

@@ -177,7 +177,7 @@ def look(asked: Request, found: Source, console: Console) -> Looked:
             "without guessing, into copies."
         )
         raise SimcvdError(
-            f"to be mended before training: the errors listed above, {report.errors} in all."
+            f"to be fixed before training: the errors listed above, {report.errors} in all."
             f"{advice if mends else ''}"
         )
     return Looked(facts=facts, report=report)

@@ -214,8 +214,7 @@ def _side_by_side(
         failed += [ended.name] if ended.problem else []
     if failed:
         raise SimcvdError(
-            f"{few(failed)} failed; the others are kept. Mend the cause and type the same command "
-            "again"
+            f"{few(failed)} failed; the others are kept. Fix the cause and re-run the same command"
         )
 
 

@@ -76,7 +76,7 @@ class Request:
         asked = {**begun, **{name: value for name, value in given.items() if value is not None}}
         method, preset = asked.get("method", METHOD), asked.get("preset", QUICK.name)
         if not asked.get("images"):
-            raise SimcvdError(f"{work} holds no run to go on with; say which scans with --images")
+            raise SimcvdError(f"{work} holds no run to resume; name the scans with --images")
         if not find(method).uses_unlabeled:
             raise SimcvdError(f"{method} is the control; give a method that uses unlabelled scans")
         if preset not in PRESETS:
@@ -159,7 +159,7 @@ class Request:
                 raise SimcvdError(
                     f"{self.work} was begun with something else:\n  "
                     + "\n  ".join(changed)
-                    + f"\nTo go on with it, `simcvd run --out {self.work}` is enough; for "
+                    + f"\nTo resume it, `simcvd run --out {self.work}` is enough; for "
                     "something else give another --out"
                 )
             return

@@ -160,7 +160,7 @@ def _refuse_errors(found: Source, facts: Sequence[CaseFacts]) -> None:
     if wrong:
         more = [f"and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
         raise SimcvdError(
-            f"{found.description}: to be mended before a plan, as `simcvd check` tells in full\n  "
+            f"{found.description}: to be fixed before planning; `simcvd check` lists everything\n  "
             + "\n  ".join([*wrong[:SHOWN], *more])
         )
 

@@ -49,7 +49,7 @@ def load_result(run: Path, name: str, split: Split = "test") -> Result:
         report = read_report(folder)
     except NotScored as error:
         raise SimcvdError(
-            f"{run} was not scored; type: simcvd evaluate {run} --split {split}"
+            f"{run} has not been scored; run: simcvd evaluate {run} --split {split}"
         ) from error
     return Result(
         name=name,

@@ -178,7 +178,9 @@ def _names(round_: Round, values: np.ndarray) -> dict[int, str]:
 def _changed(round_: Round, values: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     """The values with those of other classes than before where ``drawn`` says so."""
     if drawn.size and int(drawn.max()) >= len(round_.classes):
-        raise SimcvdError(f"the drawing has a class {int(drawn.max())} that this round has not")
+        raise SimcvdError(
+            f"the drawing has a class {int(drawn.max())} that this round does not have"
+        )
     drawn = drawn.reshape(values.shape, order="F")
     touched = drawn != classes_of(round_, values)
     table = np.array([c.value for c in round_.classes])

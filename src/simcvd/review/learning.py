@@ -54,7 +54,7 @@ class Learning:
         """Raises SimcvdError while a round is running."""
         with self._lock:
             if self._pid() is not None:
-                raise SimcvdError("a round is running already; stop it, or wait for its end")
+                raise SimcvdError("a round is already running; stop it, or wait until it ends")
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("wb") as log:
                 self._process = subprocess.Popen(

@@ -320,7 +320,7 @@ def _share(text: str) -> float:
     try:
         return min(1.0, max(0.0, float(text)))
     except ValueError:
-        raise SimcvdError(f"{text!r} is no share of the way through a scan") from None
+        raise SimcvdError(f"{text!r} is not a position within a scan (0 to 1)") from None
 
 
 def _tab(request: Request) -> str:

@@ -108,6 +108,6 @@ def _library() -> Any:
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise SimcvdError(
-            f"{error.name} is not installed, which ONNX takes; type: pip install 'simcvd[onnx]'"
+            f"{error.name} is not installed, which ONNX export needs: pip install 'simcvd[onnx]'"
         ) from error
     return onnx
