@@ -37,7 +37,7 @@ print(f"planned: {plan.spacing} mm, patches of {plan.patch} voxels")
 cache = simcvd.prepare(scans, work / "cache", jobs=1, quiet=True)
 print(f"{len(cache.train)} scans for training, {len(cache.test)} for testing")
 
-# %% Train; the same call goes on where it stopped. `plan=plan` takes the planned network and patch.
+# %% Train; the same call resumes. `plan=plan` takes the planned network and patch.
 run = simcvd.train(
     cache,
     work / "run",

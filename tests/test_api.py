@@ -94,7 +94,7 @@ def test_a_folder_of_a_run_does_for_a_model(run: Path, model: Model) -> None:
         (np.zeros((16, 16, 8)), None, "give affine"),
         (np.zeros((16, 16)), AFFINE, r"shape \(16, 16\)"),
         (np.full((16, 16, 8), np.nan), AFFINE, "NaN"),
-        (np.zeros((16, 16, 8)), np.zeros((4, 4)), "inverse"),
+        (np.zeros((16, 16, 8)), np.zeros((4, 4)), "invertible"),
         (np.zeros((2, 16, 16, 8)), AFFINE, r"needs \[1, X, Y, Z\]"),
     ],
 )

@@ -10,8 +10,11 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 import yaml
+from tests.data.dicom_series import write_series
 from tests.pages import (
     PAGES,
     READ_FIRST,
@@ -22,6 +25,7 @@ from tests.pages import (
     of_simcvd,
     parse,
 )
+from tests.review.work import DICOM_TAGS
 from tests.small import NETWORK
 from typer.testing import CliRunner
 
@@ -90,16 +94,21 @@ def _bare(text: str) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Everything that pages call by name: SCANS, LABELS, DATA, CACHE, RUN, CONTROL and WORK."""
+    """What pages call by name: SCANS, LABELS, DATA, DICOM, BIDS, CACHE, CONTROL, RUN and WORK."""
     folder = tmp_path_factory.mktemp("home")
     settings = PhantomSettings(shape=(20, 18, 16), spacing=(5.0, 5.0, 6.0))
     write_phantoms(folder / "DATA", 8, 0, test=2, labeled=4, settings=settings)
     shutil.copytree(folder / "DATA/images", folder / "SCANS")
     shutil.copytree(folder / "DATA/labels", folder / "LABELS")
-    plan = (
-        make_plan(folder / "DATA", jobs=1).smaller(widths_factor=0.25).shorter(iterations=2, base=2)
-    )
-    write_plan(plan, folder / "WORK/plan.toml")
+    for series in (0, 5):
+        name = f"phantom_00{series}"
+        scan = nibabel.load(folder / f"SCANS/{name}.nii.gz")
+        voxels = np.round(1000 * scan.get_fdata()).astype(np.int16)
+        tags = {**DICOM_TAGS, "t0020x000e": f"1.2.3.4.{series}"}
+        write_series(folder / "DICOM" / name, voxels, scan.affine, **tags)
+    _arrange_bids(folder)
+    plan = make_plan(folder / "DATA", jobs=1).smaller(widths_factor=0.25)
+    write_plan(plan.shorter(iterations=2, base=2), folder / "WORK/plan.toml")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         invoke(["prepare", "DATA", "--out", "CACHE", "--workers", "1"])
@@ -110,6 +119,21 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             invoke(["evaluate", run])
         invoke(["run", "--images", "SCANS", "--labels", "LABELS", "--out", "WORK"])
     return folder
+
+
+def _arrange_bids(folder: Path) -> None:
+    """Some of the scans by subject; the first two have a label."""
+    bids = folder / "BIDS"
+    for subject in range(4):
+        scan, name = f"phantom_00{subject}.nii.gz", f"sub-0{subject}"
+        (bids / name / "anat").mkdir(parents=True)
+        shutil.copy(folder / "SCANS" / scan, bids / name / "anat" / f"{name}_T1w.nii.gz")
+        if subject < 2:
+            manual = bids / "derivatives/manual" / name / "anat"
+            manual.mkdir(parents=True)
+            shutil.copy(folder / "LABELS" / scan, manual / f"{name}_dseg.nii.gz")
+    (bids / "dataset_description.json").write_text('{"Name": "docs", "BIDSVersion": "1.8.0"}')
+    (bids / "derivatives/manual/desc-manual_dseg.tsv").write_text("index\tname\n1\tchamber\n")
 
 
 def invoke(arguments: list[str]) -> str:

@@ -141,7 +141,7 @@ def test_killed_in_the_middle_it_goes_on_from_whole_cases(tmp_path: Path) -> Non
     process.wait()
     done = {p.name: p.stat().st_ino for p in cases.glob("[0-9]*")}
     assert 2 <= len(done) < 8
-    with pytest.raises(SimcvdError, match="no prepared data set"):
+    with pytest.raises(SimcvdError, match="not a prepared data set"):
         Cache(tmp_path / "cache")
     (cases / ".tmp-07").mkdir(exist_ok=True)
     (cases / ".tmp-07" / "image.npy").write_bytes(b"half")

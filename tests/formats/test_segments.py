@@ -125,6 +125,15 @@ def test_names_that_do_not_fit_are_said() -> None:
         revalued(Path("x"), volume, ((1, 1), (2, 2)))
 
 
+def test_written_nrrd_has_the_colours_of_the_report(tmp_path: Path) -> None:
+    path = tmp_path / "a.nrrd"
+    write_label(path, halves(4, 9), AFFINE, names={0: "background", 4: "left", 9: "right"})
+    said = SimpleITK.ReadImage(path)
+    # Okabe and Ito's orange e6 9f 00 and sky blue 56 b4 e9, divided by 255.
+    assert said.GetMetaData("Segment0_Color") == "0.902 0.6235 0"
+    assert said.GetMetaData("Segment1_Color") == "0.3373 0.7059 0.9137"
+
+
 def test_written_nrrd_keeps_names(tmp_path: Path) -> None:
     names = {0: "background", 4: "left atrium", 9: "aorta"}
     write_label(tmp_path / "a.nrrd", halves(4, 9), AFFINE, names=names)

@@ -237,7 +237,7 @@ def test_a_dataset_json_that_declares_too_little(
 
 def test_a_broken_dataset_json(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text('{"labels": ')
-    with pytest.raises(SimcvdError, match="no readable JSON"):
+    with pytest.raises(SimcvdError, match="not readable JSON"):
         recognise(tmp_path)
 
 

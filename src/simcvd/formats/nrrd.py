@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from simcvd.colours import class_colour
 from simcvd.files import replace_into, write_bytes
 from simcvd.formats.geometry import LPS
 from simcvd.formats.packed import Block, Coding
@@ -271,6 +272,7 @@ def _written(labels: np.ndarray, lps: np.ndarray, names: Mapping[int, str]) -> s
         for line in (
             f"Segment{number}_ID:=Segment_{number}",
             f"Segment{number}_Name:={' '.join(name.split())}",
+            f"Segment{number}_Color:={_shares(class_colour(number + 1))}",
             f"Segment{number}_LabelValue:={value}",
             f"Segment{number}_Layer:=0",
         )
@@ -289,6 +291,11 @@ def _written(labels: np.ndarray, lps: np.ndarray, names: Mapping[int, str]) -> s
         *segments,
     ]
     return "\n".join(lines) + "\n"
+
+
+def _shares(colour: str) -> str:
+    """``#rrggbb`` as three shares of 1, as Slicer has colours."""
+    return " ".join(f"{byte / 255:.4g}" for byte in bytes.fromhex(colour[1:]))
 
 
 NRRD = Format(
