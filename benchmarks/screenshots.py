@@ -26,7 +26,7 @@ from simcvd.files import replace_into
 SOFTWARE = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
 SIZE: Any = {"width": 1280, "height": 800}
 PORT = 8431
-COLOURS = 128  # of a picture; text and grey scans need no more
+COLOURS = 256  # of a picture: thin outlines must keep theirs beside many greys
 WAIT = 180_000  # ms
 
 
@@ -48,7 +48,8 @@ def keep(tab: Page, path: Path) -> None:
     """What the tab shows as a small PNG."""
     shown = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
     with replace_into(path) as temporary:
-        shown.quantize(COLOURS).save(temporary, format="PNG", optimize=True)
+        few = shown.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE)
+        few.save(temporary, format="PNG", optimize=True)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 
@@ -67,7 +68,6 @@ def main() -> None:
         tab.set_default_timeout(WAIT)
         tab.goto((given.work / "report.html").resolve().as_uri())
         keep(tab, given.out / "report.png")
-        tab.locator("#scans").scroll_into_view_if_needed()
         tab.evaluate("document.getElementById('scans').scrollIntoView()")
         keep(tab, given.out / "report-scans.png")
         with review(given.work) as address:

@@ -122,8 +122,8 @@ def _folds(labeled: int, count: int) -> Folds:
         # repetitions: 4.25 errors, by scipy's noncentral t in the test below.
         (
             [0.1, -0.05] * 4,
-            "The data cannot settle it: with 12 labelled scans a difference of about 18.4 could "
-            "have been seen. More labels would.",
+            "Inconclusive: with 12 labelled scans only a difference of about 18.4 points or more "
+            "could have been detected. More labels would lower that.",
         ),
     ],
 )
@@ -139,8 +139,8 @@ def test_what_is_expected_of_the_final_model_is_what_its_kind_did_on_held_out_sc
     result = replace(result, summary=replace(result.summary, means={"dice": mean}))
     assert expected(result, _folds(8, 4)) == (
         "Expected of the final model on scans like these: mean Dice 67.5 % (95 % interval over "
-        "scans 60.0 to 75.0). So well did CutMix do on the 8 labelled scans that cross-validation "
-        "held out, trained on 6 of the 8 labels; the final model has all of them."
+        "scans 60.0 to 75.0). That is what CutMix reached on the 8 labelled scans that cross-"
+        "validation held out, trained on 6 of the 8 labels; the final model has all of them."
     )
 
 

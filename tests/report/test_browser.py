@@ -22,7 +22,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 SLOW = 180_000  # ms
 WORDS = Words(
     title="Did the unlabelled scans help?",
-    answer="The data cannot settle it.",
+    answer="Inconclusive.",
     detail="Some numbers.",
     todo=[("Look:", "simcvd review WORK")],
     expected="Expected: 80 %.",

@@ -24,9 +24,9 @@ def verdict(results: Sequence[Result], folds: Folds) -> str:
     gain = 100 * found.gap.mean
     if found.verdict == "inconclusive":
         return (
-            f"The data cannot settle it: with {counted(folds.labeled, 'labelled scan')} a "
-            f"difference of about {100 * found.detectable:.1f} could have been seen. More labels "
-            "would."
+            f"Inconclusive: with {counted(folds.labeled, 'labelled scan')} only a difference of "
+            f"about {100 * found.detectable:.1f} points or more could have been detected. More "
+            "labels would lower that."
         )
     if found.verdict == "no verdict":
         return (
@@ -82,7 +82,7 @@ def expected(chosen: Result, folds: Folds) -> str:
     within = f" ({LEVEL} % interval over scans {ends})" if known else ""
     return (
         f"Expected of the final model on scans like these: mean Dice {100 * dice.mean:.1f} %"
-        f"{within}. So well did {chosen.name} do on the {folds.compared} labelled scans that "
+        f"{within}. That is what {chosen.name} reached on the {folds.compared} labelled scans that "
         f"cross-validation held out, trained on {folds.trained_on} of the {folds.labeled} labels; "
         "the final model has all of them."
     )
@@ -93,7 +93,7 @@ def next_steps(work: Path, preset: Preset, folds: Folds) -> list[tuple[str, str]
     place = quote(str(work))
     few = folds.count < 3 and preset.name != "full"
     surer = (
-        f"For a surer answer: {counted(folds.count, 'fold')} cannot show how much trainings vary. "
+        f"For a firmer answer: {counted(folds.count, 'fold')} cannot show how much trainings vary. "
         "With --preset standard, into another folder, more are compared; --dry-run says how long "
         "it takes.",
         "",
