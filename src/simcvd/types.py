@@ -18,7 +18,7 @@ RAS+ world coordinates, as NIfTI does.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,16 +87,20 @@ class Task:
 class Progress:
     """Where a run stands: ``step`` of ``total`` iterations, step counted from 0.
 
-    In a CUDA graph ``step`` is a scalar of the device.
+    now: the step again, as a scalar of the device, while a CUDA graph is recorded: ``step`` is then
+        that of the recording, and only what is computed from ``fraction`` follows the run.
     """
 
     step: int
     total: int
+    now: Tensor | None = None
 
     @property
     def fraction(self) -> float:
-        """step / total, in [0, 1]."""
-        return self.step / self.total
+        """step / total, in [0, 1]; a scalar of the device where there is a ``now``."""
+        step: Any = self.step if self.now is None else self.now
+        fraction: float = step / self.total
+        return fraction
 
 
 @dataclass(frozen=True, kw_only=True)

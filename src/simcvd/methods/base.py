@@ -63,8 +63,8 @@ class Method(nn.Module):
     """Supervised bases, trained with seeds apart, that it starts from."""
     steady: ClassVar[bool] = False
     """Steps with the same terms do the same operations, whatever the batch holds: a CUDA graph may
-    record one and repeat it. What ``forward`` computes from ``progress`` it must take from a scalar
-    of the device, too; what it keeps in plain attributes stays as of the recorded step."""
+    record one and repeat it. ``forward`` then takes from ``progress.fraction`` a scalar of the
+    device, whose value it cannot ask for; what it keeps in plain attributes stays as recorded."""
     leaves_unused: ClassVar[bool] = False
     """Some step gives some parameter no gradient; processes that train together must know."""
     before: ClassVar[Mapping[str, Any]] = {}

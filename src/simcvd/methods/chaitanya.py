@@ -96,7 +96,7 @@ class GlobalLocalContrast(Method):
 
     def weights(self, progress: Progress) -> dict[str, float]:
         """One phase at a time."""
-        config, done = self.config, progress.fraction
+        config, done = self.config, progress.step / progress.total
         if done < config.global_share:
             return {"global": config.weight}
         local = done < config.global_share + config.local_share

@@ -119,8 +119,7 @@ class Graph:
 def on_device(progress: Progress, numbers: Numbers, row: Tensor) -> tuple[Progress, Numbers]:
     """What `Learner.learn` takes, read from a row of the device."""
     moved = numbers.read_from(row)
-    step: Any = moved.step
-    return dataclasses.replace(progress, step=step), moved
+    return dataclasses.replace(progress, now=row[0]), moved
 
 
 def held(batch: Batch) -> Batch:
