@@ -34,8 +34,9 @@ def main() -> int:
     from tests.faults.scenarios import make_base
 
     torch.set_num_threads(1)
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, epilog="0 leaves a part out.")
     parser.add_argument("--kills", type=int, default=KILLS)
+    parser.add_argument("--only", action="append", help="kill this scenario; may be repeated")
     parser.add_argument("--mutants", type=int, default=MUTANTS)
     parser.add_argument("--headers", type=int, default=HEADERS, help="examples a format")
     parser.add_argument("--records", type=int, default=RECORDS, help="values exchanged in each")
@@ -45,28 +46,34 @@ def main() -> int:
     started = time.monotonic()
     preload()
     with tempfile.TemporaryDirectory(prefix="simcvd-campaign-") as scratch:
-        base = make_base(Path(scratch) / "base")
-        wrong = _killed(base, Path(scratch) / "kills", chosen.kills, chosen.jobs)
-        wrong += _exchanged(base, Path(scratch) / "records", chosen.records, chosen.jobs)
-        wrong += _damaged(Path(scratch) / "damage", chosen.mutants, chosen.jobs)
-    wrong += _hostile(chosen.headers, chosen.jobs)
+        base = make_base(Path(scratch) / "base") if chosen.kills or chosen.records else None
+        wrong: list[str] = []
+        if base and chosen.kills:
+            wrong += _killed(base, Path(scratch) / "kills", chosen.kills, chosen.jobs, chosen.only)
+        if base and chosen.records:
+            wrong += _exchanged(base, Path(scratch) / "records", chosen.records, chosen.jobs)
+        if chosen.mutants:
+            wrong += _damaged(Path(scratch) / "damage", chosen.mutants, chosen.jobs)
+    if chosen.headers:
+        wrong += _hostile(chosen.headers, chosen.jobs)
     print(f"{(time.monotonic() - started) / 60:.0f} minutes; {len(wrong)} problems")
     print("\n".join(wrong))
     return 1 if wrong else 0
 
 
-def _killed(base: Base, scratch: Path, count: int, jobs: int) -> list[str]:
+def _killed(base: Base, scratch: Path, count: int, jobs: int, only: list[str] | None) -> list[str]:
     """Kills, and full disks at a fifth as many operations; what was wrong."""
     from tests.faults.kills import summary, undisturbed
     from tests.faults.scenarios import scenarios
 
     every, wanted = scenarios(base), {}
-    for name, scenario in every.items():
-        wanted[name] = undisturbed(scenario, scratch / name)
+    for name in only or every:
+        wanted[name] = undisturbed(every[name], scratch / name)
         print(f"{name}: {wanted[name][0]} file operations", flush=True)
     rng, tasks = random.Random(0), []
     whole = {name: total for name, (total, _) in wanted.items() if name not in SHARES}
-    share = min((count - sum(count * s for s in SHARES.values())) / sum(whole.values()), 1.0)
+    left = count - sum(count * s for name, s in SHARES.items() if name in wanted)
+    share = min(left / max(sum(whole.values()), 1), 1.0)
     for name, (total, tree) in wanted.items():
         few = round(count * SHARES[name]) if name in SHARES else round(share * total)
         numbers = rng.sample(range(1, total + 1), min(max(few, 1), total))

@@ -101,7 +101,6 @@ def exchanges(base: Base, each: int) -> Iterator[Exchange]:
 
 def places(base: Base) -> list[Place]:
     """Every record that commands read, in a sound folder that holds it."""
-    base.score(base.run)
     prepare = ("prepare", str(base.scans), "--out", "WORK", "--jobs", "1")
     train = ("train", "WORK", *TRAINING, "--out", "WORK/run")
     resume = ("train", str(base.cache), *TRAINING, "--out", "WORK")

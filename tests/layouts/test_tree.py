@@ -95,3 +95,14 @@ def test_what_simcvd_made_is_no_scan_but_may_be_a_label(tmp_path: Path) -> None:
     assert "out/a.nii.gz" in below(root)[0]
     (root / "out" / "predictions.csv").write_text(table)
     assert "out/a.nii.gz" in below(root, own=True)[0]
+
+
+def test_a_folder_of_run_is_neither_scans_nor_labels(tmp_path: Path) -> None:
+    """Whatever of it is there yet, and wherever it lies."""
+    root = made(tmp_path / "d", "b.nii", "work/labels/b.nii", "work/x/b.nii", "other/run.json")
+    (root / "work" / "run.json").write_text('{"images": "d", "preset": "quick"}')
+    for own in (False, True):
+        files, passed = below(root, own=own)
+        assert files == ["b.nii", "other/run.json"]
+        assert passed == {"work": "a folder of simcvd run, 3 files"}
+    assert below(root / "work", own=True)[0] == ["labels/b.nii", "run.json", "x/b.nii"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,13 @@ from tests.data.dicom_series import write_series
 from tests.small import make_cache
 
 from simcvd.checking.check import examine_all
+from simcvd.files import write_json
 from simcvd.formats.dicom_seg_write import writer
 from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import SourceCase
+from simcvd.pipeline.presets import QUICK
 from simcvd.pipeline.refuse import refuse_full_disk
+from simcvd.pipeline.request import Request
 from simcvd.pipeline.segment import jobs_of
 from simcvd.types import SimcvdError
 
@@ -60,3 +64,38 @@ def test_a_birth_date_that_is_none_is_left_empty(tmp_path: Path) -> None:
     written = pydicom.dcmread(tmp_path / "a.dcm")
     assert not written.PatientBirthDate
     assert written.StudyDate == "20200131"
+
+
+@pytest.mark.parametrize("place", ["work", "images/work", "labels/work"])
+def test_a_folder_among_the_data_is_never_read_as_data(tmp_path: Path, place: str) -> None:
+    make_cache(tmp_path)
+    root = tmp_path / "scans"
+    asked = Request(images=root, labels=root / "labels", work=root / place, preset=QUICK)
+    asked.refuse_folder()
+    asked.work.mkdir()
+    before, touched = asked.recognised(), asked.files()
+    for made, source in (("predictions", "images"), ("labels", "labels")):
+        (asked.work / made).mkdir()
+        for path in (root / source).glob("*.nii.gz"):
+            shutil.copy2(path, asked.work / made)
+    with pytest.raises(SimcvdError, match=r"holds other files \(labels, predictions\) and no run"):
+        asked.refuse_folder()
+    write_json(asked.work / "run.json", asked.record())
+    asked.refuse_folder()
+    after = replace(asked, work=tmp_path / "none").recognised()  # the labels drawn there apart
+    assert (after.cases, after.notes, after.problems) == (
+        before.cases,
+        before.notes,
+        before.problems,
+    )
+    (passed,) = [use.what for use in after.files if use.path == asked.work]
+    assert passed.startswith("a folder of simcvd run, ")
+    shutil.rmtree(asked.drawn)  # whose files count
+    assert asked.files() == touched
+
+
+@pytest.mark.parametrize("name", ["labels", "Segmentations", "images"])
+def test_a_folder_that_would_be_taken_for_data(tmp_path: Path, name: str) -> None:
+    asked = Request(images=tmp_path, labels=None, work=tmp_path / name, preset=QUICK)
+    with pytest.raises(SimcvdError, match=r"called like a folder of scans or labels.*another name"):
+        asked.refuse_folder()

@@ -18,12 +18,16 @@ from simcvd.formats import stem_of
 from simcvd.naming import fault, normal
 
 SYSTEM = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "lost+found"}
-MANIFEST = "manifest.json"
-# Files that stand together in a folder of simcvd's own.
+# Files that other programs have, too, and what stands in those of simcvd.
+MANIFEST, RUN = "manifest.json", "run.json"
+WRITTEN = {MANIFEST: '"data_hash"', RUN: '"preset"'}
+# Files that stand together in a folder of simcvd's own. `run` writes the first of its own before
+# anything else, and never removes it.
+WHOLE_RUN = "a folder of simcvd run"
 OWN_FOLDERS = (
     ({MANIFEST, "cases"}, "a cache of simcvd prepare"),
     ({"config.json", "checkpoints"}, "a training of simcvd"),
-    ({"run.json", "check.json"}, "a folder of simcvd run"),
+    ({RUN}, WHOLE_RUN),
     ({"model.json", "model.safetensors"}, "a model of simcvd"),
     ({".model"}, "segmentations made by simcvd"),
 )
@@ -43,8 +47,9 @@ class Tree:
 def walk(root: Path, *, apart_from: Sequence[Path] = (), own: bool = False) -> Tree:
     """Look through `root`, which may be no folder at all, and then has no files.
 
-    apart_from: folders that are looked at as something else. own: whether segmentations and
-    runs of simcvd count as files like any other, as in a folder of labels.
+    apart_from: folders that are looked at as something else. own: whether what simcvd wrote
+    counts as files like any other, as in a folder of labels; a folder of `simcvd run` does not,
+    except as the root.
     """
     walker = _Walker(root, [path.resolve() for path in apart_from], own)
     walker.run()
@@ -87,9 +92,9 @@ class _Walker:
             self.passed[folder] = f"cannot be listed ({error.strerror})"
             return
         names = {entry.name for entry in entries}
-        if MANIFEST in names and _foreign(folder / MANIFEST):
-            names.remove(MANIFEST)
-        if what := None if self.own else _own_folder(names):
+        names -= {name for name in names & set(WRITTEN) if _foreign(folder / name)}
+        what = _own_folder(names)
+        if what and (not self.own or (what == WHOLE_RUN and folder != self.root)):
             self.passed[folder] = f"{what}, {_count(folder)}"
             return
         results = set() if self.own else _own_files(folder, names)
@@ -132,10 +137,10 @@ def _own_folder(names: set[str]) -> str | None:
     return next((what for needed, what in OWN_FOLDERS if needed <= names), None)
 
 
-def _foreign(manifest: Path) -> bool:
-    """Whether a manifest.json is none of simcvd's: other programs have such files, too."""
+def _foreign(path: Path) -> bool:
+    """Whether a file of `WRITTEN` is none of simcvd's."""
     try:
-        return '"data_hash"' not in manifest.read_text(encoding="utf-8")
+        return WRITTEN[path.name] not in path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return True
 

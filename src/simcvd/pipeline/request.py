@@ -15,6 +15,7 @@ from simcvd.layouts.lists import visible
 from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import Source
 from simcvd.layouts.tree import walk
+from simcvd.layouts.words import names_labels
 from simcvd.methods.registry import find
 from simcvd.pipeline.presets import PRESETS, QUICK, Preset
 from simcvd.training.settings import differences as changes
@@ -142,16 +143,17 @@ class Request:
     def files(self) -> str:
         """Changes when any file in the folders is touched, swapped or renamed."""
         folders = [*self.folders, self.drawn]
-        return stats_of(sorted(p for f in folders for p in walk(f, own=True).files))
+        trees = [walk(folder, apart_from=[self.work], own=True) for folder in folders]
+        return stats_of(sorted(path for tree in trees for path in tree.files))
 
     def refuse_folder(self) -> None:
         """Refuse a folder that was begun with something else, or holds something else."""
-        for folder in self.folders:
-            if self.work.resolve().is_relative_to(folder.resolve()):
-                raise SimcvdError(
-                    f"{self.work} lies in {folder}, where its segmentations would be taken for "
-                    "scans; give an --out elsewhere"
-                )
+        within = next((f for f in self.folders if _below(self.work, f)), None)
+        if within and _says_data(self.work.name):
+            raise SimcvdError(
+                f"{self.work} lies in {within} and is called like a folder of scans or labels, for "
+                "which it would be taken; give an --out of another name, or elsewhere"
+            )
         path = self.work / WORK_RECORD
         if path.exists():
             begun = _begun(path)
@@ -164,10 +166,19 @@ class Request:
                 )
             return
         there = visible(self.work.iterdir()) if self.work.is_dir() else []
-        if others := [path.name for path in there if path.name not in OWN]:
+        mine = OWN[:1] if within else OWN  # labels there would be among those of the data
+        if others := [path.name for path in there if path.name not in mine]:
             raise SimcvdError(
                 f"{self.work} holds other files ({few(others)}) and no run; give another --out"
             )
+
+
+def _below(work: Path, folder: Path) -> bool:
+    return work.resolve().is_relative_to(folder.resolve())
+
+
+def _says_data(name: str) -> bool:
+    return names_labels(name) or name.lower() == "images"
 
 
 def _begun(path: Path) -> dict[str, Any]:
