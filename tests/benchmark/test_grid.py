@@ -18,7 +18,7 @@ from tests.small import TEST, make_cache, write_scans
 import simcvd
 from simcvd.benchmark.catalogue import find_protocol
 from simcvd.benchmark.command import benchmark
-from simcvd.benchmark.grid import Grid, open_results, plan_grid, seconds_left
+from simcvd.benchmark.grid import Grid, open_results, plan_grid, seconds_left, waves
 from simcvd.benchmark.protocols import Protocol, changed
 from simcvd.benchmark.units import seconds_of, steps_done, write_record
 from simcvd.benchmark.worker import work
@@ -215,6 +215,8 @@ def test_bases_come_first_and_no_two_seeds_share_one(cache: Cache, tmp_path: Pat
         *(f"{row}-3-seed0" for row in ("supervised", "cps", "self_training", rows[2].id)),
         *(f"{row}-3-seed1" for row in ("supervised", "cps", "self_training", rows[2].id)),
     ]
+    assert [len(wave) for wave in waves(grid.units)] == [6, 6, 2]  # bases, arms, means
+    assert [unit.row.id for unit in waves(grid.units[6:])[-1]] == [rows[2].id] * 2
     unit = next(unit for unit in grid.units if unit.name == "self_training-3-seed0")
     work(unit, cache.root)
     made = {base.name: weights_digest(base.folder) for base in unit.bases}

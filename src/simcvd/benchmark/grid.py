@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -58,11 +59,25 @@ class Grid:
     def run(self, *, jobs: int = 1) -> Iterator[Ended]:
         """Do what is missing; gives back each run as it ends. See `execute_all`."""
         root = self.cache.root
-        calls = [
-            Call(name=unit.name, do=partial(work, unit, root), log=unit.beside(".log"))
-            for unit in self.missing()
-        ]
-        yield from execute_all(calls, jobs=jobs)
+        for wave in waves(self.missing()):
+            calls = [
+                Call(name=unit.name, do=partial(work, unit, root), log=unit.beside(".log"))
+                for unit in wave
+            ]
+            yield from execute_all(calls, jobs=jobs)
+
+
+def waves(units: Sequence[Unit]) -> list[list[Unit]]:
+    """Runs that need none of the others, then those that need these, and so on.
+
+    Side by side with what it needs a run would only wait.
+    """
+
+    def depth(unit: Unit) -> int:
+        return max((1 + depth(needed) for needed in unit.needed), default=0)
+
+    ordered = sorted(units, key=depth)
+    return [list(wave) for _, wave in groupby(ordered, depth)]
 
 
 def plan_grid(
