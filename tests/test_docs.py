@@ -27,10 +27,14 @@ from tests.pages import (
 )
 from tests.review.work import DICOM_TAGS
 from tests.small import NETWORK
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from simcvd.cli import app
+from simcvd.demo.command import DemoSize
 from simcvd.demo.phantom import PhantomSettings, write_phantoms
+from simcvd.methods.registry import built_in
+from simcvd.networks.build import BUILT_IN
 from simcvd.planning import make_plan, write_plan
 
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
@@ -90,6 +94,27 @@ def test_blocks_can_be_read(page: Path) -> None:
 def _bare(text: str) -> Iterator[list[str]]:
     """Commands in a block of no language, which may be a listing instead."""
     yield from commands(text) if text.lstrip().startswith("simcvd ") else ()
+
+
+def test_the_reference_has_every_setting_and_command() -> None:
+    """With what stands below it in the code; a setting without a docstring is an error."""
+    hook = runpy.run_path(str(ROOT / "docs/hooks/reference.py"))
+    page = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8")
+    named = {".".join(filter(None, found)) for found in hook["MARK"].findall(page)}
+    methods = {f"method.{name}" for name in built_in()}
+    assert named == {"train", "augment", *(f"network.{kind.name}" for kind in BUILT_IN)} | methods
+    tables = hook["on_page_markdown"](page)
+    assert "| `method.lambda` | `float`, at least 0 | `0.5` | Weight of the contrast" in tables
+    assert (
+        "| `train.patch` | `tuple[int, int, int] \\| None`, at least 1 | `None` | Voxels" in tables
+    )
+    with pytest.raises(ValueError, match=r"DemoSize: no docstring below \['cases'"):
+        hook["docstrings"](DemoSize)
+    listed = hook["on_page_markdown"]("\n[commands]\n")
+    assert [line for line in listed.splitlines() if line.startswith("## ")] == [
+        f"## simcvd {verb}"
+        for verb in get_command(app).commands  # type: ignore[attr-defined]
+    ]
 
 
 @pytest.fixture(scope="module")
