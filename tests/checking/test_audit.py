@@ -108,7 +108,7 @@ def test_one_patient_in_two_splits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "message"),
-    [("(", "no regular expression"), ("xyz", "matches no scan; they are called p0_scan0")],
+    [("(", "not a regular expression"), ("xyz", "matches no scan; they are called p0_scan0")],
 )
 def test_bad_patterns_are_refused(tmp_path: Path, pattern: str, message: str) -> None:
     with pytest.raises(SimcvdError, match=message):

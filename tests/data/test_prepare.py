@@ -160,7 +160,7 @@ def test_a_full_disk_leaves_the_cache_usable(folders: Path, tmp_path: Path) -> N
     _, message = process.communicate()
     assert process.returncode == 1
     assert "the disk is full" in message
-    assert "run the same command again" in message
+    assert "re-run the same command" in message
     cases = tmp_path / "cache" / "cases"
     assert sorted(p.name for p in cases.iterdir()) == [".new-a", "a", "b", "c", "d"]
     kept = Cache(tmp_path / "cache")

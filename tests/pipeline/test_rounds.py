@@ -314,7 +314,7 @@ def test_a_folder_of_an_earlier_version_goes_on_with_what_it_was_begun_with(
     assert "patient_pattern" not in asked.record()
     with pytest.raises(SimcvdError, match="patient_pattern: None -> 'x'"):
         Request.of(tmp_path / "w", {"patient_pattern": "x"}).refuse_folder()
-    with pytest.raises(SimcvdError, match="say which scans with --images"):
+    with pytest.raises(SimcvdError, match="name the scans with --images"):
         Request.of(tmp_path / "other", {})
 
 
