@@ -85,7 +85,7 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(small_cache: Cache, tmp_pa
     process.send_signal(signal.SIGTERM)
     message = process.communicate(timeout=60)[1]
     assert process.returncode == 130
-    assert "type the same command again" in message
+    assert "re-run the same command" in message
     saved = load_latest(tmp_path / "run" / "checkpoints", CPU)
     assert saved is not None
     assert f"stopped at step {saved['step']}" in message
@@ -346,7 +346,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
         return original(target, mode, *rest, **named)  # type: ignore[arg-type,call-overload]
 
     monkeypatch.setattr(Path, "open", full)
-    with pytest.raises(SimcvdError, match="type the same command again"):
+    with pytest.raises(SimcvdError, match="re-run the same command"):
         save_checkpoint(tmp_path, 2, {"weights": torch.zeros(1000, 1000)})
     monkeypatch.undo()
     assert load_latest(tmp_path, CPU)["step"] == 1  # type: ignore[index]

@@ -35,7 +35,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     except CannotWrite as error:
         raise SimcvdError(
             f"could not write {path}: {error.__cause__ or error}. Earlier checkpoints are "
-            "untouched; make room and type the same command again to go on"
+            "untouched; make room and re-run the same command to resume"
         ) from error
     left_by_a_kill = folder.glob(".*-step_*.pt")
     for old in (*_checkpoints(folder)[:-KEEP], *left_by_a_kill):

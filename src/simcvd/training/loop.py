@@ -256,7 +256,7 @@ class Trainer:
         if self.step < total:
             raise Interrupted(
                 f"stopped at step {self.step} of {total}, checkpoint written; "
-                "type the same command again to go on"
+                "re-run the same command to resume"
             )
 
     def _log(
