@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -40,6 +41,40 @@ def test_done_refused_typed_wrongly_and_done_in_part(
     said = capsys.readouterr().err
     assert "1 of 2 scans could not be segmented; the others are in" in said
     assert (tmp_path / "new" / "a.nii.gz").exists()
+
+
+def test_an_empty_argument_is_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A variable that is not set would have `--out` be the folder that one stands in."""
+    monkeypatch.chdir(tmp_path)
+    for words in (("prepare", "a", "--out", ""), ("prepare", "", "--out", "c"), ("info", "--out=")):
+        assert code_of(monkeypatch, *words) == 2
+        assert "an empty argument" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EACCES, "Permission denied", "/a/\x1bb"), r"/a/\x1bb: Permission denied"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (OSError("the disk is gone"), "the disk is gone"),
+    ],
+)
+def test_what_the_system_refuses_is_said_in_a_line(
+    error: OSError,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fails(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("simcvd.info.describe", fails)
+    assert code_of(monkeypatch, "info", tmp_path) == 1
+    assert capsys.readouterr().err == f"simcvd: {said}\n"
 
 
 def test_a_stranger_s_model_prints_no_line_of_its_own(

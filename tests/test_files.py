@@ -155,6 +155,20 @@ def test_only_leftovers_of_the_dead_are_swept(tmp_path: Path) -> None:
     assert [p.name for p in contents(tmp_path)] == [".hidden", "4711-d"]
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_a_file_never_takes_the_place_of_a_folder(tmp_path: Path, link: bool) -> None:
+    """``--json DIR`` for ``--json DIR/report.json``: whatever lies there stays there."""
+    write_text(tmp_path / "data" / "deep" / "scan.nii", "mine")
+    place = tmp_path / "data"
+    if link:
+        place = tmp_path / "link"
+        place.symlink_to(tmp_path / "data")
+    with pytest.raises(SimcvdError, match=r"cannot write .*: Is a directory\. Give the name of a"):
+        write_text(place, "{}")
+    assert (tmp_path / "data" / "deep" / "scan.nii").read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"data", place.name}
+
+
 def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     for text in ("old", "new"):
         with replace_into(tmp_path / "case") as temporary:

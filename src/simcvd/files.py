@@ -32,6 +32,7 @@ _ADVICE = {
     errno.EPERM: "Choose a folder you may write to",
     errno.EROFS: "Choose a folder that is not read-only",
     errno.ENAMETOOLONG: "Choose a shorter name",
+    errno.EISDIR: "Give the name of a file in that folder, or another one",
 }
 # The machine stands in the name: on a shared disk a process of another one is not dead.
 HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
@@ -110,10 +111,13 @@ def append_text(path: Path | str, text: str) -> None:
 
 
 def move(source: Path, target: Path) -> None:
-    """Rename within one disk; a folder at ``target`` is set aside first and removed last.
+    """Rename within one disk; a folder takes the place of a folder, which is set aside first and
+    removed last.
 
-    Raises OSError.
+    Raises OSError; for a file in the place of a folder, too, which may hold anything.
     """
+    if target.is_dir() and not source.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     watch("rename", target)
     old = _set_aside(target) if target.is_dir() else None
     os.replace(source, target)

@@ -38,7 +38,7 @@ def load(group: str, name: str) -> Any:
         )
     try:
         return entries[0].load()
-    except Exception as error:  # a stranger's module may raise anything
+    except (Exception, SystemExit) as error:  # a stranger's module may raise anything
         raise SimcvdError(
             f"{name!r} of {packages[0]} cannot be imported ({type(error).__name__}: {error}); "
             "fix or uninstall that package"
@@ -57,10 +57,10 @@ def by_reference(reference: str) -> Any:
         found: Any = import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (Exception, SystemExit) as error:  # a caller's module may raise anything
         raise SimcvdError(
-            f"{reference!r} cannot be imported ({error}); write package.module:Name of what is "
-            "installed, or set PYTHONPATH to where it lies"
+            f"{reference!r} cannot be imported ({type(error).__name__}: {error}); write "
+            "package.module:Name of what is installed, or set PYTHONPATH to where it lies"
         ) from error
     return found
 

@@ -179,9 +179,11 @@ def test_what_kills_its_workers_is_named(cluster: Any, monkeypatch: pytest.Monke
         assert [*in_parallel(abs, [-1], jobs, "", True)] == [1]
 
 
-@pytest.mark.parametrize("workers", ["0", "-1", "two", "1.5"])
+@pytest.mark.parametrize("workers", ["0", "-1", "two", "1.5", "1000000", "9" * 5000])
 def test_a_number_that_is_none(workers: str) -> None:
-    with pytest.raises(SimcvdError, match=f"--workers {workers}: give a number"):
+    with pytest.raises(
+        SimcvdError, match=f"--workers {workers}: give a number of processes from 1 to "
+    ):
         processes_of(workers)
 
 
@@ -210,5 +212,9 @@ def test_slurm(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         on_workers(f"slurm:{jobs}"),
     ):
         pass
+    for text in ('"two"', "0", "true"):
+        jobs.write_text(f'jobs = {text}\ncores = 1\nmemory = "1GB"\n')
+        with pytest.raises(SimcvdError, match=r"jobs = .*1 or more"), on_workers(f"slurm:{jobs}"):
+            pass
     with pytest.raises(SimcvdError, match=r"cannot be read.*TOML"), on_workers("slurm:nowhere"):
         pass

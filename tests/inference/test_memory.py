@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import namedtuple
 from pathlib import Path
 
 import nibabel
@@ -11,13 +13,15 @@ import torch
 from tests.inference.tools import OBLIQUE, blob, small_vnet, spec
 
 from simcvd import machine
+from simcvd.formats.table import format_of
 from simcvd.inference import memory, sliding_window
+from simcvd.inference.inputs import Job
 from simcvd.inference.maps import SourceMaps
-from simcvd.inference.memory import fitted, sparer, sparing
+from simcvd.inference.memory import fitted, refuse_full_disk, sparer, sparing
 from simcvd.inference.model import Model, save_model
 from simcvd.inference.predict import predict_files
 from simcvd.inference.sliding_window import Windows, predict_probabilities
-from simcvd.types import Volume
+from simcvd.types import SimcvdError, Volume
 
 PATCH = (8, 8, 8)
 
@@ -137,3 +141,41 @@ def test_maps_on_a_gpu_come_to_what_arrays_come_to() -> None:
     assert np.abs(entropy.astype(int) - others[2]).max() <= 1  # two libraries' logarithms
     assert sure == pytest.approx(others[3], rel=1e-12)
     np.testing.assert_array_equal(labels[box], share.argmax(0).numpy())
+
+
+def free(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(count))
+
+
+def test_a_disk_that_the_masks_and_a_scan_s_maps_would_fill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4,320 and 1,000 voxels, 0.002 bytes of mask each: 11; three maps of the larger: 12,960."""
+    noise, jobs = np.random.default_rng(0), []
+    for name, shape in (("large", (20, 18, 12)), ("small", (10, 10, 10)), ("broken", (2, 2, 2))):
+        path = tmp_path / f"{name}.nii.gz"
+        nibabel.save(nibabel.Nifti1Image(noise.normal(size=shape), OBLIQUE), path)
+        target = tmp_path / "out" / path.name
+        jobs.append(Job(name=name, images=(path,), target=target, format=format_of(path)))
+    jobs[2].path.write_bytes(b"no scan")  # which reading it will say
+    (tmp_path / "out").mkdir()
+    free(monkeypatch, 12_971)
+    refuse_full_disk(tmp_path / "out", jobs, 3)
+    free(monkeypatch, 12_970)
+    with pytest.raises(SimcvdError, match=r"segment 3 scans takes at least .* another --out"):
+        refuse_full_disk(tmp_path / "out", jobs, 3)
+    jobs[0].target.write_bytes(b"done by an earlier call")
+    free(monkeypatch, 3_002)
+    refuse_full_disk(tmp_path / "out", jobs, 3)
+
+
+def test_a_full_disk_is_told_before_the_first_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(tmp_path / "model", small_vnet(), spec())
+    nibabel.save(nibabel.Nifti1Image(blob()[0], OBLIQUE), tmp_path / "a.nii.gz")
+    free(monkeypatch, 0)
+    with pytest.raises(SimcvdError, match=r"0\.0 MB are free on this disk"):
+        predict_files(tmp_path / "model", [tmp_path / "a.nii.gz"], tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []

@@ -189,6 +189,16 @@ def test_a_reference_to_nothing_is_refused(reference: str) -> None:
         named(reference)
 
 
+@pytest.mark.parametrize("text", ["1 / 0", "def (:", "raise SystemExit(0)", "import no.such"])
+def test_a_module_that_fails_is_named_with_its_reason(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "failing_one.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SimcvdError, match=r"'failing_one:Thing' cannot be imported \(\w+: .*write"):
+        named("failing_one:Thing")
+
+
 def test_a_class_of_another_package_has_its_entry_points_name(site: Path) -> None:
     install(site)
     assert named("sharing:Shares") == "shares"

@@ -65,6 +65,28 @@ def too_few_classes(*, channels: int, classes: int, distance: bool) -> nn.Module
     return Plain(channels=channels, classes=classes - 1, distance=distance)
 
 
+def fails(*, channels: int, classes: int, distance: bool) -> nn.Module:
+    raise KeyError("depth")
+
+
+def takes_other_names(depth: int) -> nn.Module:
+    return nn.Conv3d(depth, 1, 1)
+
+
+class NoNetwork:
+    """Takes whatever is given."""
+
+    def __init__(self, **_: object) -> None:
+        pass
+
+
+class FailsInUse(Plain):
+    """Sound until it is asked for something."""
+
+    def forward(self, x: Tensor) -> Prediction:
+        raise IndexError("no such layer")
+
+
 def _trained(cache: Cache, out: Path) -> Path:
     return train(cache.root, out, labeled=LABELED, settings=SETTINGS, train=TRAIN, network=Plain)
 
@@ -173,6 +195,10 @@ def test_a_vnet_is_not_loaded_into_something_else(small_cache: Cache, tmp_path: 
     [
         (without_maps, r"distance is None; it must be \[1, 2, 16, 16, 8\]"),
         (only_a_tensor, "answered with Tensor"),
+        (fails, r":fails: fails with \{.*KeyError: 'depth'"),
+        (takes_other_names, r":takes_other_names: fails with .*TypeError: .*as keywords"),
+        (NoNetwork, r":NoNetwork: makes a NoNetwork; give one that makes a torch\.nn\.Module"),
+        (FailsInUse, r"cannot take a patch \[1, 1, 16, 16, 8\] \(IndexError: no such layer\)"),
         (too_few_classes, r"logits is \[1, 2, 16, 16, 8\]; it must be \[1, 3"),
     ],
 )

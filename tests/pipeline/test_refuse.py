@@ -99,3 +99,11 @@ def test_a_folder_that_would_be_taken_for_data(tmp_path: Path, name: str) -> Non
     asked = Request(images=tmp_path, labels=None, work=tmp_path / name, preset=QUICK)
     with pytest.raises(SimcvdError, match=r"called like a folder of scans or labels.*another name"):
         asked.refuse_folder()
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii/work/deeper"])
+def test_a_file_in_the_place_of_the_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.nii").write_text("mine")
+    asked = Request(images=tmp_path / "b", labels=None, work=tmp_path / name, preset=QUICK)
+    with pytest.raises(SimcvdError, match=r"a\.nii is a file; give --out a folder"):
+        asked.refuse_folder()

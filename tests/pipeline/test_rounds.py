@@ -256,6 +256,18 @@ def test_rounds_that_start_from_each_other_have_no_end(tmp_path: Path) -> None:
         current(tmp_path).folds(_source("abcd", "e"), deal(_source("abcd", "e"), QUICK))
 
 
+def test_a_round_that_another_run_began_meanwhile_keeps_the_former(tmp_path: Path) -> None:
+    for name in ("run.json", "check.json"):
+        write_json(tmp_path / name, {"method": "cutmix", "first": True})
+    looked = Round(work=tmp_path, number=2, start=1)
+    begin(looked)  # by the other one
+    write_json(tmp_path / "check.json", {"first": False})
+    before = _bytes_of(tmp_path)
+    with pytest.raises(SimcvdError, match=r"another `simcvd run` began round 2 meanwhile; re-run"):
+        begin(looked)
+    assert _bytes_of(tmp_path) == before
+
+
 def test_a_method_of_a_stranger_moves_no_folder_outside(tmp_path: Path) -> None:
     victim, work = tmp_path / "victim", tmp_path / "a" / "work"
     victim.mkdir()

@@ -127,6 +127,40 @@ def test_other_files_are_not_mixed_with(scans: Path, tmp_path: Path) -> None:
         to_nnunet(scans, tmp_path / "out", jobs=1)
 
 
+@pytest.mark.parametrize("place", [".", "images/out", "labels"])
+def test_a_folder_inside_the_data_is_refused(scans: Path, place: str) -> None:
+    """Typed again, it would hold scans of the data set."""
+    before = {path: path.read_bytes() for path in scans.rglob("*") if path.is_file()}
+    with pytest.raises(SimcvdError, match=r"lies in .*elsewhere|holds other files"):
+        to_nnunet(scans / "images", scans / place, labels=scans / "labels", jobs=1)
+    with pytest.raises(SimcvdError, match=r"lies in .*Give --out a folder elsewhere"):
+        to_nnunet(scans, scans / place, jobs=1)
+    assert before == {path: path.read_bytes() for path in scans.rglob("*") if path.is_file()}
+
+
+def test_names_that_nnunet_gives_a_meaning(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No class takes the place of the background, of another, or of what is ignored."""
+    classes = {0: "void", 5: "background", 17: "ignore", 20: "fat", 21: "fat"}
+    monkeypatch.setattr("simcvd.share.nnunet.find_classes", lambda *_: classes)
+    to_nnunet(scans, tmp_path / "out", jobs=1)
+    assert json.loads((tmp_path / "out" / "dataset.json").read_text())["labels"] == {
+        "background": 0,
+        "background (5)": 1,
+        "ignore (17)": 2,
+        "fat": 3,
+        "fat (21)": 4,
+    }
+
+
+def test_a_file_in_the_place_of_the_folder(scans: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(SimcvdError, match=r"cannot write .*out.*choose another place"):
+        to_nnunet(scans, tmp_path / "out", jobs=1)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
 def test_all_problems_are_told_and_no_record_is_left(scans: Path, tmp_path: Path) -> None:
     for name in "ab":
         save(scans / "labels" / f"{name}.nii.gz", label()[1:])

@@ -120,7 +120,7 @@ def suggest(
     _refuse(work, n, by)
     busy = f"{work}: `simcvd run` or `simcvd next` works here; let it end, then ask again."
     with locked(work / LOCK, busy):
-        scans, kept = Scans.of(work), Kept.of(work)
+        kept, scans = Kept.of(work), Scans.of(work)
         failed: dict[str, str] = {}
         seen = dict(_seen(scans, kept, failed, console)) if scans.unlabeled else {}
     if failed and not any(name in seen for name in scans.unlabeled):

@@ -7,7 +7,7 @@ import sys
 # Each module adds its commands, in the order that help shows them.
 from simcvd.cli import data, learning, reviewing, sharing
 from simcvd.cli.application import app
-from simcvd.cli.arguments import joined, present
+from simcvd.cli.arguments import joined, present, refuse_empty
 
 __all__ = ["app", "data", "joined", "learning", "main", "reviewing", "sharing"]
 
@@ -23,6 +23,7 @@ def main() -> None:
 
     prepare_streams()
     is_command()
+    refuse_empty(sys.argv[1:])
     sys.argv[1:] = joined(present(sys.argv[1:]))
     try:
         app()
@@ -30,5 +31,6 @@ def main() -> None:
         print(f"simcvd: {lines(error)}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:  # a path too long, a folder nobody may enter, a disk that fails
-        print(f"simcvd: {lines(error.filename)}: {error.strerror}", file=sys.stderr)
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"simcvd: {lines(f'{where}{error.strerror or error}')}", file=sys.stderr)
         sys.exit(1)

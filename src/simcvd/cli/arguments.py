@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 FORMER = {"--jobs": "--workers", "--dask": "--workers"}
 
 
@@ -9,6 +11,19 @@ def present(arguments: list[str]) -> list[str]:
     """With options that had another name once by the name that they have now."""
     parts = [argument.partition("=") for argument in arguments]
     return [FORMER.get(name, name) + equals + value for name, equals, value in parts]
+
+
+def refuse_empty(arguments: list[str]) -> None:
+    """Exit with 2 for an empty argument: as a path it would be the folder that one stands in."""
+    for before, argument in zip(["simcvd", *arguments], arguments, strict=False):
+        if not argument or (argument.startswith("--") and argument.endswith("=")):
+            where = argument or f"behind {before}"
+            print(
+                f"simcvd: {where}: an empty argument, as a shell variable that is not set leaves "
+                "it; give a value, or leave the option out",
+                file=sys.stderr,
+            )
+            sys.exit(2)
 
 
 def joined(arguments: list[str]) -> list[str]:

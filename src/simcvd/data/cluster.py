@@ -129,11 +129,13 @@ def _slurm(path: Path) -> Iterator[Any]:
             "arguments of dask_jobqueue.SLURMCluster, such as cores, memory and queue"
         ) from error
     jobs = options.pop("jobs", 1)
+    if type(jobs) is not int or jobs < 1:
+        raise SimcvdError(f"{SLURM}{path}: jobs = {jobs!r}; give how many are queued, 1 or more")
     # Workers print and keep files where the command was typed, and run the same Python.
     options = {"python": sys.executable, **options}
     try:
         cluster = SLURMCluster(**options)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # whatever the arguments of the file lead to
         raise SimcvdError(f"{SLURM}{path}: SLURMCluster rejects it: {error}") from error
     with cluster:
         cluster.scale(jobs=jobs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,20 +18,24 @@ from simcvd.types import SimcvdError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+# So many processes are let be on any machine, and so many a processor on a large one.
+FEW, PER_PROCESSOR = 64, 4
 _cluster: ContextVar[Cluster | None] = ContextVar("cluster", default=None)
 
 
 def processes_of(workers: str | int | None) -> int | None:
     """The number of processes that ``--workers`` asks for; None for none, and for a cluster.
 
-    Raises SimcvdError for what is no number from 1, no address and no ``slurm:FILE``.
+    Raises SimcvdError for what is no number from 1 to what this machine may bear, no address and
+    no ``slurm:FILE``.
     """
     if workers is None or is_cluster(workers):
         return None
-    if not str(workers).isdecimal() or int(workers) < 1:
+    most = max(FEW, PER_PROCESSOR * (os.cpu_count() or 1))
+    if str(workers) not in map(str, range(1, most + 1)):
         raise SimcvdError(
-            f"--workers {workers}: give a number of processes from 1, the address of a Dask "
-            f"scheduler such as tcp://host:8786, or {SLURM}FILE"
+            f"--workers {workers}: give a number of processes from 1 to {most}, the address of a "
+            f"Dask scheduler such as tcp://host:8786, or {SLURM}FILE"
         )
     return int(workers)
 

@@ -98,7 +98,23 @@ def build_network(arguments: Mapping[str, Any], factory: Factory | None = None) 
     if _last(named) != _last(given):
         raise SimcvdError(f"its network was made by {named}, and not by {given}; give the former")
     sizes = {name: value for name, value in arguments.items() if name != "factory"}
-    return accelerate(factory(**sizes), training=True)
+    return accelerate(_made(factory, named, sizes), training=True)
+
+
+def _made(factory: Factory, named: str, sizes: Mapping[str, Any]) -> nn.Module:
+    """What a caller's factory makes. Raises SimcvdError where that is no network."""
+    try:
+        network = factory(**sizes)
+    except Exception as error:  # whatever a caller's code raises
+        raise SimcvdError(
+            f"{named}: fails with {dict(sizes)} ({type(error).__name__}: {error}); give a class "
+            "or function that takes these as keywords, and fix what it raises"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise SimcvdError(
+            f"{named}: makes a {type(network).__name__}; give one that makes a torch.nn.Module"
+        )
+    return network
 
 
 def check_sizes(arguments: Mapping[str, Any]) -> None:
@@ -149,9 +165,10 @@ def check_network(
     try:
         with torch.no_grad():
             answer = network.eval()(torch.zeros(1, channels, *patch))
-    except RuntimeError as error:
+    except Exception as error:  # whatever a caller's code raises
         raise SimcvdError(
-            f"network: cannot take a patch {[1, channels, *patch]} ({error}); "
+            f"network: cannot take a patch {[1, channels, *patch]} "
+            f"({type(error).__name__}: {error}); "
             "make it fit, or choose another train.patch"
         ) from error
     network.train(training)

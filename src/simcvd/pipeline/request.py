@@ -148,6 +148,9 @@ class Request:
 
     def refuse_folder(self) -> None:
         """Refuse a folder that was begun with something else, or holds something else."""
+        place = next(p for p in (self.work, *self.work.absolute().parents) if p.exists())
+        if not place.is_dir():
+            raise SimcvdError(f"{self.work}: {place} is a file; give --out a folder of its own")
         within = next((f for f in self.folders if _below(self.work, f)), None)
         if within and _says_data(self.work.name):
             raise SimcvdError(

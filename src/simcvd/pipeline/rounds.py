@@ -123,8 +123,15 @@ def begin(following: Round) -> None:
     """Move the result in the folder below ``rounds/`` and begin the next round.
 
     Killed at any moment, `current` ends what was begun. What was corrected by hand in
-    ``predictions`` stays there, too.
+    ``predictions`` stays there, too. Raises SimcvdError where another run began a round since this
+    one looked at the folder: its result would take the place of the former one.
     """
+    number, _ = _numbers(following.work / ROUND)
+    if number != following.number - 1:
+        raise SimcvdError(
+            f"{following.work}: another `simcvd run` began round {number} meanwhile; re-run the "
+            "same command to resume it"
+        )
     record = {name: value for name, value in asdict(following).items() if name != "work"}
     write_json(following.work / ROUNDS / CLOSING, record)
     _move_result(following.work)

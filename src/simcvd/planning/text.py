@@ -52,7 +52,9 @@ def read_plan(path: Path | str) -> Plan:
         text = path.read_text(encoding="utf-8")
         values = tomllib.loads(text)
     except (OSError, ValueError) as error:
-        raise SimcvdError(f"{path}: cannot be read as a plan ({error}).") from error
+        raise SimcvdError(
+            f"{path}: cannot be read as a plan ({error}); give a file that `simcvd plan` wrote"
+        ) from error
     _check_names(path, values)
     hints = get_type_hints(Plan)
     chosen = {name: _typed(path, name, value, hints[name]) for name, value in values.items()}

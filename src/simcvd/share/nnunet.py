@@ -6,7 +6,7 @@ channel; scans without a label go to ``imagesTs``, where its prediction finds th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +72,7 @@ def to_nnunet(
     Raises SimcvdError for a folder that holds other files, and with every problem of any scan.
     """
     out = Path(out)
+    _refuse_inside(out, [Path(source), *([labels] if labels else [])])
     found = recognise(
         Path(source), labels, resample_labels=resample_labels, names=names, patient=patient
     )
@@ -105,6 +106,15 @@ def _jobs(found: Source, out: Path, classes: Mapping[int, str]) -> list[_Job]:
     return jobs
 
 
+def _refuse_inside(out: Path, folders: Sequence[Path]) -> None:
+    for folder in folders:
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise SimcvdError(
+                f"{out}: lies in {folder}, where the scans and labels written would be taken for "
+                "more of the data set. Give --out a folder elsewhere"
+            )
+
+
 def _refuse_others(out: Path, work: list[_Job], channels: int) -> None:
     """A folder with anything but what an earlier call left there."""
     planned = {out / "dataset.json"}
@@ -131,10 +141,8 @@ def _convert(job: _Job) -> str:
     except SimcvdError as error:
         return str(error)
     for channel, path in enumerate(_image_files(job, job.channels)):
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_image(path, image.array[channel : channel + 1], image.affine)
     if label is not None:
-        job.labels.mkdir(parents=True, exist_ok=True)
         write_label(_label_file(job), label, image.affine)
     return ""
 
@@ -156,13 +164,21 @@ def _label(job: _Job, image: Volume) -> np.ndarray:
 
 
 def _record(found: Source, classes: Mapping[int, str], train: int) -> dict[str, object]:
-    """nnU-Net normalises a channel called CT by the intensities of all scans, others by itself."""
+    """nnU-Net normalises a channel called CT by the intensities of all scans, others by itself.
+
+    Names mean something there, too: a class of another's, or one that nnU-Net gives a meaning of
+    its own, has its value added.
+    """
     ct = found.preprocessing.normalization == "ct"
     names = ["CT"] if ct and len(found.channel_names) == 1 else found.channel_names
-    ordered = [classes[value] for value in sorted(classes)]
+    labels = {"background": 0}
+    for index, value in enumerate(sorted(classes)):
+        if index:
+            name = classes[value]
+            labels[f"{name} ({value})" if name in (*labels, "ignore") else name] = index
     return {
         "channel_names": {str(i): name for i, name in enumerate(names)},
-        "labels": {"background": 0, **{name: i for i, name in enumerate(ordered) if i}},
+        "labels": labels,
         "numTraining": train,
         "file_ending": ENDING,
     }
