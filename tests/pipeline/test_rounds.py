@@ -104,7 +104,7 @@ def test_its_trainings_start_from_the_control_of_the_same_fold(two: Two) -> None
     first = two.work / "rounds" / "1"
     for fold in ("fold_0", "fold_1"):
         base = read_config(two.work / "base" / fold)["run"]
-        assert base["train"]["iterations"] == STEPS // 2
+        assert base["train"]["iterations"] == -(-STEPS // 4)
         assert base["init"] == weights_digest(first / "supervised" / fold)
         before = read_config(first / "supervised" / fold)["run"]
         assert not {*before["labeled"]} & {*base["holdout"]}

@@ -61,8 +61,8 @@ class Begun:
         weights = (
             "All start from fresh weights"
             if self.round.start is None
-            else f"Trainings start from the weights of round {self.round.start}; a base is half as "
-            "long"
+            else f"Trainings start from the weights of round {self.round.start} and are shorter, a "
+            "base by three quarters and what follows by half"
         )
         return (
             f"The result of round {former} goes to rounds/{former}. {weights}; then the same "
