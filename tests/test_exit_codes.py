@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -75,6 +76,22 @@ def test_what_the_system_refuses_is_said_in_a_line(
     monkeypatch.setattr("simcvd.info.describe", fails)
     assert code_of(monkeypatch, "info", tmp_path) == 1
     assert capsys.readouterr().err == f"simcvd: {said}\n"
+
+
+def test_an_interrupt_that_a_library_swallows_is_one_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def swallows(_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise RecursionError("maximum recursion depth exceeded") from None
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("simcvd.info.describe", swallows)
+    assert code_of(monkeypatch, "info", tmp_path) == 130
+    assert capsys.readouterr().err == ""
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_stranger_s_model_prints_no_line_of_its_own(

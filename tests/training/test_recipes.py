@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,19 @@ def test_remembered_voxels_are_those_of_each_class() -> None:
     label = np.zeros((3, 3, 3), np.uint8)
     label[0, 1, 2], label[2, 2, 2] = 1, 3  # no class 2
     assert [voxels.tolist() for voxels in foreground_voxels(label)] == [[[0, 1, 2]], [[2, 2, 2]]]
+
+
+def test_a_run_whose_scans_were_prepared_anew_says_so(small_cache: Cache, tmp_path: Path) -> None:
+    """Two hashes alone tell nobody what has changed."""
+    run = _trainer(small_cache, tmp_path / "run").run
+    open_folder(tmp_path / "run", run, small_cache)
+    anew = Cache(small_cache.root)
+    anew.manifest = replace(anew.manifest, data_hash="0" * 64)
+    with pytest.raises(SimcvdError, match=r"Since it began, .* prepare it as it was .*--out"):
+        open_folder(tmp_path / "run", run, anew)
+    other = _trainer(small_cache, tmp_path / "run", "supervised", "train.lr=7").run
+    with pytest.raises(SimcvdError, match=r"lr: .*\nRe-run with the original settings"):
+        open_folder(tmp_path / "run", other, small_cache)
 
 
 def test_killed_in_its_base_or_after_it_a_run_ends_with_the_same_bits(

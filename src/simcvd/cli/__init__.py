@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # Each module adds its commands, in the order that help shows them.
 from simcvd.cli import data, learning, reviewing, sharing
@@ -10,6 +13,27 @@ from simcvd.cli.application import app
 from simcvd.cli.arguments import joined, present, refuse_empty
 
 __all__ = ["app", "data", "joined", "learning", "main", "reviewing", "sharing"]
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Exit with 130 after Ctrl-C, whatever a library makes of it: numpy's import an endless one."""
+    interrupted = False
+
+    def interrupt(*_: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except Exception:
+        if interrupted:
+            sys.exit(130)
+        raise
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def main() -> None:
@@ -26,7 +50,8 @@ def main() -> None:
     refuse_empty(sys.argv[1:])
     sys.argv[1:] = joined(present(sys.argv[1:]))
     try:
-        app()
+        with _interruptible():
+            app()
     except SimcvdError as error:
         print(f"simcvd: {lines(error)}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -249,7 +249,8 @@ def _opened(out: Path) -> Iterator[None]:
         raise SimcvdError(f"{out}: holds other files and is not a cache. Give an empty folder.")
     with _disk(out):
         cases.mkdir(parents=True, exist_ok=True)
-    with locked(out / LOCK, f"{out}: another `simcvd prepare` is writing here."):
+    busy = f"{out}: another `simcvd prepare` is writing here; let it end, or give another --out."
+    with locked(out / LOCK, busy):
         with _disk(out):
             for folder in (*cases.glob(".tmp-*"), *cases.glob(".old-*")):  # of earlier versions
                 remove(folder)

@@ -258,10 +258,16 @@ def open_folder(out: Path, run: Run, cache: Cache) -> None:
             {"run": completed(record["run"]), "data": record["data"]},
         )
         if changed:
+            again = "Re-run with the original settings to resume it"
+            if old.get("data") != record["data"]:
+                again = (
+                    f"Since it began, {cache.root} was prepared from other scans or with other "
+                    "settings: prepare it as it was to resume the run"
+                )
             raise SimcvdError(
                 f"{out} holds a run with other settings:\n  "
                 + "\n  ".join(changed)
-                + "\nRe-run with the original settings to resume it, or give another --out"
+                + f"\n{again}, or give another --out"
             )
         if (begun := old["run"].get("simcvd")) != __version__:
             print(f"{out} was begun with simcvd {begun} and goes on with {__version__}", flush=True)
