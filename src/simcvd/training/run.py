@@ -258,12 +258,7 @@ def open_folder(out: Path, run: Run, cache: Cache) -> None:
             {"run": completed(record["run"]), "data": record["data"]},
         )
         if changed:
-            again = "Re-run with the original settings to resume it"
-            if old.get("data") != record["data"]:
-                again = (
-                    f"Since it began, {cache.root} was prepared from other scans or with other "
-                    "settings: prepare it as it was to resume the run"
-                )
+            again = _way_back(run, old, cache)
             raise SimcvdError(
                 f"{out} holds a run with other settings:\n  "
                 + "\n  ".join(changed)
@@ -277,6 +272,22 @@ def open_folder(out: Path, run: Run, cache: Cache) -> None:
     made_with = {"method": origin(run.method), **_versions()}
     text = json.dumps({**record, "cache": str(cache.root), "made_with": made_with}, indent=1)
     write_text(path, text)
+
+
+def _way_back(run: Run, old: Mapping[str, Any], cache: Cache) -> str:
+    """How a run could be resumed that is another now."""
+    if old.get("data") != cache.manifest.data_hash:
+        return (
+            f"Since it began, {cache.root} was prepared from other scans or with other settings: "
+            "prepare it as it was to resume the run"
+        )
+    before = completed(old["run"])
+    if before["method"] == run.method and before["revision"] != find(run.method).revision:
+        return (
+            f"The equations of {run.method} have changed since: resume it with the commit of "
+            "simcvd that its config.json names"
+        )
+    return "Re-run with the original settings to resume it"
 
 
 def read_config(out: Path) -> dict[str, Any]:
