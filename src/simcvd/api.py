@@ -102,6 +102,7 @@ def train(
     init: Path | str | Sequence[Path | str] = (),
     network: Architecture | Factory | str | None = None,
     settings: Mapping[str, Any] | None = None,
+    tensorboard: bool = False,
 ) -> Path:
     """Train in the folder ``out``, or go on there from its last checkpoint; returns the folder.
 
@@ -112,7 +113,8 @@ def train(
     exported model whose weights it starts from; several for a method that starts from several.
     settings: what ``--set`` takes, such as ``{"train.iterations": 400}``; over those of the plan.
     network: settings of a built-in network (docs/networks.md), or a `Factory` of any other: of
-    ``(*, channels, classes, distance)``, to be given again to `load_model`.
+    ``(*, channels, classes, distance)``, to be given again to `load_model`. tensorboard: log for
+    it, too, in ``out/tensorboard``; needs simcvd[tensorboard].
     Raises as `simcvd.training.loop.train`: SimcvdError for settings that do not fit, Interrupted
     on Ctrl-C, after a checkpoint.
     """
@@ -129,6 +131,7 @@ def train(
         network=factory_of(network) if isinstance(network, str) else network,
         recipe=find_recipe(recipe or (plan.recipe if plan else STRONG.name)),
         init=[Path(path) for path in ([init] if isinstance(init, Path | str) else init)],
+        board=tensorboard,
     )
 
 

@@ -1,10 +1,12 @@
-"""How much memory there is, and how a process keeps it."""
+"""How much memory there is and how a process keeps it; which GPUs it sees."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 from pathlib import Path
+
+from simcvd.types import SimcvdError
 
 # From glibc's malloc.h; where its own adjustment of two of them ends, and what another begins with.
 M_MXFAST, M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = 1, -1, -3, -4, -8
@@ -20,6 +22,31 @@ def free_memory(device: str = "cpu") -> int:
 
     free, _ = torch.cuda.mem_get_info(device)  # which counts torch's own emptied blocks as taken
     return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+
+
+def visible_gpus() -> list[str]:
+    """The names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them."""
+    import torch
+
+    count, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = named.split(",") if named else map(str, range(count))
+    return [name.strip() for name in names][:count]
+
+
+def use_only(device: str) -> None:
+    """Show this process and those it starts no other device: auto, cpu, cuda, cuda:1 and its like.
+
+    For a command, and before CUDA is first used. Raises SimcvdError for one that is not there.
+    """
+    if device == "auto":
+        return
+    gpus = visible_gpus()
+    there = {"cpu": "", **{f"cuda:{number}": gpu for number, gpu in enumerate(gpus)}}
+    if gpus:
+        there["cuda"] = ",".join(gpus)
+    if device not in there:
+        raise SimcvdError(f"--device {device} is not here; choose auto, {', '.join(sorted(there))}")
+    os.environ["CUDA_VISIBLE_DEVICES"] = there[device]
 
 
 def _available() -> int:

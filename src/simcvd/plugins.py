@@ -1,4 +1,4 @@
-"""What other installed packages offer by entry points, and things named ``package.module:Name``.
+"""What other packages offer: by entry points, by ``package.module:Name``, and as our extras.
 
 Only what an installed package declares, or what the caller names, is imported: a name that stands
 in a file of results or of a model is looked up among these and is never imported by itself.
@@ -42,6 +42,19 @@ def load(group: str, name: str) -> Any:
         raise SimcvdError(
             f"{name!r} of {packages[0]} cannot be imported ({type(error).__name__}: {error}); "
             "fix or uninstall that package"
+        ) from error
+
+
+def optional(module: str, extra: str, use: str) -> Any:
+    """A module that only one of our extras brings.
+
+    use: what needs it. Raises SimcvdError, which says what to install, where it is not there.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise SimcvdError(
+            f"{use} needs the package {error.name or module}: pip install 'simcvd[{extra}]'"
         ) from error
 
 

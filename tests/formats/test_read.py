@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import h5py
@@ -9,8 +10,9 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+from tests.formats.made import make
 
-from simcvd.formats import read_image, read_label, spacing_of, stem_of, suffix_of, write_label
+from simcvd.formats import hdf5, read_image, read_label, spacing_of, stem_of, suffix_of, write_label
 from simcvd.types import SimcvdError
 
 VOXELS = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
@@ -140,3 +142,13 @@ def test_names_and_endings() -> None:
     assert suffix_of(Path("x/a.b.NII.gz")) == ".nii.gz"
     assert stem_of(Path("x/a.b.nii.gz")) == "a.b"
     assert suffix_of(Path("a.txt")) == ""
+
+
+def test_without_h5py_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make(tmp_path, "mri_norm2.h5")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    for read in (hdf5.names, lambda path: hdf5.taken(path, "image")):  # as in the child process
+        with pytest.raises(
+            SimcvdError, match=r"mri_norm2.h5 needs .*: pip install 'simcvd\[hdf5\]'"
+        ):
+            read(str(path))

@@ -179,7 +179,7 @@ def test_without_highdicom_the_package_is_named(
 ) -> None:
     write_series(tmp_path / "ct", voxels(), PLAIN, **TAGS)
     monkeypatch.setitem(sys.modules, "highdicom", None)
-    with pytest.raises(SimcvdError, match=r"highdicom: `pip install simcvd\[dicom\]`"):
+    with pytest.raises(SimcvdError, match=r"highdicom: pip install 'simcvd\[dicom\]'"):
         predict_files(run, [tmp_path / "ct"], tmp_path / "out", device="cpu")
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 

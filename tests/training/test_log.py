@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 import pytest
+from tests.small import LABELED, NETWORK, TRAIN
 
+from simcvd.data.cache import Cache
+from simcvd.training import loop
 from simcvd.training.log import RunLog, read_log
 from simcvd.types import SimcvdError
 
@@ -58,3 +62,42 @@ def test_a_damaged_row_is_named_and_a_torn_one_left_out(tmp_path: Path) -> None:
         path.write_bytes(line)
         with pytest.raises(SimcvdError, match=r"log\.jsonl: is damaged"):
             read_log(tmp_path)
+
+
+class Board:
+    """A writer as TensorBoard's, which remembers."""
+
+    written: list[tuple[str, str, int]]
+
+    def __init__(self, folder: str, purge_step: int) -> None:
+        self.folder = folder
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        self.written.append((Path(self.folder).name, name, step))
+
+    def close(self) -> None:
+        self.written.append(("closed", "", 0))
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_tensorboard_has_the_rows_on_request_alone(
+    small_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    monkeypatch.setattr(loop, "tensorboard", lambda: Board)
+    monkeypatch.setattr(Board, "written", [], raising=False)
+    run = tmp_path / "run"
+    loop.train(small_cache.root, run, method="supervised", labeled=LABELED, train=TRAIN,
+               network=NETWORK, board=asked)  # fmt: skip
+    assert (("tensorboard", "loss", TRAIN.iterations) in Board.written) == asked
+    assert Board.written[-1:] == [("closed", "", 0)] * asked
+
+
+def test_without_tensorboard_the_extra_is_named_and_nothing_written(
+    small_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(SimcvdError, match=r"--tensorboard needs .*: pip install 'simcvd\[tensorb"):
+        loop.train(small_cache.root, tmp_path / "run", labeled=LABELED, train=TRAIN,
+                   network=NETWORK, board=True)  # fmt: skip
+    assert not (tmp_path / "run").exists()

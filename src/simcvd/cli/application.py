@@ -72,6 +72,7 @@ OwnNetwork = Annotated[
         help="The factory of a custom network; its code is run.",
     ),
 ]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Fast = Annotated[bool, typer.Option("--fast", help="Fewer windows; may cost some accuracy.")]
 
 Workers = Annotated[

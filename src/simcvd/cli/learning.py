@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from simcvd.cli.application import (
+    Device,
     Fast,
     Names,
     OwnNetwork,
@@ -55,6 +56,7 @@ def run(
     resample_labels: ResampleLabels = False,
     names: Names = None,
     patient_pattern: PatientPattern = None,
+    device: Device = "auto",
     workers: Workers = None,
 ) -> None:
     """The whole job: check, plan, train with and without the unlabelled scans, segment all scans.
@@ -63,7 +65,13 @@ def run(
     begins a new round from the weights of the last one.
     """
     from simcvd import pipeline
+    from simcvd.data.parallel import is_cluster
+    from simcvd.machine import use_only
+    from simcvd.types import SimcvdError
 
+    if device != "auto" and is_cluster(workers):
+        raise SimcvdError("--device is of this machine; a cluster's workers have what it gave them")
+    use_only(device)
     (pipeline.dry_run if dry_run else pipeline.run)(
         images,
         out,
@@ -107,8 +115,15 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Random seed (default 0).")] = None,
     settings: Settings = None,
     plan: PlanFile = None,
+    device: Device = "auto",
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Log for it, too, in RUN/tensorboard.")
+    ] = False,
 ) -> None:
     """Train a method; re-run the same command to resume."""
+    from simcvd.machine import use_only
+
+    use_only(device)
     from simcvd.methods.registry import named
     from simcvd.training.loop import train as run
     from simcvd.training.recipes import STRONG, find_recipe
@@ -123,7 +138,16 @@ def train(
     flags = [f"train.{name}={value}" for name, value in given.items() if value is not None]
     chosen = [*planned, *flags, *(settings or [])]  # the last one wins
     begun = find_recipe(recipe or STRONG.name)
-    run(cache, out, method=method, labeled=labeled, settings=chosen, recipe=begun, init=init or ())
+    run(
+        cache,
+        out,
+        method=method,
+        labeled=labeled,
+        settings=chosen,
+        recipe=begun,
+        init=init or (),
+        board=tensorboard,
+    )
     print(f"trained: {out}\nnext: simcvd evaluate {out}")
 
 
@@ -162,7 +186,7 @@ def predict(
     stride: Stride = None,
     fast: Fast = False,
     network: OwnNetwork = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     workers: Workers = None,
 ) -> None:
     """Segment scans; each result has its scan's own grid and format."""

@@ -23,6 +23,7 @@ from uuid import uuid4
 import simcvd
 from simcvd.files import HOST, CannotWrite, complaint
 from simcvd.machine import is_command
+from simcvd.plugins import optional
 from simcvd.types import SimcvdError
 from simcvd.wording import few
 
@@ -87,7 +88,7 @@ def connected(workers: str, reads: Sequence[Path], writes: Path | None) -> Itera
     are queued, and the arguments of `dask_jobqueue.SLURMCluster`. Raises SimcvdError as
     `simcvd.data.parallel.on_workers`.
     """
-    _need("distributed")
+    optional("distributed", "dask", "work on a cluster")
     with ExitStack() as stack:
         address: Any = workers
         if workers.startswith(SLURM):
@@ -118,7 +119,7 @@ def _client(workers: str, address: Any) -> Iterator[Any]:
 
 @contextmanager
 def _slurm(path: Path) -> Iterator[Any]:
-    _need("dask_jobqueue")
+    optional("dask_jobqueue", "dask", SLURM)
     from dask_jobqueue.slurm import SLURMCluster
 
     try:
@@ -140,15 +141,6 @@ def _slurm(path: Path) -> Iterator[Any]:
     with cluster:
         cluster.scale(jobs=jobs)
         yield cluster
-
-
-def _need(package: str) -> None:
-    try:
-        __import__(package)
-    except ImportError as error:
-        raise SimcvdError(
-            f"work on a cluster needs the package {package}; pip install 'simcvd[dask]'"
-        ) from error
 
 
 @contextmanager

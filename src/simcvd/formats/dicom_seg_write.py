@@ -16,6 +16,7 @@ from simcvd.formats.dicom_series import series_at
 from simcvd.formats.dicom_tags import quiet
 from simcvd.formats.geometry import LPS
 from simcvd.formats.record import Write
+from simcvd.plugins import optional
 from simcvd.types import SimcvdError
 
 # What a segmentation takes over from its source and cannot do without.
@@ -163,14 +164,7 @@ def _segmentation(hd: Any, volume: Any, source: SegSource, names: Mapping[int, s
 
 
 def _highdicom() -> Any:
-    try:
-        import highdicom
-    except ImportError as error:
-        raise SimcvdError(
-            "a DICOM segmentation needs the package highdicom: `pip install simcvd[dicom]`; or "
-            "choose --format nifti"
-        ) from error
-    return highdicom
+    return optional("highdicom", "dicom", "a DICOM segmentation, unlike --format nifti,")
 
 
 def _algorithm(hd: Any) -> Any:

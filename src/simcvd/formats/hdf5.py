@@ -15,6 +15,7 @@ import numpy as np
 from simcvd.formats.child import ask
 from simcvd.formats.guard import readable
 from simcvd.formats.record import Format, Header, Voxels, What
+from simcvd.plugins import optional
 from simcvd.types import SimcvdError, Triple
 
 LA_FILE = "mri_norm2.h5"
@@ -55,33 +56,30 @@ def has_label(path: Path) -> bool:
 
 def names(path: str) -> list[str]:
     """The names at the top of a file."""
-    import h5py
-
-    with h5py.File(path, "r") as file:
+    with _h5py(path).File(path, "r") as file:
         return list(file)
 
 
 def described(path: str, what: str) -> tuple[tuple[int, ...], str]:
     """Shape and type of a data set whose voxels lie in this very file."""
-    import h5py
-
-    with h5py.File(path, "r") as file:
+    with _h5py(path).File(path, "r") as file:
         found = _dataset(path, file, what)
         return tuple(found.shape), found.dtype.str
 
 
 def taken(path: str, what: str) -> np.ndarray:
     """A data set as an array."""
-    import h5py
-
-    with h5py.File(path, "r") as file:
+    with _h5py(path).File(path, "r") as file:
         array: np.ndarray = _dataset(path, file, what)[()]
         return array
 
 
-def _dataset(path: str, file: Any, what: str) -> Any:
-    import h5py
+def _h5py(path: str) -> Any:
+    return optional("h5py", "hdf5", path)
 
+
+def _dataset(path: str, file: Any, what: str) -> Any:
+    h5py = _h5py(path)
     if what not in file:
         raise SimcvdError(
             f"{path}: has no data set '{what}' (it has: {', '.join(file) or 'none'}). "

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simcvd.plugins import optional
 from simcvd.review.guard import MAX_HEADERS, Guard, is_local
 from simcvd.review.learning import OPTIONS
 from simcvd.types import SimcvdError
@@ -36,14 +37,12 @@ def review(
     ``work`` is no folder of `simcvd run`, the port is taken, or the packages of simcvd[review]
     are missing.
     """
-    try:
-        import uvicorn
+    for package in ("starlette", "uvicorn", "h11"):
+        optional(package, "review", "`simcvd review`")
+    import uvicorn
 
-        from simcvd.review.server import application
-    except ImportError as error:
-        raise SimcvdError(
-            f"`simcvd review` needs the package {error.name}: `pip install simcvd[review]`"
-        ) from error
+    from simcvd.review.server import application
+
     listening = listen(host, port)
     number, token = listening.getsockname()[1], secrets.token_urlsafe(24)
     app = application(Path(work), token, host, number, options)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from simcvd.files import write_bytes
 from simcvd.inference.model import Model
+from simcvd.plugins import optional
 from simcvd.types import SimcvdError
 
 OPSET = 17
@@ -44,7 +45,8 @@ def write_onnx(model: Model, path: Path, *, tolerance: float = TOLERANCE) -> flo
     Returns the largest absolute difference between the outputs of onnxruntime and of torch.
     Raises SimcvdError without the two libraries, and beyond ``tolerance``, writing nothing.
     """
-    onnx = _library()
+    onnx = optional("onnx", "onnx", "--onnx")
+    optional("onnxruntime", "onnx", "--onnx")
     proto = onnx.load_from_string(_traced(model))
     onnx.helper.set_model_props(proto, {"simcvd": json.dumps(model.spec.to_json())})
     onnx.checker.check_model(proto)
@@ -100,14 +102,3 @@ def _traced(model: Model) -> bytes:
             dynamic_axes=dynamic,
         )
         return file.read_bytes()
-
-
-def _library() -> Any:
-    try:
-        import onnx
-        import onnxruntime  # noqa: F401
-    except ImportError as error:
-        raise SimcvdError(
-            f"{error.name} is not installed, which ONNX export needs: pip install 'simcvd[onnx]'"
-        ) from error
-    return onnx

@@ -24,7 +24,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from simcvd.data.parallel import in_parallel, on_cluster
-from simcvd.machine import is_command
+from simcvd.machine import is_command, visible_gpus
 from simcvd.training.stop import Interrupted
 from simcvd.types import SimcvdError
 
@@ -93,15 +93,6 @@ def execute_all(calls: Sequence[Call], *, jobs: int = 1) -> Iterator[Ended]:
     """
     do = partial(execute, side_by_side=1) if on_cluster() else _OnFreeGPU(jobs)
     yield from in_parallel(do, calls, jobs, "running", quiet=True, threads=True)
-
-
-def visible_gpus() -> list[str]:
-    """The names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them."""
-    import torch
-
-    count, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = named.split(",") if named else map(str, range(count))
-    return [name.strip() for name in names][:count]
 
 
 class _OnFreeGPU:

@@ -1,9 +1,8 @@
-"""What a run writes down: JSONL and CSV always, TensorBoard where it is installed."""
+"""What a run writes down: JSONL and CSV always, TensorBoard on request."""
 
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from simcvd.files import append_text, parse_object, write_text
+from simcvd.plugins import optional
 from simcvd.types import SimcvdError
 
 Row = dict[str, float]
@@ -19,16 +19,17 @@ Row = dict[str, float]
 class RunLog:
     """Rows of scalars by step, in ``log.jsonl`` and ``log.csv``.
 
-    On resume the rows after ``step`` are dropped, so that the log is that of one run.
+    On resume the rows after ``step`` are dropped, so that the log is that of one run. board: what
+    `tensorboard` gave, to have them in ``tensorboard/`` as well.
     """
 
-    def __init__(self, folder: Path, step: int = 0) -> None:
+    def __init__(self, folder: Path, step: int = 0, board: Any = None) -> None:
         self._jsonl, self._csv = folder / "log.jsonl", folder / "log.csv"
         rows = [row for row in read_log(folder) if row["step"] <= step]
         write_text(self._jsonl, "".join(json.dumps(row) + "\n" for row in rows))
         self._columns: list[str] = []
         self._begin_csv(rows)
-        self._board = _tensorboard(folder, step)
+        self._board = board and board(str(folder / "tensorboard"), purge_step=step)
 
     def write(self, row: Row) -> None:
         """Append one row. A column that is new, as a method's next phase brings, is blank above."""
@@ -72,9 +73,6 @@ def read_log(folder: Path) -> list[Row]:
         raise SimcvdError(f"{path}: is damaged ({error}); restore it, or remove it") from error
 
 
-def _tensorboard(folder: Path, step: int) -> Any:
-    if importlib.util.find_spec("tensorboard") is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+def tensorboard() -> Any:
+    """The writer of TensorBoard's files. Raises SimcvdError where it is not installed."""
+    return optional("torch.utils.tensorboard", "tensorboard", "--tensorboard").SummaryWriter

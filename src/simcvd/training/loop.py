@@ -29,7 +29,7 @@ from simcvd.torch_state import left_as_found
 from simcvd.training.checkpoint import load_latest, save_checkpoint
 from simcvd.training.faults import check_weights
 from simcvd.training.graph import GraphedSteps, fits_graph
-from simcvd.training.log import RunLog
+from simcvd.training.log import RunLog, tensorboard
 from simcvd.training.optim import build_optimizers, restore_optimizer
 from simcvd.training.progress import ProgressLine
 from simcvd.training.recipes import PAPER, Recipe
@@ -76,6 +76,7 @@ def train(
     recipe: Recipe = PAPER,
     init: Sequence[Path] = (),
     scans: Split | None = None,
+    board: bool = False,
 ) -> Path:
     """Train in ``out``, or go on there from the last checkpoint; returns the run's folder.
 
@@ -93,6 +94,7 @@ def train(
         recipe: where the settings begin.
         init: finished runs or exported models whose weights its networks start from, one each.
         scans: names of the labelled, unlabelled and held-out scans, in place of counts.
+        board: log for TensorBoard as well.
 
     Raises:
         SimcvdError: settings that do not fit the data or the folder; a term that is not finite.
@@ -119,7 +121,8 @@ def train(
     own = isinstance(size, CustomNetwork)  # whose heads nobody knows
     fabric = launch(leaves_unused=own or find(run.method).leaves_unused)
     # First, because it may refuse: a folder of refused settings would refuse the corrected ones.
-    trainer = Trainer(fabric, run, data, out)
+    writer = tensorboard() if board else None
+    trainer = Trainer(fabric, run, data, out, writer)
     taught = trainer.method.pseudo_labels
     fresh = trainer.start_from(starts) if starts and not taught else ""
     busy = f"{out}: another training works here; let it end, or give another --out."
@@ -132,7 +135,9 @@ def train(
         if run.train.base and not starts:
             bases = [base_of(run, number) for number in range(trainer.method.bases)]
             places = [out / BASE, *(out / f"{BASE}_{n}" for n in range(1, len(bases)))]
-            starts = [_base(fabric, *pair, data) for pair in zip(bases, places, strict=True)]
+            starts = [
+                _base(fabric, *pair, data, writer) for pair in zip(bases, places, strict=True)
+            ]
             if not taught:
                 trainer.start_from(starts)
         if taught:
@@ -141,10 +146,10 @@ def train(
     return out
 
 
-def _base(fabric: Fabric, base: Run, folder: Path, cache: Cache) -> Start:
+def _base(fabric: Fabric, base: Run, folder: Path, cache: Cache, board: Any) -> Start:
     """The weights of the base in ``folder``, which is trained first if it is not there."""
     if not (folder / DESCRIPTION).exists():
-        trainer = Trainer(fabric, base, cache, folder)
+        trainer = Trainer(fabric, base, cache, folder, board)
         if fabric.is_global_zero:
             open_folder(folder, base, cache)
         fabric.barrier()
@@ -165,12 +170,15 @@ def _finish(trainer: Trainer, cache: Cache) -> None:
 class Trainer:
     """One run in one process, at step 0 until :meth:`restore`.
 
-    tested: the network that is scored and exported: the method's, or its average.
+    board: as `RunLog` takes it. tested: the network that is scored and exported: the method's, or
+    its average.
     Raises SimcvdError for a method, network or batch that cannot work; nothing is written before.
     """
 
-    def __init__(self, fabric: Fabric, run: Run, cache: Cache, out: Path) -> None:
-        self.fabric, self.run, self.out = fabric, run, out
+    def __init__(
+        self, fabric: Fabric, run: Run, cache: Cache, out: Path, board: Any = None
+    ) -> None:
+        self.fabric, self.run, self.out, self.board = fabric, run, out, board
         self.method = build_method(run).to(fabric.device)
         self.optimizers = build_optimizers(self.method, run.train)
         self.patches = patches_of(fabric, run, cache, self.method)
@@ -233,7 +241,7 @@ class Trainer:
         if self.step >= total:
             return
         stop, told = StopRequest(), set[str]()
-        log = RunLog(self.out, self.step) if self.fabric.is_global_zero else None
+        log = RunLog(self.out, self.step, self.board) if self.fabric.is_global_zero else None
         progress = ProgressLine(self.step, total, enabled=self.fabric.is_global_zero)
         saved = started = time.monotonic()
         before = self.seconds
