@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from math import nan
 from typing import Literal, NamedTuple
 
 from simcvd.methods.registry import find, names
 from simcvd.scoring.titles import method_title
 from simcvd.types import SimcvdError
+from simcvd.wording import did_you_mean
 
 
 class Numbers(NamedTuple):
@@ -271,10 +271,7 @@ def _named(name: str) -> list[Row]:
     row = _by_id().get(base) or (_plain(base) if base in names() else None)
     if row is None:
         known = [*TABLES, "methods", *_by_id(), *names()]
-        near = list(dict.fromkeys(get_close_matches(base, known))) or list(dict.fromkeys(known))
-        raise SimcvdError(
-            f"there is no row, table or method {base!r}; did you mean {', '.join(near)}?"
-        )
+        raise SimcvdError(f"there is no row, table or method {base!r}; {did_you_mean(base, known)}")
     if not settings:
         return [row]
     if "/" in name or not all("=" in setting for setting in settings):

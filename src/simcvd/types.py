@@ -73,6 +73,12 @@ class Volume:
     segments: tuple[Segment, ...] = ()
     partial: bool = False
 
+    @property
+    def size(self) -> IntTriple:
+        """Voxels along each axis of space."""
+        x, y, z = self.array.shape[-3:]
+        return x, y, z
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:

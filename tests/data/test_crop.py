@@ -11,7 +11,7 @@ from tests.data.conftest import AFFINE, SHAPE, ball, noise, save
 from tests.inference.tools import ALL_48, OBLIQUE, blob, reoriented, threshold_model, turned
 
 from simcvd.data.cache import Cache
-from simcvd.data.crop import crop_box, cropped, grid_of_box, pasted, stored_like
+from simcvd.data.crop import crop_box, cropped, grid_of_box, stored_like
 from simcvd.data.prepare import prepare
 from simcvd.inference.scan import predict_scan
 from simcvd.preprocessing import Margin, Preprocessing
@@ -80,7 +80,8 @@ def test_a_cropped_voxel_keeps_its_place_in_the_world_and_is_pasted_back() -> No
     assert (shape, part.array.shape[1:]) == ((18, 15, 12), (18, 15, 12))
     np.testing.assert_array_equal(affine, part.affine)
     np.testing.assert_allclose(affine @ [1, 2, 3, 1], scan.affine @ [5, 4, 6, 1], atol=1e-12)
-    back = pasted(part.array[0], box, (25, 20, 16), background=0)
+    back = np.zeros((25, 20, 16))
+    back[box] = part.array[0]
     np.testing.assert_array_equal(back, scan.array[0])
 
 

@@ -8,8 +8,9 @@ import tracemalloc
 import numpy as np
 import pytest
 from nibabel import orientations
+from tests.whole import to_source
 
-from simcvd.data.preprocess import label_to_network, to_network, to_source
+from simcvd.data.preprocess import label_to_network, to_network
 from simcvd.formats import spacing_of
 from simcvd.preprocessing import Preprocessing
 from simcvd.types import SimcvdError, Volume

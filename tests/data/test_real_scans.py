@@ -7,9 +7,9 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from tests.whole import to_source
 
 from simcvd.data.prepare import prepare
-from simcvd.data.preprocess import to_source
 
 
 def linked(source: Path, target: Path, folders: tuple[str, str], names: list[str]) -> None:

@@ -58,7 +58,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(
         [sys.executable, MAKER, made],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         cwd=source,
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
     )

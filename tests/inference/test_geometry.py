@@ -16,12 +16,13 @@ from tests.inference.tools import (
     threshold_model,
     turned,
 )
+from tests.whole import predict_probabilities, to_source
 
-from simcvd.data.preprocess import to_network, to_source
+from simcvd.data.preprocess import to_network
 from simcvd.inference.compute import Compute
 from simcvd.inference.model import Model
 from simcvd.inference.scan import predict_scan
-from simcvd.inference.sliding_window import Windows, predict_probabilities
+from simcvd.inference.sliding_window import Windows
 from simcvd.preprocessing import Preprocessing
 from simcvd.types import Triple, Volume
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from tests.inference.tools import OBLIQUE, blob, small_vnet, spec
+from tests.whole import predict_probabilities
 
 from simcvd.data.preprocess import to_network
 from simcvd.data.resample import axis_maps, resampled
@@ -23,7 +24,7 @@ from simcvd.inference.maps import SourceMaps
 from simcvd.inference.model import Model, save_model
 from simcvd.inference.predict import predict_files
 from simcvd.inference.scan import Wanted
-from simcvd.inference.sliding_window import Windows, predict_probabilities
+from simcvd.inference.sliding_window import Windows
 from simcvd.preprocessing import Preprocessing
 from simcvd.types import SimcvdError, Triple, Volume
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from tests.inference.tools import OBLIQUE, blob, small_vnet, spec
+from tests.whole import predict_probabilities
 
 from simcvd import machine
 from simcvd.formats.table import format_of
@@ -20,7 +21,7 @@ from simcvd.inference.maps import SourceMaps
 from simcvd.inference.memory import fitted, refuse_full_disk, sparer, sparing
 from simcvd.inference.model import Model, save_model
 from simcvd.inference.predict import predict_files
-from simcvd.inference.sliding_window import Windows, predict_probabilities
+from simcvd.inference.sliding_window import Windows
 from simcvd.types import SimcvdError, Volume
 
 PATCH = (8, 8, 8)

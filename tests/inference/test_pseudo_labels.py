@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from tests.inference.tools import SMALL, spec
+from tests.whole import predict_probabilities
 from torch import Tensor, nn
 
 from simcvd.data.cache import Cache
@@ -22,7 +23,7 @@ from simcvd.inference.pseudo_labels import (
     pseudo_label,
     trusted_labels,
 )
-from simcvd.inference.sliding_window import Windows, predict_probabilities
+from simcvd.inference.sliding_window import Windows
 from simcvd.networks.vnet import VNet
 from simcvd.preprocessing import Preprocessing
 from simcvd.types import SimcvdError

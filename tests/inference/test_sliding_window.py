@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 from tests.inference.tools import Threshold, small_vnet
+from tests.whole import predict_probabilities
 from torch import Tensor, nn
 
 from simcvd.inference.sliding_window import (
     Windows,
     memory_needed,
     predict_labels,
-    predict_probabilities,
 )
 from simcvd.inference.windows import Grid, axis_starts
 from simcvd.types import IntTriple, Prediction, SimcvdError

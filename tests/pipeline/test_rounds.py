@@ -320,14 +320,14 @@ def test_a_folder_of_an_earlier_version_goes_on_with_what_it_was_begun_with(
         "resample_labels": True,
     }
     write_json(tmp_path / "w" / "run.json", begun)
-    asked = Request.of(tmp_path / "w", {"images": None, "preset": None})
+    asked = Request.of(tmp_path / "w", images=None, preset=None)
     assert (asked.method, asked.preset, asked.resample_labels) == ("simcvd", QUICK, True)
     assert not asked.by_patient  # its folds were counted off the list, and stay so
     assert "patient_pattern" not in asked.record()
     with pytest.raises(SimcvdError, match="patient_pattern: None -> 'x'"):
-        Request.of(tmp_path / "w", {"patient_pattern": "x"}).refuse_folder()
+        Request.of(tmp_path / "w", patient_pattern="x").refuse_folder()
     with pytest.raises(SimcvdError, match="name the scans with --images"):
-        Request.of(tmp_path / "other", {})
+        Request.of(tmp_path / "other")
 
 
 def _round(folder: Path, *folds: tuple[list[str], list[str]], finished: bool = True) -> None:

@@ -91,7 +91,7 @@ class Scans:
     @classmethod
     def of(cls, work: Path) -> Scans:
         """Labels that came since the round count. Raises SimcvdError where the scans are gone."""
-        source, cache = Request.of(work, {}).recognised(), Cache(work / "cache")
+        source, cache = Request.of(work).recognised(), Cache(work / "cache")
         names = [name for name in source.train if name in source.cases]
         known = [name for name in names if name in cache.manifest.cases]
         have = {name for name in known if source.cases[name].label is not None}

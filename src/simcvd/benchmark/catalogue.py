@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any
 
 from simcvd.benchmark.protocols import CLEAN_METRICS, PUBLISHED_METRICS, Protocol
 from simcvd.training.recipes import STRONG
 from simcvd.types import SimcvdError
+from simcvd.wording import did_you_mean
 
 _LA = Protocol(
     name="la-published",
@@ -204,6 +204,5 @@ PROTOCOLS = {
 def find_protocol(name: str) -> Protocol:
     """The protocol of that name; an unknown one is refused with the near misses."""
     if name not in PROTOCOLS:
-        near = get_close_matches(name, PROTOCOLS) or list(PROTOCOLS)
-        raise SimcvdError(f"there is no protocol {name!r}; did you mean {', '.join(near)}?")
+        raise SimcvdError(f"there is no protocol {name!r}; {did_you_mean(name, PROTOCOLS)}")
     return PROTOCOLS[name]

@@ -24,7 +24,7 @@ from simcvd.planning.memory import free_bytes
 from simcvd.training.apart import Ended
 from simcvd.training.settings import override
 from simcvd.types import SimcvdError
-from simcvd.wording import counted
+from simcvd.wording import by, counted, duration
 
 Mode = Literal["run", "dry", "tables"]
 
@@ -95,7 +95,7 @@ def _protocol(name: str, changes: Sequence[str]) -> Protocol:
 
 
 def _brief(protocol: Protocol) -> str:
-    patch = " x ".join(map(str, protocol.patch))
+    patch = by(protocol.patch)
     labels = ", ".join(map(str, protocol.labeled))
     return f"{protocol.iterations} iterations, patch {patch}, {labels} labelled; {protocol.hash()}"
 
@@ -120,13 +120,15 @@ def _plan(grid: Grid, missing: Sequence[Unit], here: Fit) -> str:
         return "\n".join(lines)
     seconds = seconds_left(grid, missing)
     width = max(len(unit.name) for unit in missing)
-    lines += [f"  {u.name:<{width}}  {states[u.name]:<9}{_time(seconds[u.name])}" for u in missing]
+    lines += [
+        f"  {u.name:<{width}}  {states[u.name]:<9}{duration(seconds[u.name])}" for u in missing
+    ]
     total = sum(seconds.values())
     lines.append(
-        f"{counted(len(missing), 'run')}, about {_time(total)} one after another on this machine"
+        f"{counted(len(missing), 'run')}, about {duration(total)} one after another on this machine"
     )
     if (jobs := here.jobs) > 1:
-        lines.append(f"{jobs} side by side: between {_time(total / jobs)} and that")
+        lines.append(f"{jobs} side by side: between {duration(total / jobs)} and that")
     if here.note:
         lines.append(here.note)
     return "\n".join(lines)
@@ -149,10 +151,3 @@ def _refuse_failed(failed: Sequence[Ended]) -> None:
             f"{counted(len(failed), 'run')} failed: {', '.join(ended.name for ended in failed)}. "
             "The others are kept; fix the cause shown above and re-run the same command"
         )
-
-
-def _time(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"

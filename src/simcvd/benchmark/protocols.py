@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from difflib import get_close_matches
 from typing import Any, Literal
 
 from simcvd.preprocessing import Margin
@@ -18,6 +17,7 @@ from simcvd.training.recipes import PAPER, find_recipe
 from simcvd.training.settings import differences
 from simcvd.transforms.spatial import Augmentation
 from simcvd.types import IntTriple, SimcvdError, Triple
+from simcvd.wording import did_you_mean
 
 PROSE: dict[str, Any] = {"prose": True}  # marks a field that explains and decides nothing
 # Of a field that makes another one's words checkable. The words are hashed already; the digest is
@@ -148,12 +148,9 @@ def changed(protocol: Protocol, **values: Any) -> Protocol:
     Other numbers of scans, or another split, need other lists: their digest goes, if none is given.
     """
     known = {f.name for f in fields(protocol)} - {"name"}
-    if unknown := set(values) - known:
-        near = [match for name in unknown for match in get_close_matches(name, known)]
-        raise SimcvdError(
-            f"a protocol has no {', '.join(sorted(unknown))}; did you mean "
-            f"{', '.join(near or sorted(known))}?"
-        )
+    for name in values:
+        if name not in known:
+            raise SimcvdError(f"a protocol has no {name}; {did_you_mean(name, sorted(known))}")
     different = {name: v for name, v in values.items() if getattr(protocol, name) != v}
     if not different:
         return protocol

@@ -19,6 +19,7 @@ from simcvd.scoring.gap import POWER, mean_score
 from simcvd.scoring.scores import LEVEL
 from simcvd.scoring.titles import scale
 from simcvd.scoring.words import sentence
+from simcvd.wording import by
 
 METRICS = ("dice", "jaccard", "assd_mm", "hd95_pooled_mm")  # where no protocol names others
 Key = tuple[str, int]  # a row's id and a number of labelled scans
@@ -191,7 +192,7 @@ def _about(result: RunResult) -> tuple[str, ...]:
     scoring, protocol = result.conditions["scoring"], result.protocol
     measured = (
         f"{len(result.cases)} {scoring['split']} scans, windows at stride "
-        f"{' x '.join(map(str, scoring['stride']))}{', tapered' if scoring['tapered'] else ''}, "
+        f"{by(scoring['stride'])}{', tapered' if scoring['tapered'] else ''}, "
         f"data {str(result.conditions['data'])[:12]}."
     )
     if protocol is None:

@@ -31,6 +31,7 @@ from simcvd.formats import files_of, format_of, read_label, spacing_of
 from simcvd.layouts.records import SourceCase
 from simcvd.preprocessing import Preprocessing
 from simcvd.types import SimcvdError, Volume
+from simcvd.wording import by
 
 # EFBIG is what a quota on file size gives.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -290,7 +291,7 @@ def _label_record(case: SourceCase) -> dict[str, Any] | None:
 def _losses(job: Job, label: Volume, resampled: Volume) -> list[str]:
     """What the label loses on the network's grid."""
     names = dict(zip(job.label_values, job.class_names, strict=False))
-    spacing = " x ".join(f"{mm:g}" for mm in spacing_of(resampled.affine))
+    spacing = by(spacing_of(resampled.affine))
     return [
         f"{job.case.label}: on a grid of {spacing} mm, {loss}"
         for loss in lost(label, resampled, names)

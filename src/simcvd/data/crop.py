@@ -35,7 +35,7 @@ def crop_box(image: Volume, p: Preprocessing, foreground: Volume | None = None) 
 
 def whole(volume: Volume) -> Box:
     """The box of every voxel."""
-    x, y, z = volume.array.shape[-3:]
+    x, y, z = volume.size
     return slice(0, x), slice(0, y), slice(0, z)
 
 
@@ -51,15 +51,6 @@ def cropped(volume: Volume, box: Box) -> Volume:
     """The voxels in the box, with the affine that keeps their place in the world."""
     _, affine = grid_of_box(box, volume.affine)
     return replace(volume, array=np.ascontiguousarray(volume.array[(..., *box)]), affine=affine)
-
-
-def pasted(labels: np.ndarray, box: Box, shape: IntTriple, background: int) -> np.ndarray:
-    """The labels of a box in the whole grid of ``shape``, background around them."""
-    if labels.shape == shape:
-        return labels
-    result = np.full(shape, background, labels.dtype)
-    result[box] = labels
-    return result
 
 
 def stored_like(label: Volume, image: Volume) -> Volume:

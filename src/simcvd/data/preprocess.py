@@ -54,25 +54,6 @@ def label_to_network(label: Volume, p: Preprocessing) -> Volume:
     return Volume(array=values[_argmax(shares, shape)], affine=affine)
 
 
-def to_source(
-    probabilities: np.ndarray,
-    affine: np.ndarray,
-    source_shape: IntTriple,
-    source_affine: np.ndarray,
-) -> np.ndarray:
-    """Labels ``[X, Y, Z]`` in the source's grid from ``[K, X', Y', Z']`` on the network's.
-
-    Each class's probability is resampled linearly, then the most probable class is
-    taken, one class at a time: memory is that of two float maps of the source's shape.
-    Returns uint8 (uint16 beyond 256 classes). Raises SimcvdError if the two grids do
-    not share their axes, which `to_network` guarantees.
-    """
-    maps = axis_maps(source_affine, affine)
-    classes = (resampled(np.asarray(p, np.float32), source_shape, maps) for p in probabilities)
-    dtype = np.uint8 if len(probabilities) <= 256 else np.uint16
-    return _argmax(classes, source_shape).astype(dtype)
-
-
 def canonical(volume: Volume) -> Volume:
     """The same voxels with axes flipped and swapped to be closest to RAS+, C-contiguous.
 

@@ -11,7 +11,7 @@ from scipy.ndimage import affine_transform
 from simcvd.data.preprocess import canonical_grid
 from simcvd.formats import describe_affine, read_image, read_label, revalued, spacing_of
 from simcvd.layouts.records import SourceCase
-from simcvd.types import IntTriple, SimcvdError, Volume
+from simcvd.types import SimcvdError, Volume
 
 # Image and label may differ by rounding of their headers, not by more of a voxel than this.
 GEOMETRY_TOLERANCE = 0.1
@@ -107,9 +107,9 @@ def placed(image: Volume, label: Volume) -> Volume | None:
     axes = np.abs(turn).argmax(axis=1)
     part = np.flip(label.array.transpose(axes), tuple(np.flatnonzero(turn.sum(axis=1) < 0)))
     high = low + part.shape
-    if low.min() < 0 or (high > _shape(image)).any():
+    if low.min() < 0 or (high > image.size).any():
         return None
-    array = np.zeros(_shape(image), label.array.dtype)
+    array = np.zeros(image.size, label.array.dtype)
     array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = part
     return replace(label, array=array, affine=image.affine, partial=False)
 
@@ -120,14 +120,14 @@ def _read_on(image: Volume, label: Volume) -> np.ndarray:
     Outside its own grid a label is background.
     """
     link = np.linalg.inv(label.affine) @ image.affine
-    best = np.full(_shape(image), -np.inf, np.float32)
-    result = np.zeros(_shape(image), label.array.dtype)
+    best = np.full(image.size, -np.inf, np.float32)
+    result = np.zeros(image.size, label.array.dtype)
     for value in {0, *np.unique(label.array).tolist()}:
         share = affine_transform(
             (label.array == value).astype(np.float32),
             link[:3, :3],
             link[:3, 3],
-            output_shape=_shape(image),
+            output_shape=image.size,
             order=1,
             mode="grid-constant",
             cval=float(value == 0),
@@ -156,7 +156,7 @@ def _mask(path: Path) -> Volume:
 
 def same_grid(first: Volume, second: Volume) -> bool:
     """Whether two volumes store the same voxels of the world in the same order."""
-    return _shape(first) == _shape(second) and _apart(first, second) <= GEOMETRY_TOLERANCE
+    return first.size == second.size and _apart(first, second) <= GEOMETRY_TOLERANCE
 
 
 def grid_difference(
@@ -168,7 +168,7 @@ def grid_difference(
     """
     if voxels_apart(image, label) <= GEOMETRY_TOLERANCE:
         return None
-    described = [f"{_shape(v)}, {describe_affine(v.affine)}" for v in (image, label)]
+    described = [f"{v.size}, {describe_affine(v.affine)}" for v in (image, label)]
     return f"The {called[0]}: {described[0]}. The {called[1]}: {described[1]}."
 
 
@@ -178,22 +178,17 @@ def voxels_apart(image: Volume, label: Volume) -> float:
     Axes stored in another order or direction make no difference.
     """
     a, b = _canonical(image), _canonical(label)
-    return _apart(a, b) if _shape(a) == _shape(b) else np.inf
-
-
-def _shape(volume: Volume) -> IntTriple:
-    x, y, z = volume.array.shape[-3:]
-    return x, y, z
+    return _apart(a, b) if a.size == b.size else np.inf
 
 
 def _canonical(volume: Volume) -> Volume:
     """The grid along axes closest to RAS+; an array that takes no memory stands for its voxels."""
-    shape, affine = canonical_grid(_shape(volume), volume.affine)
+    shape, affine = canonical_grid(volume.size, volume.affine)
     return Volume(array=np.broadcast_to(0, shape), affine=affine)
 
 
 def _apart(first: Volume, second: Volume) -> float:
     corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)], float)
-    corners[:, :3] *= np.array(_shape(first)) - 1
+    corners[:, :3] *= np.array(first.size) - 1
     shift = np.abs((corners @ (first.affine - second.affine).T)[:, :3]).max()
     return float(shift / min(spacing_of(first.affine)))

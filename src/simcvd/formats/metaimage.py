@@ -140,13 +140,6 @@ def read_voxels(path: Path, header: Header) -> Voxels:
     return Voxels(array=array, affine=header.affine)
 
 
-def files_of(path: Path) -> list[Path]:
-    """The header, and the file that holds its voxels."""
-    block = read_header(path).block
-    assert block is not None
-    return [path, *(file for file in block.files if file != path)]
-
-
 def writer(like: Path | None) -> Write:
     """Writes labels, compressed, as ``.mha`` or as ``.mhd`` with a ``.zraw`` beside it."""
 
@@ -193,7 +186,7 @@ METAIMAGE = Format(
     suffixes=(".mha", ".mhd"),
     header=read_header,
     voxels=read_voxels,
-    files=files_of,
+    files=lambda path: read_header(path).files(path),
     endings=(".mha", ".mhd"),
     writer=writer,
 )

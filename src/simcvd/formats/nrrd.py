@@ -239,13 +239,6 @@ def _typed_out(path: Path, header: Header, sizes: tuple[int, ...]) -> np.ndarray
     return values.reshape(sizes, order="F").astype(header.dtype.newbyteorder("="))
 
 
-def files_of(path: Path) -> list[Path]:
-    """The header, and the file that holds its voxels."""
-    block = read_header(path).block
-    assert block is not None
-    return [path, *(file for file in block.files if file != path)]
-
-
 def writer(like: Path | None) -> Write:
     """Writes labels, compressed, with their names, as ``.nrrd`` or as ``.nhdr`` and ``.raw.gz``."""
 
@@ -304,7 +297,7 @@ NRRD = Format(
     suffixes=(".nrrd", ".nhdr", ".seg.nrrd", ".seg.nhdr"),
     header=read_header,
     voxels=read_voxels,
-    files=files_of,
+    files=lambda path: read_header(path).files(path),
     endings=(".nrrd", ".nhdr"),
     writer=writer,
 )

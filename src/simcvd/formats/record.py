@@ -46,6 +46,12 @@ class Header:
     notes: tuple[str, ...] = ()
     source: Any = None
 
+    def files(self, path: Path) -> list[Path]:
+        """The file at ``path``, whose header this is, and those that hold its voxels."""
+        return (
+            [path, *(file for file in self.block.files if file != path)] if self.block else [path]
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Voxels:

@@ -41,7 +41,7 @@ def _same_grid(scan: Volume, shape: IntTriple, affine: np.ndarray) -> bool:
     turn = orientations.io_orientation(affine)
     turned = affine @ orientations.inv_ornt_aff(turn, shape)
     sizes = tuple(shape[i] for i in np.argsort(turn[:, 0]))
-    return sizes == scan.array.shape[-3:] and np.allclose(turned, scan.affine, rtol=0, atol=1e-6)
+    return sizes == scan.size and np.allclose(turned, scan.affine, rtol=0, atol=1e-6)
 
 
 def _turned_parts(
@@ -52,11 +52,10 @@ def _turned_parts(
 
     turn = orientations.io_orientation(affine).astype(int)
     axes, mirrored = turn[:, 0], np.flatnonzero(turn[:, 1] < 0)
-    size = scan.array.shape[-3:]
     for place, block in blocks:
         sides = [place[axis] for axis in axes]
         for i in mirrored:
-            end = size[axes[i]]
+            end = scan.size[axes[i]]
             sides[i] = slice(end - sides[i].stop, end - sides[i].start)
         turned = block.permute(0, *(1 + axes).tolist())
         if block.device.type == "cpu":  # as views
@@ -81,7 +80,7 @@ def _resampled_parts(
     link = np.linalg.inv(scan.affine) @ affine
     source_axis = int(np.abs(link[axis, :3]).argmax())
     position = link[axis, source_axis] * np.arange(shape[source_axis]) + link[axis, 3]
-    size = (scan.array.shape[-3], scan.array.shape[-2], scan.array.shape[-1])
+    size = scan.size
     below = -np.inf
     for start, slab in _with_previous_plane(_slabs(blocks, axis, size), axis):
         stop = start + slab.shape[axis + 1]

@@ -18,6 +18,7 @@ from simcvd.inference.sliding_window import Windows, sums_needed
 from simcvd.machine import free_memory
 from simcvd.networks.build import described
 from simcvd.types import IntTriple, SimcvdError, Volume
+from simcvd.wording import by
 
 UNKNOWN_NETWORK = 5 * 16  # numbers a voxel that a network is taken to hold: the V-Net's
 # Bytes a voxel of a compressed mask with little in it: LA's and hippocampus's take 6 to 15 times.
@@ -42,7 +43,7 @@ def refuse_grid(model: Model, volume: Volume) -> None:
     if need > free:
         raise SimcvdError(
             f"a voxel of {x:.3g} x {y:.3g} x {z:.3g} mm becomes {finer:.3g} voxels at the model's "
-            f"{' x '.join(f'{want:g}' for want in wanted)} mm. That takes {need / 1e9:.3g} GB, and "
+            f"{by(wanted)} mm. That takes {need / 1e9:.3g} GB, and "
             f"{free / 1e9:.1f} GB are free; look at the scan's voxel size"
         )
 
@@ -153,11 +154,10 @@ def _short(
 
 def _of_windows(model: Model, scan: Volume, how: Windows) -> tuple[int, int]:
     """Bytes of the sums, and of the network with what it gives."""
-    x, y, z = scan.array.shape[-3:]
     size = model.spec.network
     held = UNKNOWN_NETWORK
     if "factory" not in size:
         settings = described(size)
         held = settings.window_maps * settings.widths[0]
     batch = how.batch * prod(how.patch)
-    return sums_needed((x, y, z), how), 4 * (held + how.classes) * batch
+    return sums_needed(scan.size, how), 4 * (held + how.classes) * batch

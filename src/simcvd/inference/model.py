@@ -33,8 +33,6 @@ DESCRIPTION = "model.json"
 CARD = "MODEL_CARD.md"
 SETTINGS = "config.json"
 WORK_RECORD = "run.json"  # of a folder of `simcvd run`
-# What a description of wrong types or sizes comes to, here, in torch and in safetensors.
-MALFORMED = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 # What a model's zip may hold, and how many bytes of it.
 MEMBERS = {DESCRIPTION: 1 << 24, SETTINGS: 1 << 24, CARD: 1 << 24, WEIGHTS: 1 << 32}
 

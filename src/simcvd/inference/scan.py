@@ -27,6 +27,7 @@ from simcvd.machine import reuse_memory
 from simcvd.naming import inside
 from simcvd.torch_state import left_as_found
 from simcvd.types import IntTriple, SimcvdError, Volume
+from simcvd.wording import by
 
 # A scan that needs fewer bytes may as well peak some 40 % higher, and takes a quarter less time.
 KEPT_BELOW = 10**9
@@ -122,10 +123,10 @@ def _title(model: Model, job: Job, scan: Opened, how: Windows) -> tuple[str, int
     """What its bar is called, and how many windows it counts."""
     need = needed(model, scan.network, scan.shape, how)
     reuse_memory(need < KEPT_BELOW and torch.device(how.device).type == "cpu")
-    patch, size = model.spec.patch, _sizes(scan.network)
+    patch, size = model.spec.patch, scan.network.size
     small = any(n < p for n, p in zip(size, patch, strict=True))
-    filled = f", filled up with 0 to the patch of {_by(patch)}" if small else ""
-    text = f"{job.name}: {_by(size)} voxels{filled}, needs {_gb(need)}"
+    filled = f", filled up with 0 to the patch of {by(patch)}" if small else ""
+    text = f"{job.name}: {by(size)} voxels{filled}, needs {need / 1e9:.1f} GB"
     return text, grid_of(size, how).count
 
 
@@ -133,7 +134,7 @@ def _opened(model: Model, volume: Volume) -> Opened:
     box = _box(model, volume)
     refuse_grid(model, volume)
     network = to_network(cropped(volume, box), model.spec.preprocessing)
-    return Opened(network=network, shape=_sizes(volume), affine=volume.affine, box=box)
+    return Opened(network=network, shape=volume.size, affine=volume.affine, box=box)
 
 
 @contextmanager
@@ -172,7 +173,7 @@ def _parts(
     """Class probabilities in the box of the source's grid, as they are finished."""
     network = scan.network
     blocks = finished_blocks(model.folded, torch.from_numpy(network.array), how, advance)
-    axis = grid_of(_sizes(network), how).order[0]
+    axis = grid_of(network.size, how).order[0]
     return parts_in_source(blocks, axis, network, *grid_of_box(scan.box, scan.affine))
 
 
@@ -183,16 +184,3 @@ def restore_values(labels: np.ndarray, values: dict[int, int]) -> np.ndarray:
     small = (t for t in types if (table.astype(t) == table).all())
     restored: np.ndarray = table.astype(next(small, table.dtype))[labels]
     return restored
-
-
-def _sizes(volume: Volume) -> IntTriple:
-    x, y, z = volume.array.shape[-3:]
-    return x, y, z
-
-
-def _by(size: IntTriple) -> str:
-    return " x ".join(map(str, size))
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"

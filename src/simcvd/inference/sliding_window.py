@@ -247,20 +247,6 @@ def _cut_back(
     yield (kept[0], kept[1], kept[2]), block[(slice(None), *inside)]
 
 
-def predict_probabilities(
-    network: Network, image: Tensor, how: Windows, advance: Advance | None = None
-) -> Tensor:
-    """Mean over windows of the class probabilities, ``[K, X, Y, Z]`` float32 on the CPU.
-
-    Arguments as in `finished_blocks`. Raises SimcvdError if the network's class count differs
-    from ``how.classes`` or its output is not finite.
-    """
-    out = torch.empty(how.classes, *image.shape[1:])
-    for place, block in finished_blocks(network, image, how, advance):
-        out[(slice(None), *place)] = block
-    return out
-
-
 def most_probable(probabilities: Tensor) -> Tensor:
     """Index of the largest of ``[K, ...]``, as ``[...]`` uint8; of equals always the first."""
     best = probabilities[0].clone()
@@ -276,8 +262,9 @@ def predict_labels(
 ) -> Tensor:
     """Most probable class of every voxel, ``[X, Y, Z]`` uint8.
 
-    Equals ``most_probable(predict_probabilities(...))`` bit for bit, without ever holding
-    the probabilities of the whole scan. Arguments and errors as there.
+    Never holds the probabilities of the whole scan. Arguments as in `finished_blocks`. Raises
+    SimcvdError if the network's class count differs from ``how.classes`` or its output is not
+    finite.
     """
     blocks = finished_blocks(network, image, how, advance)
     return labels_of(blocks, (image.shape[1], image.shape[2], image.shape[3]))

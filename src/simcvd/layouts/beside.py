@@ -23,8 +23,6 @@ from simcvd.layouts.scans import Key, ScanFile, Scans, key_of, scans_of, whole_c
 from simcvd.layouts.tree import walk
 from simcvd.layouts.words import names_labels, without_label_words, without_scan_words
 
-Folders = dict[Key, list[ScanFile]]
-
 
 def beside(root: Path, names: str | None = None) -> Source | None:
     """The data set in `root`, or None where no label lies beside a scan.

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from simcvd.formats import stem_of, suffix_of
 from simcvd.formats.dicom_files import Series, find_series, is_dicom
-from simcvd.formats.dicom_seg import is_segmentation
 from simcvd.layouts.tree import Tree, walk
 from simcvd.naming import normal
 from simcvd.types import SimcvdError
@@ -78,12 +77,6 @@ def scans_of(tree: Tree) -> Scans:
         notes=found.notes,
         problems=found.problems,
     )
-
-
-def _no_slice(path: Path) -> str:
-    if is_segmentation(path):
-        return "a DICOM segmentation among the scans"
-    return "DICOM, but no part of a scan (a report, a localizer or damaged)"
 
 
 def key_of(root: Path, path: Path) -> Key:

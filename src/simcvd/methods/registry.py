@@ -13,13 +13,13 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
-from difflib import get_close_matches
 from typing import Any
 
 from simcvd import __version__
 from simcvd.methods.base import Method
 from simcvd.plugins import by_reference, load, offered, package_of, reference_of
 from simcvd.types import SimcvdError
+from simcvd.wording import did_you_mean
 
 GROUP = "simcvd.methods"
 _given: dict[str, type[Method]] = {}  # classes of the caller's, by reference
@@ -51,9 +51,7 @@ def find(name: str) -> type[Method]:
             f"the method {name!r} is not of an installed package's entry points; "
             f"give the class again, with method= or --method {name}"
         )
-    known = names()
-    near = get_close_matches(name, known) or known
-    raise SimcvdError(f"there is no method {name!r}; did you mean {', '.join(near)}?")
+    raise SimcvdError(f"there is no method {name!r}; {did_you_mean(name, names())}")
 
 
 def named(method: str | type[Method]) -> str:

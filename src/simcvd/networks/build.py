@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Protocol
 
 import torch
@@ -20,6 +19,7 @@ from simcvd.networks.residual_unet import ResidualUNetConfig
 from simcvd.networks.vnet import VNetConfig
 from simcvd.plugins import by_reference, load, offered, reference_of
 from simcvd.types import Prediction, SimcvdError
+from simcvd.wording import did_you_mean
 
 GROUP = "simcvd.networks"
 BUILT_IN: tuple[type[Architecture], ...] = (VNetConfig, ResidualUNetConfig)
@@ -56,8 +56,7 @@ def architecture(name: str) -> type[Architecture]:
         if kind.name == name:
             return kind
     if name not in offered(GROUP):
-        near = get_close_matches(name, networks()) or networks()
-        raise SimcvdError(f"there is no network {name!r}; did you mean {', '.join(near)}?")
+        raise SimcvdError(f"there is no network {name!r}; {did_you_mean(name, networks())}")
     found = load(GROUP, name)
     if not (isinstance(found, type) and issubclass(found, Architecture)):
         raise SimcvdError(f"{name}: is no class derived from simcvd.networks.base.Architecture")

@@ -14,7 +14,7 @@ from simcvd.data.cache import read_json
 from simcvd.files import write_json
 from simcvd.inference.model import WORK_RECORD
 from simcvd.layouts.records import Source
-from simcvd.pipeline.estimate import Estimate, estimate, fitted, in_words, with_equal_time
+from simcvd.pipeline.estimate import Estimate, estimate, fitted, with_equal_time
 from simcvd.pipeline.presets import QUICK, STANDARD, Folds, Preset, deal, divide
 from simcvd.pipeline.refuse import refuse_full_disk
 from simcvd.pipeline.request import Request
@@ -22,7 +22,7 @@ from simcvd.pipeline.rounds import Round, begin, changes, current
 from simcvd.planning import Plan, plan_from, read_plan, write_plan
 from simcvd.planning.memory import SHARE, free_bytes
 from simcvd.types import SimcvdError
-from simcvd.wording import few
+from simcvd.wording import duration, few
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +208,7 @@ def say_cost(asked: Request, plan: Plan, begun: Begun, looked: Looked, console: 
     if asked.preset is QUICK and begun.round.number == 1:
         more = _of_preset(asked, STANDARD, begun, looked)
         folds = replace(begun.folds, count=max(begun.folds.count, STANDARD.folds))
-        takes = in_words(_expected(asked, more, folds, looked).total)
+        takes = duration(_expected(asked, more, folds, looked).total)
         console.print(f"--preset standard, which trains longer, would take about {takes}.")
 
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -110,8 +111,19 @@ def run(
     last round's weights, or, with ``fresh``, without. workers: as of `on_workers`; several train
     folds side by side and share out the scans. Raises SimcvdError for anything the user can mend.
     """
-    given = _given(images, labels, preset, method, resample_labels, names, patient_pattern)
-    asked = Request.of(out, given, workers=workers, fresh=fresh, hours=hours)
+    asked = Request.of(
+        out,
+        images=images,
+        labels=labels,
+        preset=preset,
+        hours=hours,
+        method=method,
+        resample_labels=resample_labels,
+        names=names,
+        patient_pattern=patient_pattern,
+        workers=workers,
+        fresh=fresh,
+    )
     console = console or Console(soft_wrap=True, highlight=False)
     begun = begun_of(asked, console)
     with on_workers(workers, reads=asked.folders, writes=asked.work):
@@ -164,23 +176,10 @@ def _worked(asked: Request, begun: Begun, plan: Plan, console: Console) -> Outco
 
 
 def dry_run(
-    images: Path | str | None,
-    out: Path | str,
-    *,
-    labels: Path | str | None = None,
-    preset: PresetName | None = None,
-    hours: float | None = None,
-    method: str | None = None,
-    resample_labels: bool = False,
-    names: str | None = None,
-    patient_pattern: str | None = None,
-    workers: str | int | None = None,
-    fresh: bool = False,
-    console: Console | None = None,
+    images: Path | str | None, out: Path | str, *, console: Console | None = None, **asked_for: Any
 ) -> None:
     """Print the plan and what a run will take; write nothing. Arguments as of `run`."""
-    given = _given(images, labels, preset, method, resample_labels, names, patient_pattern)
-    asked = Request.of(out, given, workers=workers, fresh=fresh, hours=hours)
+    asked = Request.of(out, images=images, **asked_for)
     console = console or Console(soft_wrap=True, highlight=False)
     begun = begun_of(asked, console)
     looked = look(asked, begun.found, console)
@@ -192,27 +191,6 @@ def dry_run(
     say_changes(begun, console)
     say_cost(asked, plan, begun, looked, console)
     console.print("Nothing was written.")
-
-
-def _given(
-    images: Path | str | None,
-    labels: Path | str | None,
-    preset: str | None,
-    method: str | None,
-    resample_labels: bool,
-    names: str | None,
-    patient_pattern: str | None,
-) -> dict[str, str | bool | None]:
-    """By the names of `Request.record`; None for what is not given."""
-    return {
-        "images": None if images is None else str(images),
-        "labels": str(labels) if labels else None,
-        "preset": preset,
-        "method": method,
-        "resample_labels": resample_labels or None,
-        "names": names,
-        "patient_pattern": patient_pattern,
-    }
 
 
 def _compared(asked: Request, arms: Arms, begun: Begun, console: Console) -> list[Result]:

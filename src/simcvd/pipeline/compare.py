@@ -19,7 +19,6 @@ from simcvd.data.cache import Cache
 from simcvd.data.parallel import shared_out
 from simcvd.files import replace_into
 from simcvd.inference.model import DESCRIPTION
-from simcvd.pipeline.estimate import in_words
 from simcvd.pipeline.presets import Folds
 from simcvd.planning import Plan
 from simcvd.report.results import Result, load_result
@@ -34,7 +33,7 @@ from simcvd.training.run import CONTROL, Split
 from simcvd.training.score_run import score_run
 from simcvd.training.start import average_runs
 from simcvd.types import SimcvdError
-from simcvd.wording import counted, few
+from simcvd.wording import counted, duration, few
 
 MEAN = "mean"
 FINISHED_BEFORE = 1.0  # seconds: what takes less was not trained now
@@ -133,7 +132,7 @@ def counting(say: Callable[[str], None], titles: Sequence[str]) -> Callable[...,
         begun.append(now)
         mean = sum(took.values()) / max(len(took), 1)
         left = sum(took.get(one, mean) for one in titles[len(begun) - 1 :])
-        when = f", {in_words(left)} left in all" if took else ""
+        when = f", {duration(left)} left in all" if took else ""
         say(f"training {len(begun)} of {len(titles)}{when}: {title}{where}")
 
     return tell

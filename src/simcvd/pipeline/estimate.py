@@ -26,6 +26,7 @@ from simcvd.training.settings import choose_network, override
 from simcvd.training.setup import build_method
 from simcvd.training.step import Learner
 from simcvd.types import Batch, IntTriple, Progress, SimcvdError, Task
+from simcvd.wording import duration
 
 # A patch this large is measured in a second or two; a larger one is scaled from it.
 MEASURED_VOXELS = 100_000
@@ -62,9 +63,9 @@ class Estimate:
     def sentence(self) -> str:
         """In words."""
         return (
-            f"Expected: {in_words(self.total)} on this machine as it is now "
-            f"({in_words(self.prepare)} to prepare, {in_words(self.train + self.score)} to "
-            f"compare, {in_words(self.final)} for the final training, {in_words(self.predict)} to "
+            f"Expected: {duration(self.total)} on this machine as it is now "
+            f"({duration(self.prepare)} to prepare, {duration(self.train + self.score)} to "
+            f"compare, {duration(self.final)} for the final training, {duration(self.predict)} to "
             f"segment), and {self.memory / 2**30:.1f} GB of memory beside 0.5 GB for the program."
         )
 
@@ -103,7 +104,7 @@ def fitted(plan: Plan, expected: Estimate, hours: float) -> Plan:
         least = expected.fixed + LEAST_SHARE * (expected.train + expected.final)
         raise SimcvdError(
             f"--hours {hours:g} is too short: with a quarter of the planned steps, below which a "
-            f"training tells nothing, all takes {in_words(least)}. Give --hours "
+            f"training tells nothing, all takes {duration(least)}. Give --hours "
             f"{math.ceil(least / 36) / 100:g} or more, a faster machine, fewer scans, or --preset "
             "quick if that is not what was asked for"
         )
@@ -218,10 +219,3 @@ def _windows(plan: Plan, facts: CaseFacts) -> int:
     )
     how = Windows(patch=plan.patch, stride=default_stride(plan.patch), classes=plan.classes)
     return grid_of((x, y, z), how).count
-
-
-def in_words(seconds: float) -> str:
-    """A time as one says it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

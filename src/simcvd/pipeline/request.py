@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from simcvd.layouts.records import Source
 from simcvd.layouts.tree import walk
 from simcvd.layouts.words import names_labels
 from simcvd.methods.registry import find
-from simcvd.pipeline.presets import PRESETS, QUICK, Preset
+from simcvd.pipeline.presets import PRESETS, QUICK, Preset, PresetName
 from simcvd.training.settings import differences as changes
 from simcvd.types import SimcvdError
 from simcvd.wording import few
@@ -61,33 +60,48 @@ class Request:
     def of(
         cls,
         work: Path | str,
-        given: Mapping[str, Any],
         *,
+        images: Path | str | None = None,
+        labels: Path | str | None = None,
+        preset: PresetName | None = None,
+        method: str | None = None,
+        resample_labels: bool = False,
+        names: str | None = None,
+        patient_pattern: str | None = None,
         workers: str | int | None = None,
         fresh: bool = False,
         hours: float | None = None,
     ) -> Request:
-        """What is given, by the names of `record`; what is None, as the folder was begun.
+        """What is given, and what is not, as the folder was begun.
 
         Raises SimcvdError for an unknown preset or method, for a method without unlabelled scans,
         and without images where nothing was begun.
         """
+        given = {
+            "images": images and str(images),
+            "labels": labels and str(labels),
+            "preset": preset,
+            "method": method,
+            "resample_labels": resample_labels or None,
+            "names": names,
+            "patient_pattern": patient_pattern,
+        }
         path = Path(work) / WORK_RECORD
         begun = _begun(path) if path.exists() else {}
         asked = {**begun, **{name: value for name, value in given.items() if value is not None}}
-        method, preset = asked.get("method", METHOD), asked.get("preset", QUICK.name)
+        learns, size = asked.get("method", METHOD), asked.get("preset", QUICK.name)
         if not asked.get("images"):
             raise SimcvdError(f"{work} holds no run to resume; name the scans with --images")
-        if not find(method).uses_unlabeled:
-            raise SimcvdError(f"{method} is the control; give a method that uses unlabelled scans")
-        if preset not in PRESETS:
-            raise SimcvdError(f"there is no preset {preset!r}; choose {', '.join(PRESETS)}")
+        if not find(learns).uses_unlabeled:
+            raise SimcvdError(f"{learns} is the control; give a method that uses unlabelled scans")
+        if size not in PRESETS:
+            raise SimcvdError(f"there is no preset {size!r}; choose {', '.join(PRESETS)}")
         return cls(
             images=Path(asked["images"]),
             labels=Path(asked["labels"]) if asked.get("labels") else None,
             work=Path(work),
-            preset=PRESETS[preset],
-            method=method,
+            preset=PRESETS[size],
+            method=learns,
             resample_labels=bool(asked.get("resample_labels")),
             names=asked.get("names"),
             patient=asked.get("patient_pattern"),

@@ -24,7 +24,7 @@ from simcvd.planning.record import Plan
 from simcvd.planning.shift import compare_labeled
 from simcvd.training.recipes import STRONG
 from simcvd.types import IntTriple, SimcvdError
-from simcvd.wording import few
+from simcvd.wording import by, few
 
 LONG = 3000  # iterations of a base, and of what follows it
 SHOWN = 5  # errors named in one message
@@ -174,7 +174,7 @@ def _classes(found: Source, facts: Sequence[CaseFacts]) -> int:
 
 
 def _why_patch(patch: IntTriple, size: IntTriple, memory: int) -> str:
-    shown = " x ".join(map(str, size))
+    shown = by(size)
     if all(p >= n for p, n in zip(patch, size, strict=True)):
         return f"Holds the whole median scan of {shown} voxels."
     return (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import MISSING, fields
-from difflib import get_close_matches
 from pathlib import Path
 from textwrap import wrap
 from typing import Any, get_type_hints
@@ -14,6 +13,7 @@ from simcvd.files import write_text
 from simcvd.planning.record import Plan
 from simcvd.training.settings import describe, fits, tuples
 from simcvd.types import SimcvdError
+from simcvd.wording import did_you_mean
 
 HEAD = """\
 # A plan of simcvd. Every line may be changed; the line above it says why it is as it is.
@@ -69,8 +69,7 @@ def read_plan(path: Path | str) -> Plan:
 def _check_names(path: Path, values: dict[str, Any]) -> None:
     for name in values:
         if name not in CHOICES:
-            near = get_close_matches(name, CHOICES, cutoff=0.5) or CHOICES
-            raise SimcvdError(f"{path}: there is no '{name}'; did you mean {', '.join(near)}?")
+            raise SimcvdError(f"{path}: there is no '{name}'; {did_you_mean(name, CHOICES)}")
     needed = {f.name for f in fields(Plan) if f.default is MISSING} & set(CHOICES)
     if missing := sorted(needed - set(values)):
         raise SimcvdError(

@@ -13,7 +13,7 @@ from simcvd.inference.table import removed
 from simcvd.networks.build import network_title
 from simcvd.scoring.record import Split, is_scored, read_report, scores_folder, section
 from simcvd.scoring.scores import LEVEL, summarise
-from simcvd.wording import counted
+from simcvd.wording import by, counted
 
 SPLITS: dict[Split, str] = {
     "test": "Test scans, which training never saw.",
@@ -59,20 +59,20 @@ def _training(model: Model, config: dict[str, Any]) -> list[str]:
         f"- Scans: {len(run['labeled'])} with a label used, {len(run['unlabeled'])} without{held}.",
         f"- Data: hash `{config['data']}`.",
         f"- Network: {network_title(spec.network)} with {weights:,} parameters, "
-        f"patch {_by(spec.patch)} voxels.",
+        f"patch {by(spec.patch)} voxels.",
         "- All settings: `config.json`. Weights: `model.safetensors`, described by `model.json`.",
     ]
 
 
 def _preparation(spec: ModelSpec) -> list[str]:
     done = spec.preprocessing
-    spacing = "its own spacing" if done.spacing is None else f"{_by(done.spacing)} mm"
-    window = f", window {_by(done.window, ' to ')} HU" if done.window else ""
+    spacing = "its own spacing" if done.spacing is None else f"{by(done.spacing)} mm"
+    window = f", window {by(done.window, ' to ')} HU" if done.window else ""
     only = f"- Pieces: {removed(spec)}." if spec.largest_only else ""
     return [
         f"- Brought to {spacing}, axes closest to RAS+.",
         f"- Normalisation: {done.normalization}{window}. Crop: {done.crop}.",
-        f"- Windows of {_by(spec.patch)} voxels, {_by(spec.stride)} apart, averaged, each weighing "
+        f"- Windows of {by(spec.patch)} voxels, {by(spec.stride)} apart, averaged, each weighing "
         "less towards its border.",
         *([markdown(only)] if only else []),
     ]
@@ -118,8 +118,8 @@ def _protocol(result: RunResult) -> list[str]:
     protocol = f"`{named['name']}`, hash `{named['hash']}`" if named else "none named"
     return [
         f"- Protocol: {protocol}.",
-        f"- Scored on the {how['grid']} grid, {_by(how['spacing_mm'])} mm, windows "
-        f"{_by(how['stride'])} voxels apart{', tapered' if how['tapered'] else ''}.",
+        f"- Scored on the {how['grid']} grid, {by(how['spacing_mm'])} mm, windows "
+        f"{by(how['stride'])} voxels apart{', tapered' if how['tapered'] else ''}.",
         f"- {counted(len(result.cases), 'scan')}, one training seed. Intervals ({LEVEL} %) are "
         "over scans and do not contain the spread over seeds.",
         "- P: prediction, R: reference.",
@@ -138,7 +138,3 @@ def _limits(spec: ModelSpec) -> list[str]:
         "may be segmented worse than measured, or wrongly. Look at the results.",
         "- Nothing was measured beyond what stands above.",
     ]
-
-
-def _by(numbers: Any, between: str = " x ") -> str:
-    return between.join(f"{number:g}" for number in numbers)

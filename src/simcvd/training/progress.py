@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simcvd.training.log import Row
+from simcvd.wording import duration
 
 _PLAIN_SECONDS = 30.0  # between lines where there is no terminal
 
@@ -55,6 +56,6 @@ class ProgressLine:
         last = step == self._total
         if not self._console.is_terminal and (last or now - self._printed > _PLAIN_SECONDS):
             left = pace * (self._total - step)
-            when = f"{left:.0f} s" if left < 60 else f"{left / 60:.0f} min"
-            self._console.print(f"step {step}/{self._total}: {text}, {when} left", soft_wrap=True)
+            line = f"step {step}/{self._total}: {text}, {duration(left)} left"
+            self._console.print(line, soft_wrap=True)
             self._printed = now

@@ -7,12 +7,12 @@ to bring. What is found to be better later gets another name.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
 from simcvd.training.settings import TrainConfig
 from simcvd.transforms.augment import STRONG as STRONG_VIEWS
 from simcvd.transforms.augment import AugmentConfig
 from simcvd.types import SimcvdError
+from simcvd.wording import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +66,5 @@ RECIPES = {recipe.name: recipe for recipe in (PAPER, STRONG)}
 def find_recipe(name: str) -> Recipe:
     """The recipe of that name; an unknown one is refused with the near misses."""
     if name not in RECIPES:
-        near = get_close_matches(name, RECIPES) or list(RECIPES)
-        raise SimcvdError(f"there is no recipe {name!r}; did you mean {', '.join(near)}?")
+        raise SimcvdError(f"there is no recipe {name!r}; {did_you_mean(name, RECIPES)}")
     return RECIPES[name]

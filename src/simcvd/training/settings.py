@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from simcvd.networks.base import Architecture
@@ -14,6 +13,7 @@ from simcvd.networks.vnet import VNetConfig
 from simcvd.ranges import BelowOne, Count, Natural, Positive, Range, Settings, Share, Weight
 from simcvd.transforms.spatial import Augmentation
 from simcvd.types import IntTriple, SimcvdError
+from simcvd.wording import did_you_mean
 
 NetworkConfig = VNetConfig  # the network that is meant where none is named
 Optimizer = Literal["sgd", "adamw"]
@@ -165,8 +165,7 @@ def _resolve(name: str, configs: Mapping[str, Any]) -> tuple[str, str]:
     }
     key = name.rstrip("_")
     if key not in known:
-        near = get_close_matches(key, known, n=3, cutoff=0.5) or sorted(known)
-        raise SimcvdError(f"--set: there is no {name!r}; did you mean {', '.join(near)}?")
+        raise SimcvdError(f"--set: there is no {name!r}; {did_you_mean(key, sorted(known))}")
     return known[key]
 
 

@@ -19,7 +19,7 @@ from simcvd.networks.build import CustomNetwork, Factory, build_network, check_n
 from simcvd.networks.fast import is_accelerated
 from simcvd.training.run import Run, network_arguments
 from simcvd.types import SimcvdError
-from simcvd.wording import few
+from simcvd.wording import by, few
 
 
 def build_method(run: Run) -> Method:
@@ -137,7 +137,7 @@ def _check_unlabeled(run: Run, batch: tuple[int, int], least: int) -> None:
 def say_padded(patches: Patches) -> None:
     """Name the scans that are smaller than the patch."""
     if padded := patches.padded():
-        size = " x ".join(map(str, patches.views.patch))
+        size = by(patches.views.patch)
         print(
             f"{len(padded)} scans are smaller than the patch of {size} voxels and are filled up "
             f"with 0 around them: {few(padded)}",

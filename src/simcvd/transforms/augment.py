@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 from simcvd.ranges import BelowOne, Range, Settings, Share, Weight
 from simcvd.types import IntTriple, SimcvdError, Triple
+from simcvd.wording import by
 
 COARSE = 3  # times the finest spacing, or as many times fewer voxels than the longest side
 
@@ -107,8 +108,7 @@ def check_augment(config: AugmentConfig, patch: IntTriple, spacing: Triple) -> N
             axis is mirrored along which the patch has one voxel.
     """
     axes = fine_axes(patch, spacing)
-    place = f"a patch of {' x '.join(map(str, patch))} voxels of "
-    place += f"{' x '.join(f'{mm:g}' for mm in spacing)} mm"
+    place = f"a patch of {by(patch)} voxels of {by(spacing)} mm"
     for name in ("affine_chance", "elastic_chance"):
         if getattr(config, name) and len(axes) < 2:
             raise SimcvdError(
