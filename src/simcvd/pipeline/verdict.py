@@ -103,7 +103,7 @@ def next_steps(work: Path, preset: Preset, folds: Folds) -> list[tuple[str, str]
             "Look at the scans, worst first, and correct or accept what was found:",
             f"simcvd review {place}",
         ),
-        ("Label a few more; this names those that are least like the labelled ones:", f"simcvd next {place}"),
+        ("Label a few more; this names those least like the labelled:", f"simcvd next {place}"),
         ("Learn again from what was corrected or labelled since:", f"simcvd run --out {place}"),
         *([surer] if few else []),
         ("Use the model on other scans:", f"simcvd predict {place} SCANS --out DIR"),
