@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +134,33 @@ def test_written_nrrd_has_the_colours_of_the_report(tmp_path: Path) -> None:
     # Okabe and Ito's orange e6 9f 00 and sky blue 56 b4 e9, divided by 255.
     assert said.GetMetaData("Segment0_Color") == "0.902 0.6235 0"
     assert said.GetMetaData("Segment1_Color") == "0.3373 0.7059 0.9137"
+
+
+def test_slicer_gets_whole_segments_at_their_place(tmp_path: Path) -> None:
+    """Read as Slicer reads it, by NRRD's definition: lines of text, then gzip, x fastest, LPS."""
+    affine = np.array([[0, 0, 3, -7], [-0.8, 0.6, 0, 5], [0.6, 0.8, 0, 11], [0, 0, 0, 1.0]])
+    label = np.array([0, 4, 300], np.int16)[halves(1, 2)]
+    names = {0: "background", 4: "left\natrium", 300: "aorta"}
+    path = tmp_path / "a.seg.nrrd"
+    write_label(path, label, affine, names=names)
+
+    head, _, data = path.read_bytes().partition(b"\n\n")
+    lines = head.decode("ascii").split("\n")
+    assert lines[0].startswith("NRRD")
+    fields = dict(re.split(": |:=", line, maxsplit=1) for line in lines[1:])
+    assert len(fields) == len(lines) - 1
+    about = ("ID", "Name", "LabelValue", "Layer", "Extent")
+    first, second = ([fields[f"Segment{number}_{key}"] for key in about] for number in (0, 1))
+    assert first == ["Segment_0", "left atrium", "4", "0", "0 11 0 9 0 7"]
+    assert second == ["Segment_1", "aorta", "300", "0", "0 11 0 9 0 7"]
+    assert fields["type"] == "int16"
+    assert fields["endian"] == "little"
+    stored = np.frombuffer(gzip.decompress(data), "<i2").reshape((8, 10, 12))
+    np.testing.assert_array_equal(stored.T, label)
+    vectors = fields["space directions"] + fields["space origin"]
+    steps = [[float(part) for part in v.split(",")] for v in re.findall(r"\((.*?)\)", vectors)]
+    assert fields["space"] == "left-posterior-superior"
+    np.testing.assert_allclose(np.array(steps).T * [[-1], [-1], [1]], affine[:3], atol=1e-12)
 
 
 def test_written_nrrd_keeps_names(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_any_scan_in_a_chosen_format(run: Path, tmp_path: Path) -> None:
         gzip.decompress((tmp_path / "scans" / "nifti.nii.gz").read_bytes())
     )
     inputs = [tmp_path / "scans", tmp_path / "plain.nii"]
-    for name, ending in (("nifti", ".nii.gz"), ("nrrd", ".nrrd"), ("mha", ".mha")):
+    for name, ending in (("nifti", ".nii.gz"), ("seg-nrrd", ".seg.nrrd"), ("mha", ".mha")):
         written = predict_files(run, inputs, tmp_path / name, format=name, device="cpu")
         assert len(written) == 5
         masks = [read_label(p) for p in written]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -259,6 +260,8 @@ def _written(labels: np.ndarray, lps: np.ndarray, names: Mapping[int, str]) -> s
     def vector(values: np.ndarray) -> str:
         return "(" + ",".join(f"{value + 0.0:.17g}" for value in values) + ")"
 
+    # Without an extent Slicer warns; it takes the first segment's for all of a layer.
+    extent = " ".join(f"0 {size - 1}" for size in labels.shape)
     segments = [
         line
         for number, (value, name) in enumerate((v, n) for v, n in names.items() if v)
@@ -268,6 +271,7 @@ def _written(labels: np.ndarray, lps: np.ndarray, names: Mapping[int, str]) -> s
             f"Segment{number}_Color:={_shares(class_colour(number + 1))}",
             f"Segment{number}_LabelValue:={value}",
             f"Segment{number}_Layer:=0",
+            f"Segment{number}_Extent:={extent}",
         )
     ]
     lines = [
@@ -294,10 +298,14 @@ def _shares(colour: str) -> str:
 NRRD = Format(
     names_classes=True,
     key="nrrd",
-    suffixes=(".nrrd", ".nhdr", ".seg.nrrd", ".seg.nhdr"),
+    suffixes=(".nrrd", ".nhdr"),
     header=read_header,
     voxels=read_voxels,
     files=lambda path: read_header(path).files(path),
     endings=(".nrrd", ".nhdr"),
     writer=writer,
+)
+# The same file under the name by which Slicer takes it for a segmentation, not for a scan.
+SEG_NRRD = replace(
+    NRRD, key="seg-nrrd", suffixes=(".seg.nrrd", ".seg.nhdr"), endings=(".seg.nrrd", ".seg.nhdr")
 )

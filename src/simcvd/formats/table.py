@@ -10,12 +10,12 @@ from simcvd.formats.guard import readable
 from simcvd.formats.hdf5 import HDF5
 from simcvd.formats.metaimage import METAIMAGE
 from simcvd.formats.nifti import NIFTI
-from simcvd.formats.nrrd import NRRD
+from simcvd.formats.nrrd import NRRD, SEG_NRRD
 from simcvd.formats.record import Format, Write
 from simcvd.types import SimcvdError
 
 # What is recognised by content is asked in this order: a segmentation is a DICOM file, too.
-FORMATS: list[Format] = [NIFTI, NRRD, METAIMAGE, HDF5, DICOM_SEG, DICOM]
+FORMATS: list[Format] = [NIFTI, NRRD, SEG_NRRD, METAIMAGE, HDF5, DICOM_SEG, DICOM]
 
 
 def suffix_of(path: Path) -> str:

@@ -56,7 +56,7 @@ def predict_files(
 
     model_path: a finished run, or several whose probabilities are averaged. inputs: files, or
     folders of which every readable scan is taken. format: None for each scan's own (a DICOM
-    series gives a DICOM segmentation), else nifti, nrrd, mha or dicom-seg. flip: axes, of x, y
+    series gives a DICOM segmentation), else one of `answers`. flip: axes, of x, y
     and z, along which windows are flipped too, the results averaged. stride, fast: how
     windows stand; see `Compute`. network: as `load_model` takes it. processes: None for this one
     alone, unless the call is in a block of `on_workers`; with several, each GPU is taken by as many
