@@ -20,14 +20,14 @@ start = time.process_time()
 import simcvd
 print(time.process_time() - start)
 """
-MODULES_AFTER_HELP = """
+MODULES_AFTER = """
 import sys
 from simcvd.cli import main
-sys.argv = ["simcvd", "--help"]
+sys.argv = {}
 try:
     main()
 finally:
-    print("MODULES", *{name.partition(".")[0] for name in sys.modules})
+    print("MODULES", *{{name.partition(".")[0] for name in sys.modules}})
 """
 
 
@@ -60,10 +60,44 @@ def test_help_names_every_step_of_the_job() -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    last = output_of(sys.executable, "-c", MODULES_AFTER_HELP).splitlines()[-1].split()
+    code = MODULES_AFTER.format(["simcvd", "--help"])
+    last = output_of(sys.executable, "-c", code).splitlines()[-1].split()
     assert last[0] == "MODULES"
     assert "simcvd" in last
     assert HEAVY & set(last) == set()
+
+
+@pytest.mark.parametrize(
+    "words", ["run --images {} --out w", "run --images . --labels {} --out w", "check {}"]
+)
+def test_a_mistyped_folder_is_told_at_once(words: str, tmp_path: Path) -> None:
+    missing = str(tmp_path / "nowhere")
+    code = MODULES_AFTER.format(["simcvd", *words.format(missing).split()])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"simcvd: {missing}: there is no such folder.\n"
+    assert HEAVY & set(done.stdout.splitlines()[-1].split()) == set()
+
+
+def test_lightning_is_loaded_by_a_training_alone() -> None:
+    code = "import sys, simcvd.pipeline; print('lightning' in sys.modules)"
+    assert output_of(sys.executable, "-c", code) == "False\n"
+
+
+def test_a_system_that_simcvd_does_not_run_on_is_told_what_is_missing() -> None:
+    code = "import sys; sys.modules['fcntl'] = None; sys.platform = 'win32'; import simcvd"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=60
+    )
+    assert "ImportError: simcvd does not run on win32: this Python lacks fcntl" in done.stderr
+    code = "import sys; sys.platform = 'darwin'; import simcvd; print(simcvd.__version__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=60
+    )
+    assert "tested on Linux only, not on darwin" in done.stderr
+    assert done.stdout == f"{simcvd.__version__}\n"
 
 
 def test_importing_the_package_is_instant() -> None:

@@ -6,8 +6,19 @@ and their companions are the steps of the job; ``Method``, ``Prediction``, ``VNe
 it is asked for: importing the package costs no time, and scoring arrays does not load torch.
 """
 
+import sys
+import warnings
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+if find_spec("fcntl") is None:
+    raise ImportError(
+        f"simcvd does not run on {sys.platform}: this Python lacks fcntl, with which POSIX systems "
+        "lock files. Use Linux; on Windows that can be WSL 2 or a container (the Dockerfile)."
+    )
+if sys.platform != "linux":
+    warnings.warn(f"simcvd is tested on Linux only, not on {sys.platform}.", stacklevel=2)
 
 if TYPE_CHECKING:
     from simcvd.api import (

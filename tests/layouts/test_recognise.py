@@ -215,6 +215,10 @@ def test_what_would_be_recognised_is_said(tmp_path: Path) -> None:
         recognise(tmp_path)
     with pytest.raises(SimcvdError, match="no such folder"):
         recognise(tmp_path / "nowhere")
+    for name in "ab":
+        save(tmp_path / f"{name}.nii.gz", noise(0))
+    with pytest.raises(SimcvdError, match=r"holds 2 scans, but no labels .* with --labels"):
+        recognise(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,7 @@ def test_a_dry_run_tells_the_cost_and_writes_nothing(scans: Path, tmp_path: Path
     assert "spacing = [5.0, 5.0, 6.0]" in said.getvalue()
     assert "4 labelled scans: in each of 2 folds, 2 are held out" in said.getvalue()
     assert "Expected: " in said.getvalue()
+    assert "--preset standard, which trains longer, would take about " in said.getvalue()
 
 
 def test_a_folder_without_a_readable_scan(tmp_path: Path) -> None:
@@ -181,6 +182,12 @@ def test_a_folder_without_a_readable_scan(tmp_path: Path) -> None:
     with pytest.raises(SimcvdError, match="images"):
         run(tmp_path / "images", tmp_path / "work", labels=tmp_path / "labels")
     assert not (tmp_path / "work").exists()
+
+
+def test_a_folder_without_labels_is_named(scans: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    with pytest.raises(SimcvdError, match="labels: holds no label of a training scan"):
+        run(scans / "images", tmp_path / "work", labels=tmp_path / "labels")
 
 
 def test_a_scan_that_cannot_be_read_is_named_before_any_training(

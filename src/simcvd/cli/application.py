@@ -55,6 +55,10 @@ def main(
     """Semi-supervised segmentation of 3D medical scans."""
 
 
+SourceFolder = Annotated[
+    Path, typer.Argument(metavar="SOURCE", help="Folder of scans, in any recognised layout.")
+]
+LabelFolder = Annotated[Path | None, typer.Option(help="Folder of label maps.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 FORMER = {"--jobs": "--workers", "--dask": "--workers"}
 
@@ -55,3 +56,12 @@ def margin_of(texts: tuple[str, str, str]) -> tuple[int | None, int | None, int 
         raise SimcvdError(f"--margin {' '.join(texts)}: write three numbers of voxels, or all")
     x, y, z = (None if text == "all" else int(text) for text in texts)
     return x, y, z
+
+
+def check_folders(*folders: Path | None) -> None:
+    """Refuse a mistyped folder, the most frequent mistake, before anything heavy is loaded."""
+    from simcvd.types import SimcvdError
+
+    for folder in folders:
+        if folder is not None and not folder.is_dir():
+            raise SimcvdError(f"{folder}: there is no such folder.")

@@ -7,16 +7,23 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from simcvd.cli.application import Names, PatientPattern, PlanFile, ResampleLabels, Workers, command
-from simcvd.cli.arguments import margin_of, numbers
+from simcvd.cli.application import (
+    LabelFolder,
+    Names,
+    PatientPattern,
+    PlanFile,
+    ResampleLabels,
+    SourceFolder,
+    Workers,
+    command,
+)
+from simcvd.cli.arguments import check_folders, margin_of, numbers
 
 
 @command()
 def check(
-    source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="Folder of scans, in any recognised layout.")
-    ],
-    labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
+    source: SourceFolder,
+    labels: LabelFolder = None,
     resample_labels: ResampleLabels = False,
     json: Annotated[
         Path | None, typer.Option(help="Also write the report to this JSON file.")
@@ -30,6 +37,7 @@ def check(
     workers: Workers = None,
 ) -> None:
     """Read every scan and label once and report all problems; exit code 1 if there are errors."""
+    check_folders(source, labels)
     from rich.console import Console
 
     from simcvd.checking.check import check_source
@@ -58,11 +66,9 @@ def check(
 
 @command()
 def plan(
-    source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="Folder of scans, in any recognised layout.")
-    ],
+    source: SourceFolder,
     out: Annotated[Path, typer.Option(help="File for the plan, such as plan.toml.")],
-    labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
+    labels: LabelFolder = None,
     resample_labels: ResampleLabels = False,
     names: Names = None,
     patient_pattern: PatientPattern = None,
@@ -79,6 +85,7 @@ def plan(
     workers: Workers = None,
 ) -> None:
     """Choose spacing, normalisation, patch and network from all scans; write them to a file."""
+    check_folders(source, labels)
     from simcvd.data.parallel import on_workers
     from simcvd.planning import make_plan, write_plan
 
@@ -102,11 +109,9 @@ def plan(
 
 @command()
 def prepare(
-    source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="Folder of scans, in any recognised layout.")
-    ],
+    source: SourceFolder,
     out: Annotated[Path, typer.Option(help="Folder for the prepared cache.")],
-    labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
+    labels: LabelFolder = None,
     resample_labels: ResampleLabels = False,
     names: Names = None,
     patient_pattern: PatientPattern = None,
@@ -129,6 +134,7 @@ def prepare(
     plan: PlanFile = None,
 ) -> None:
     """Read, check and resample the scans once, and compute the signed distance maps."""
+    check_folders(source, labels)
     from simcvd.data.parallel import on_workers
     from simcvd.data.prepare import prepare as run
 

@@ -20,6 +20,7 @@ from simcvd.cli.application import (
     Workers,
     command,
 )
+from simcvd.cli.arguments import check_folders
 
 
 @command()
@@ -64,6 +65,7 @@ def run(
     Resume by re-running the same command. After scans or labels have changed, the same command
     begins a new round from the weights of the last one.
     """
+    check_folders(images, labels)
     from simcvd import pipeline
     from simcvd.data.parallel import is_cluster
     from simcvd.machine import use_only
@@ -169,7 +171,7 @@ def predict(
     ] = None,
     format: Annotated[
         str | None,
-        typer.Option(help="nifti, nrrd, mha or dicom-seg (default: that of each scan)."),
+        typer.Option(help="nifti, nrrd, seg-nrrd, mha or dicom-seg (default: that of each scan)."),
     ] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write class probabilities, as NIfTI.")
@@ -193,6 +195,7 @@ def predict(
     from simcvd.data.parallel import on_workers
     from simcvd.inference.predict import predict_files
     from simcvd.inference.scan import Wanted
+    from simcvd.wording import counted
 
     models = [model, *(also or [])]
     with on_workers(workers, reads=[*models, *scans], writes=out) as processes:
@@ -209,7 +212,8 @@ def predict(
             device=device,
             processes=processes,
         )
-    print(f"{len(written)} segmentations in {out}, confidence and volumes in predictions.csv")
+    made = counted(len(written), "segmentation")
+    print(f"{made} in {out}; confidence and volumes in {out / 'predictions.csv'}")
 
 
 @command()
@@ -322,7 +326,7 @@ def benchmark(
 @command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")],
-    quick: Annotated[bool, typer.Option(help="The smallest demo, under a minute.")] = False,
+    quick: Annotated[bool, typer.Option(help="The smallest demo, about a minute.")] = False,
 ) -> None:
     """Made-up scans, a supervised control and CutMix, their scores, and a page that shows them."""
     from simcvd.demo.command import run_demo

@@ -30,7 +30,7 @@ from simcvd.layouts.total_segmentator import total_segmentator
 from simcvd.layouts.tree import walk
 from simcvd.naming import check_all
 from simcvd.types import SimcvdError
-from simcvd.wording import few
+from simcvd.wording import counted, few
 
 NO_LAYOUT = "every scan below it, as no layout with labels was recognised"
 # Asked in this order; the first that is not None is taken.
@@ -148,8 +148,15 @@ def _recognised(source: Path, labels: Path | None, names: str | None) -> Source:
         return _with_images(source, images, names)
     if found := _beside(source, names):
         return found
+    scans = len(find_scans(source).found)
+    start = (
+        f"holds {counted(scans, 'scan')}, but no labels where simcvd looks for them. Give their "
+        "folder with --labels, or one of these layouts"
+        if scans
+        else "not recognised. Expected one of"
+    )
     raise SimcvdError(
-        f"{source}: not recognised. Expected one of: images/ and labels/ with files of equal "
+        f"{source}: {start}: images/ and labels/ with files of equal "
         "names (NIfTI, NRRD, MHA, DICOM); scans with labels beside them (<scan>_seg, "
         "<case>/segmentation, <case>/segmentations/<class>); dataset.json with imagesTr/ and "
         "labelsTr/ (Decathlon, nnU-Net); BIDS with derivatives/; <case>/mri_norm2.h5; "

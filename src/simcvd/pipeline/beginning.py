@@ -73,6 +73,12 @@ class Begun:
 def folds_of(asked: Request, found: Source) -> Folds:
     """How the labelled scans are divided. Raises SimcvdError where nothing can be compared."""
     have = [found.cases[name].label is not None for name in found.train if name in found.cases]
+    if not any(have):
+        raise SimcvdError(
+            f"{asked.labels or asked.images}: holds no label of a training scan, and at least 2 "
+            "are needed: one to train on, one to see how good the training was. Add labels, each "
+            "named as its scan, or give their folder with --labels."
+        )
     folds = divide(sum(have), asked.preset)
     if all(have):
         raise SimcvdError(
@@ -180,6 +186,7 @@ def look(asked: Request, found: Source, console: Console) -> Looked:
             f"to be fixed before training: the errors listed above, {report.errors} in all."
             f"{advice if mends else ''}"
         )
+    console.print("[bold]Planning[/bold]: timing a few training steps")
     return Looked(facts=facts, report=report)
 
 
@@ -199,12 +206,16 @@ def _of_preset(asked: Request, preset: Preset, begun: Begun, looked: Looked) -> 
 
 
 def say_cost(asked: Request, plan: Plan, begun: Begun, looked: Looked, console: Console) -> None:
-    """What the run will take, and, where little is planned, what more would."""
+    """What the run will take."""
     expected = _expected(asked, plan, begun.folds, looked)
     console.print(expected.sentence())
     if asked.hours is not None:
         why = plan.reasons.get("iterations", "")
         console.print(f"For {asked.hours:g} h: {plan.iterations} iterations. {why}")
+
+
+def say_more(asked: Request, begun: Begun, looked: Looked, console: Console) -> None:
+    """Where little is planned, what more would take: timing its large network takes a while."""
     if asked.preset is QUICK and begun.round.number == 1:
         more = _of_preset(asked, STANDARD, begun, looked)
         folds = replace(begun.folds, count=max(begun.folds.count, STANDARD.folds))

@@ -43,6 +43,7 @@ from simcvd.pipeline.beginning import (
     planned,
     say_changes,
     say_cost,
+    say_more,
 )
 from simcvd.pipeline.compare import Arms, best, counting, cross_validate, differences
 from simcvd.pipeline.known import known_of
@@ -190,6 +191,7 @@ def dry_run(
     console.print(begun.folds.sentence())
     say_changes(begun, console)
     say_cost(asked, plan, begun, looked, console)
+    say_more(asked, begun, looked, console)
     console.print("Nothing was written.")
 
 

@@ -8,10 +8,9 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.fabric import Fabric
 
 from simcvd.data.cache import Cache
 from simcvd.files import LOCK
@@ -56,6 +55,9 @@ from simcvd.training.start import Start, load_starts, read_start
 from simcvd.training.step import Learner, Row
 from simcvd.training.stop import Interrupted, StopRequest
 from simcvd.types import Progress, SimcvdError
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 LOG_EVERY = 10
 BASE, PSEUDO_LABELS = "base", "pseudo_labels"  # folders inside a run's

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.strategies import DDPStrategy
 from torch import nn
 
 from simcvd.data.cache import Cache
@@ -20,6 +19,9 @@ from simcvd.networks.fast import is_accelerated
 from simcvd.training.run import Run, network_arguments
 from simcvd.types import SimcvdError
 from simcvd.wording import by, few
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 
 def build_method(run: Run) -> Method:
@@ -63,6 +65,10 @@ def launch(*, leaves_unused: bool = True) -> Fabric:
     SimcvdError for tasks of Slurm without torchrun, which know nothing of each other.
     """
     _refuse_bare_tasks()
+    # Seconds of importing, which only a training is worth.
+    from lightning.fabric import Fabric
+    from lightning.fabric.strategies import DDPStrategy
+
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     nodes = int(os.environ.get("WORLD_SIZE", "1")) // processes
     several = processes * nodes > 1

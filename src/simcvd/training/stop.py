@@ -5,13 +5,15 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, distributed
 
 from simcvd.types import SimcvdError
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 
 class Interrupted(SimcvdError):
