@@ -83,7 +83,7 @@ def prepare(
         manifest, notes = _prepare(source, found, out, jobs, quiet)
     for note in [*found.notes, *notes, *_remarks(manifest)]:
         say(f"note: {note}")
-    say(f"{summary(found.files)}; simcvd check names them")
+    say(f"{summary(found.files)}; simcvd check lists them")
     return Cache(out)
 
 

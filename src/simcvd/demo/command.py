@@ -125,7 +125,8 @@ def _trained(
     console: Console,
 ) -> Path:
     """One training of the demo, from the weights of ``base`` if there is one; its folder."""
-    console.print(f"[bold]{method_title(method)}[/bold], {steps} steps")
+    title = method_title(method) if base else "the base of both"
+    console.print(f"training [bold]{title}[/bold], {steps} steps")
     schedule = replace(
         STRONG.train,
         iterations=steps,
