@@ -382,6 +382,16 @@ def test_a_folder_that_run_did_not_make_is_refused(tmp_path: Path) -> None:
         Round.read(tmp_path)
 
 
+def test_a_label_that_slicer_saved_is_the_scan_s_own(tmp_path: Path) -> None:
+    work = make_work(tmp_path, ["a"], labelled=0)
+    round_ = Round.read(work)
+    _, label = phantom(0)
+    path = work / "labels" / "a.seg.nrrd"
+    path.parent.mkdir(exist_ok=True)
+    write_label(path, label, np.eye(4), names={0: "background", 1: "left", 2: "right"})
+    assert round_.own_label("a") == path
+
+
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
     work = make_work(tmp_path, ["a"], labelled=0)
     round_ = Round.read(work)
