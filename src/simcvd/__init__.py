@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 if find_spec("fcntl") is None:
     raise ImportError(
-        f"simcvd does not run on {sys.platform}: this Python lacks fcntl, with which POSIX systems "
-        "lock files. Use Linux; on Windows that can be WSL 2 or a container (the Dockerfile)."
+        f"{sys.platform} cannot run simcvd: this Python lacks fcntl, with which POSIX systems lock "
+        "files. Use Linux; on Windows that can be WSL 2 or a container (the Dockerfile)."
     )
 if sys.platform != "linux":
-    warnings.warn(f"simcvd is tested on Linux only, not on {sys.platform}.", stacklevel=2)
+    warnings.warn(f"{sys.platform}: simcvd's tests ran on Linux only", stacklevel=2)
 
 if TYPE_CHECKING:
     from simcvd.api import (

@@ -165,8 +165,8 @@ def test_every_number_has_a_range_and_is_refused_outside(name: str) -> None:
 
 @pytest.mark.parametrize("name", names())
 def test_a_method_is_one_small_file(name: str) -> None:
-    # Five terms, and a field for every ablation and for every reading of an open point.
-    most = 225 if name == "simcvd" else 120
+    # Five terms, and a field with its docstring for every ablation and every open point.
+    most = 240 if name == "simcvd" else 130
     assert len(Path(inspect.getfile(find(name))).read_text(encoding="utf-8").splitlines()) < most
 
 
