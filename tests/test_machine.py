@@ -112,6 +112,7 @@ def test_a_device_that_is_not_here_is_refused(device: str, there: str) -> None:
     ],
 )
 def test_commands_take_it(command: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "SCANS").mkdir()
     with pytest.raises(SimcvdError, match=why):
         app([str(tmp_path / w) if w.isupper() else w for w in command.split()],
             standalone_mode=False)  # fmt: skip
