@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from threading import Event
 
 import pytest
 
-from simcvd.data.parallel import ahead
+from simcvd.data.parallel import ahead, in_parallel
 
 
 def test_the_next_is_made_while_this_one_is_worked_on() -> None:
@@ -42,3 +44,18 @@ def test_without_haste_nothing_is_made_before_it_is_asked_for() -> None:
         assert item not in made
         result()
     assert made == [1, 2, 3]
+
+
+def folder_of(item: int) -> str:
+    return os.getcwd()
+
+
+def test_processes_that_are_used_again_work_where_they_are_called_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relative paths mean the same in them."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        found = set(in_parallel(folder_of, range(4), 2, "looking", quiet=True))
+        assert found == {str(tmp_path / name)}

@@ -115,6 +115,12 @@ def in_parallel(
     )
 
 
+def _in_folder(folder: Path, function: Callable[[Any], Any], item: Any) -> Any:
+    """As a command there: a process that is used again may have begun in another folder."""
+    os.chdir(folder)
+    return as_command(function, item)
+
+
 def _here(
     function: Callable[[Any], Any], items: Sequence[Any], jobs: int | None, threads: bool
 ) -> Iterator[Any]:
@@ -122,7 +128,7 @@ def _here(
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     processes = min(jobs or joblib.cpu_count(), len(items))
-    do = function if threads or processes == 1 else partial(as_command, function)
+    do = function if threads or processes == 1 else partial(_in_folder, Path.cwd(), function)
     parallel = joblib.Parallel(
         n_jobs=processes,
         backend="threading" if threads else None,
