@@ -7,10 +7,10 @@ from typing import TypeVar
 
 from torch import Tensor
 
-Number = TypeVar("Number", float, Tensor)
+Fraction = TypeVar("Fraction", float, Tensor)
 
 
-def gaussian_ramp(fraction: Number, peak: float = 1.0) -> Number:
+def gaussian_ramp(fraction: Fraction, peak: float = 1.0) -> Fraction:
     """Psi(t) = exp(-5 (1 - t / t_max)^2), up to 1 (paper, Section IV-B).
 
     Args:
