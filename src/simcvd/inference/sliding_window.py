@@ -265,6 +265,14 @@ def predict_labels(
     Never holds the probabilities of the whole scan. Arguments as in `finished_blocks`. Raises
     SimcvdError if the network's class count differs from ``how.classes`` or its output is not
     finite.
+
+    Examples:
+        Any callable will do; this one takes for foreground what is brighter than 0.5:
+
+        >>> scan = torch.tensor([0.0, 1.0, 1.0, 0.0, 0.0]).view(1, 5, 1, 1)
+        >>> how = Windows(patch=(2, 1, 1), stride=(1, 1, 1), classes=2)
+        >>> predict_labels(lambda x: torch.cat([0.5 - x, x - 0.5], 1), scan, how).flatten()
+        tensor([0, 1, 1, 0, 0], dtype=torch.uint8)
     """
     blocks = finished_blocks(network, image, how, advance)
     return labels_of(blocks, (image.shape[1], image.shape[2], image.shape[3]))

@@ -14,5 +14,10 @@ def consistency(student: Tensor, teacher: Tensor) -> Tensor:
 
     Called for the probabilities ``[U, K, X, Y, Z]`` and for the signed distance maps
     ``[U, F, X, Y, Z]``; no gradient reaches ``teacher``.
+
+    Examples:
+        >>> student, teacher = torch.tensor([0.5, 0.5]), torch.tensor([1.0, 0.0])
+        >>> consistency(student.view(1, 2, 1, 1, 1), teacher.view(1, 2, 1, 1, 1))  # 0.5**2
+        tensor(0.2500)
     """
     return nnf.mse_loss(student, teacher.detach())

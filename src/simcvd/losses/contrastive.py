@@ -29,6 +29,13 @@ def info_nce(
         vectors: see `bounded`.
         drawn: negatives of each row, drawn without repetition, so that B of the paper is one more;
             0 takes all.
+
+    Examples:
+        Each of two rows agrees with its positive (cosine 1) and not with the other (0), so that it
+        loses -log(e / (e + 1)):
+
+        >>> info_nce(torch.eye(2), torch.eye(2), tau=1.0)
+        tensor([0.3133, 0.3133])
     """
     everywhere, first = gather_rows(others)
     similarity = bounded(h, vectors) @ bounded(everywhere, vectors).T / tau
@@ -57,6 +64,12 @@ def boundary_contrast(
         tau, vectors, drawn: those of Eq. (2), which is where half precision ends.
         labeled: the first rows, so many, serve as negatives only.
         pulled: ``h_s`` by another way, down which only the gradient of `attraction` flows.
+
+    Examples:
+        What two rows lose by Eq. (2), once from each side:
+
+        >>> boundary_contrast(torch.eye(2), torch.eye(2), tau=1.0)
+        tensor(0.6265)
     """
     to_student = info_nce(h_t[labeled:], h_s, tau, vectors=vectors, drawn=drawn)
     to_teacher = info_nce(h_s[labeled:], h_t, tau, vectors=vectors, drawn=drawn)
@@ -69,7 +82,12 @@ def boundary_contrast(
 
 @float32
 def attraction(h_t: Tensor, h_s: Tensor, tau: float, *, vectors: Vectors = "unit") -> Tensor:
-    """What Eq. (3) gains by its positive pairs alone: -2 h_j^t . h_j^s / tau, mean over j."""
+    """What Eq. (3) gains by its positive pairs alone: -2 h_j^t . h_j^s / tau, mean over j.
+
+    Examples:
+        >>> attraction(torch.eye(2), torch.eye(2), tau=0.5)  # cosines of 1, so -2 / 0.5
+        tensor(-4.)
+    """
     return (bounded(h_t, vectors) * bounded(h_s, vectors)).sum(1).mean() * (-2 / tau)
 
 
@@ -78,6 +96,10 @@ def bounded(h: Tensor, vectors: Vectors) -> Tensor:
 
     "unit": of length 1, so that products are cosines. "scaled": every product is divided by the
     root of D_h.
+
+    Examples:
+        >>> bounded(torch.tensor([[3.0, 4.0]]), "unit")
+        tensor([[0.6000, 0.8000]])
     """
     return nnf.normalize(h, dim=1) if vectors == "unit" else h / h.shape[1] ** 0.25
 
@@ -98,6 +120,13 @@ def contrast_levels(
         slices: of each process, among them the labelled ones.
         labeled: how many of them are negatives only.
         tau, vectors, drawn: those of Eq. (2).
+
+    Examples:
+        Two slices, one negative each: chance is 2 log 2. At best they lie opposite each other,
+        which leaves 2 log(1 + e**-2).
+
+        >>> {name: round(level, 4) for name, level in contrast_levels(2, tau=1.0).items()}
+        {'contrast_chance': 1.3863, 'contrast_floor': 0.2539}
     """
     slices, labeled = slices * processes(), labeled * processes()
     own = slices - labeled
@@ -115,6 +144,14 @@ def pairwise_distillation(v_s: Tensor, v_t: Tensor) -> Tensor:
 
     ``v_s``, ``v_t`` ``[B, E, X', Y', Z']``, similarity by cosine, no temperature. Mean over
     voxels where the paper writes a sum: the sum is about a thousand times the other terms.
+
+    Examples:
+        Two voxels whose vectors are perpendicular, the same for student and teacher:
+        -log(e / (e + 1)).
+
+        >>> vectors = torch.eye(2).view(1, 2, 2, 1, 1)
+        >>> pairwise_distillation(vectors, vectors)
+        tensor(0.3133)
     """
     v_s, v_t = (nnf.normalize(v.flatten(2), dim=1) for v in (v_s, v_t))
     similarity = v_s.transpose(1, 2) @ v_t  # [B, J, J], row j: voxel j of the student

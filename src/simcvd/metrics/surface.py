@@ -39,6 +39,17 @@ class SurfaceDistances:
 
     to_reference: ``[P]``, from the prediction's surface voxels to the reference's surface.
     to_prediction: ``[R]``, from the reference's surface voxels to the prediction's surface.
+
+    Examples:
+        The prediction lies on the reference and leaves out a voxel that is 10 away. Of 0, 0 and 10
+        the percentile lies nine tenths of the way from the second to the third; the worse direction
+        has the 10 alone; the one-way mean does not see it.
+
+        >>> found = SurfaceDistances(to_reference=np.zeros(2), to_prediction=np.array([10.0]))
+        >>> hd95_pooled(found), hd95_directed_max(found)
+        (9.0, 10.0)
+        >>> asd_prediction_to_reference(found), round(assd(found), 3)
+        (0.0, 3.333)
     """
 
     to_reference: np.ndarray
@@ -58,12 +69,29 @@ def surface_distances(
     spacing: voxel size along the three axes, in mm for distances in mm; by default distances are
     in voxels. Raises SimcvdError for masks of different shapes and when one of them is empty,
     where no distance is defined.
+
+    Examples:
+        Two voxels that are three slices of 2 mm apart:
+
+        >>> prediction, reference = np.zeros((2, 1, 1, 5), bool)
+        >>> prediction[0, 0, 0] = reference[0, 0, 3] = True
+        >>> surface_distances(prediction, reference, (1.0, 1.0, 2.0)).pooled.tolist()
+        [6.0, 6.0]
     """
     return distances_between(find_surfaces(prediction, reference), spacing)
 
 
 def find_surfaces(prediction: np.ndarray, reference: np.ndarray) -> Surfaces:
-    """The surface voxels of two masks, ``[X, Y, Z]`` boolean; errors as `surface_distances`."""
+    """The surface voxels of two masks, ``[X, Y, Z]`` boolean; errors as `surface_distances`.
+
+    Examples:
+        A cube of 3 voxels a side has one inside, and 26 on its surface:
+
+        >>> cube = np.ones((3, 3, 3), bool)
+        >>> surfaces = find_surfaces(cube, cube)
+        >>> len(surfaces.reference), assd(distances_between(surfaces))
+        (26, 0.0)
+    """
     if prediction.shape != reference.shape:
         raise SimcvdError(
             f"The prediction has shape {prediction.shape}, the reference {reference.shape}: "

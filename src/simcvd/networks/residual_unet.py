@@ -120,6 +120,11 @@ class ResidualUNet(Staged):
         classes: K, background included.
         config: its sizes.
         distance: add the distance head, a 1x1x1 convolution and tanh.
+
+    Examples:
+        >>> config = ResidualUNetConfig(widths=(4, 8), blocks=(1, 1), strides=((2, 2, 2),))
+        >>> ResidualUNet(1, 3, config=config)(torch.zeros(1, 1, 8, 8, 4)).logits.shape
+        torch.Size([1, 3, 8, 8, 4])
     """
 
     def __init__(

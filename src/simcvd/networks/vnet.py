@@ -86,6 +86,11 @@ class VNet(Staged):
 
     The defaults have 9,448,866 parameters with one channel, two classes, no distance head.
     `simcvd.networks.fast.accelerate` makes it faster.
+
+    Examples:
+        >>> network = VNet(1, 3, widths=(4, 8), blocks=(1, 1), strides=((2, 2, 2),))
+        >>> network.divisor, network(torch.zeros(1, 1, 8, 8, 4)).logits.shape
+        ((2, 2, 2), torch.Size([1, 3, 8, 8, 4]))
     """
 
     def __init__(

@@ -34,6 +34,17 @@ def evaluate(
     one name belong together. spacing: of arrays, in mm; files have their own. class_names: label
     value -> name; by default every value found but 0. `summarise` makes means of the scores.
     Raises SimcvdError for maps of different shape or geometry, and as the readers do.
+
+    Examples:
+        Two voxels predicted, of which the reference has the first; the other is a slice of 2 mm
+        off, so that their distances to the reference are 0 and 2 mm.
+
+        >>> prediction, reference = np.array([[[1, 1, 0]]]), np.array([[[1, 0, 0]]])
+        >>> (score,) = evaluate(prediction, reference, spacing=(1.0, 1.0, 2.0))
+        >>> score.name, round(score.values["dice"], 3)
+        ('label 1', 0.667)
+        >>> score.values["asd_prediction_to_reference_mm"]
+        1.0
     """
     if isinstance(prediction, Path | str) and isinstance(reference, Path | str):
         if spacing is not None:

@@ -115,6 +115,16 @@ def summarise(scores: Sequence[Score]) -> list[Summary]:
 
     The mean of all classes is the mean of the classes' means, so that a class present in few cases
     weighs as much as another. Raises SimcvdError for two scores of one class of one case.
+
+    Examples:
+        A scan found whole (Dice 1) and one missed (Dice 0, and no distance):
+
+        >>> cyst, nothing = np.array([[[1]]]), np.array([[[0]]])
+        >>> found = score_case(cyst, cyst, {1: "cyst"}, (1.0, 1.0, 1.0), case="a")
+        >>> missed = score_case(nothing, cyst, {1: "cyst"}, (1.0, 1.0, 1.0), case="b")
+        >>> (summary,) = summarise(found + missed)
+        >>> summary.missed, summary.means["dice"].mean, summary.means["assd_mm"].count
+        (1, 0.5, 1)
     """
     _check_distinct(scores)
     by_class: dict[tuple[int, str], list[Score]] = {}

@@ -122,11 +122,7 @@ def fit(
 ) -> Iterator[dict[str, float]]:
     """Train a method on batches of your own, a step for each, and yield the numbers of each step.
 
-    It is what `simcvd.train` does in its steps, without a cache, checkpoints or a run's folder::
-
-        method = MeanTeacher(Config(), task, lambda **heads: VNet(1, 2, distance=False))
-        for row in fit(method.train(), batches, TrainConfig(iterations=1000)):
-            print(row["loss"])
+    It is what `simcvd.train` does in its steps, without a cache, checkpoints or a run's folder.
 
     Args:
         method: with its networks on the device of the batches.
@@ -136,6 +132,22 @@ def fit(
             makes the batches.
 
     Raises SimcvdError at a term that is not finite, before any weight follows it.
+
+    Examples:
+        Noise, in which what is brighter than the mean is to be found, seen twenty times:
+
+        >>> from simcvd.methods.supervised import Config, Supervised
+        >>> from simcvd.networks.vnet import VNetConfig
+        >>> from simcvd.types import Task
+        >>> size = VNetConfig(widths=(4, 8), blocks=(1, 1), strides=((2, 2, 2),))
+        >>> build = lambda **heads: size.build(channels=1, classes=2, distance=False)
+        >>> method = Supervised(Config(), Task(channels=1, classes=2, patch=(8, 8, 8)), build)
+        >>> image = torch.randn(2, 1, 8, 8, 8)
+        >>> label, distance = (image[:, 0] > 0).long(), image.new_empty(2, 0, 8, 8, 8)
+        >>> batch = Batch(image=image, label=label, distance=distance, cases=("a", "b"))
+        >>> rows = list(fit(method.train(), [batch] * 20))
+        >>> len(rows), rows[-1]["loss"] < rows[0]["loss"]
+        (20, True)
     """
     config = config or TrainConfig()
     device = next(method.parameters()).device

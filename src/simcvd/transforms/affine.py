@@ -49,6 +49,14 @@ def draw_warp(
 
     spacing: mm along the axes. Only `fine_axes` are scaled and bent, and a rotation turns only
     what lies in a plane of two of them.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> patch, spacing = (32, 32, 32), (1.0, 1.0, 1.0)
+        >>> draw_warp(rng, AugmentConfig(affine_chance=0.0), patch, spacing) is None
+        True
+        >>> draw_warp(rng, AugmentConfig(affine_chance=1.0), patch, spacing) is None
+        False
     """
     axes = fine_axes(patch, spacing)
     matrix: Matrix = IDENTITY
@@ -61,7 +69,15 @@ def draw_warp(
 
 
 def source_size(warp: Warp, patch: IntTriple) -> IntTriple:
-    """Size of the crop, around the patch's centre, that holds every place the warp reads."""
+    """Size of the crop, around the patch's centre, that holds every place the warp reads.
+
+    Examples:
+        A patch whose content is shrunk to half along X shows 4 voxels on each side of its middle:
+
+        >>> half = matrix_of((0, 0, 0), (0.5, 1, 1), (1, 1, 1))
+        >>> source_size(Warp(matrix=half), (5, 5, 5))
+        (9, 5, 5)
+    """
     half = (np.array(patch) - 1) / 2
     reach = np.abs(warp.matrix) @ half
     if warp.elastic:
@@ -75,6 +91,14 @@ def apply_warp(source: Tensor, warp: Warp, patch: IntTriple, *, nearest: bool = 
     """``[..., *source_size(warp, patch)]`` -> ``[..., *patch]``.
 
     Linear interpolation, in float32; with ``nearest`` the nearest voxel, in the source's type.
+
+    Examples:
+        Enlarged twofold about its middle, the voxel of 1, a row is read at half steps:
+
+        >>> double = Warp(matrix=matrix_of((0, 0, 0), (2, 1, 1), (1, 1, 1)))
+        >>> row = torch.tensor([0.0, 1.0, 2.0]).view(3, 1, 1)
+        >>> apply_warp(row, double, (3, 1, 1)).flatten()
+        tensor([0.5000, 1.0000, 1.5000])
     """
     x, y, z = source.shape[-3:]
     places = _places(warp, (x, y, z), patch, source.device)

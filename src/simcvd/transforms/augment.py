@@ -91,6 +91,10 @@ def fine_axes(patch: IntTriple, spacing: Triple) -> tuple[int, ...]:
 
     Left out is an axis whose spacing is 3 times the finest or more, or that has at most a third
     of the longest side's voxels: turning it would smear one slice over its neighbours.
+
+    Examples:
+        >>> fine_axes((64, 64, 48), (1.0, 1.0, 5.0))  # slices five pixels thick
+        (0, 1)
     """
     finest, longest = min(spacing), max(patch)
     return tuple(
@@ -106,6 +110,12 @@ def check_augment(config: AugmentConfig, patch: IntTriple, spacing: Triple) -> N
     Raises:
         SimcvdError: where a rotation or deformation finds fewer than two axes to act in, or an
             axis is mirrored along which the patch has one voxel.
+
+    Examples:
+        >>> check_augment(AugmentConfig(mirror=(2,)), (16, 16, 1), (1.0, 1.0, 5.0))
+        Traceback (most recent call last):
+            ...
+        simcvd.types.SimcvdError: augment.mirror is (2,), but a patch of 16 x 16 x 1 voxels of ...
     """
     axes = fine_axes(patch, spacing)
     place = f"a patch of {by(patch)} voxels of {by(spacing)} mm"

@@ -17,7 +17,13 @@ REACH = 4  # standard deviations of a blur; what lies beyond weighs less than 0.
 
 
 def draw_noise(image: Tensor, deviation: float = 0.1, limit: float = 0.2) -> Tensor:
-    """eta of Eq. (5): clamp(deviation * N(0, 1), -limit, limit), shaped like ``image``."""
+    """eta of Eq. (5): clamp(deviation * N(0, 1), -limit, limit), shaped like ``image``.
+
+    Examples:
+        >>> noise = draw_noise(torch.ones(1, 1, 8, 8, 8))
+        >>> noise.shape, bool(noise.abs().max() <= 0.2)
+        (torch.Size([1, 1, 8, 8, 8]), True)
+    """
     return (torch.randn_like(image) * deviation).clamp_(-limit, limit)
 
 
@@ -25,6 +31,11 @@ def draw_contrast(image: Tensor, gain: float = 0.3, shift: float = 0.3) -> tuple
     """Per patch of ``image``, a factor in 1 +- ``gain`` and an offset in +- ``shift``.
 
     Each ``[B, 1, 1, 1, 1]``; offsets are in the image's units, standard deviations as prepared.
+
+    Examples:
+        >>> gain, shift = draw_contrast(torch.zeros(16, 1, 4, 4, 4), gain=0.5)
+        >>> gain.shape, bool((gain - 1).abs().max() <= 0.5)
+        (torch.Size([16, 1, 1, 1, 1]), True)
     """
     drawn = torch.rand(2, len(image), 1, 1, 1, 1, device=image.device) * 2 - 1
     return 1 + gain * drawn[0], shift * drawn[1]
@@ -55,6 +66,12 @@ def draw_intensity(
     spacing: mm along X, Y and Z; a blur is as wide in mm along all `fine_axes` and spares others.
     Chances and strengths are drawn on the CPU, so that nothing waits for the device; noise is
     drawn there.
+
+    Examples:
+        Chances of 0, the default, draw jitters that do nothing:
+
+        >>> draw_intensity(torch.zeros(2, 1, 4, 4, 4), AugmentConfig()) == [Jitter(), Jitter()]
+        True
     """
     return [_draw_jitter(patch, config, spacing) for patch in image]
 
@@ -88,7 +105,13 @@ def _on_axes(values: Sequence[float], axes: tuple[int, ...], otherwise: float) -
 
 
 def apply_intensity(image: Tensor, jitters: Sequence[Jitter]) -> Tensor:
-    """A new ``[B, C, X, Y, Z]`` with each patch's jitter applied."""
+    """A new ``[B, C, X, Y, Z]`` with each patch's jitter applied.
+
+    Examples:
+        >>> patch = torch.tensor([1.0, 2.0]).view(1, 1, 2, 1, 1)
+        >>> apply_intensity(patch, [Jitter(gain=2.0, offset=1.0)]).flatten()
+        tensor([3., 5.])
+    """
     out = torch.empty_like(image)
     for patch, jitter, place in zip(image, jitters, out, strict=True):
         place.copy_(_jittered(patch, jitter))
@@ -112,7 +135,14 @@ def _jittered(patch: Tensor, jitter: Jitter) -> Tensor:
 
 
 def apply_gamma(patch: Tensor, gamma: float) -> Tensor:
-    """``low + range * ((x - low) / range) ** gamma`` for each channel of ``[C, X, Y, Z]``."""
+    """``low + range * ((x - low) / range) ** gamma`` for each channel of ``[C, X, Y, Z]``.
+
+    Examples:
+        Lowest and highest stay; the middle of the range goes to a quarter of it:
+
+        >>> apply_gamma(torch.tensor([10.0, 20.0, 30.0]).view(1, 3, 1, 1), 2.0).flatten()
+        tensor([10., 15., 30.])
+    """
     low, high = patch.amin((1, 2, 3), keepdim=True), patch.amax((1, 2, 3), keepdim=True)
     extent = (high - low).clamp_min(1e-6)
     return ((patch - low) / extent).clamp_(0, 1).pow_(gamma).mul_(extent).add_(low)
@@ -128,7 +158,14 @@ def weigh(patch: Tensor, weights: Tensor, axis: int) -> Tensor:
 
 
 def blurring(length: int, sigma: float, device: torch.device) -> Tensor:
-    """Weights ``[length, length]`` of a Gaussian, ``sigma`` in voxels; at edges what there is."""
+    """Weights ``[length, length]`` of a Gaussian, ``sigma`` in voxels; at edges what there is.
+
+    Examples:
+        A neighbour two standard deviations away weighs e**-2 = 0.135 of the voxel itself:
+
+        >>> blurring(3, 0.5, torch.device("cpu"))[1]
+        tensor([0.1065, 0.7870, 0.1065])
+    """
     place = torch.arange(length, device=device)
     far = (place[:, None] - place).abs() / sigma
     weights = torch.exp(far**2 / -2) * (far <= REACH)
@@ -139,6 +176,13 @@ def coarsening(length: int, factor: float, device: torch.device) -> Tensor:
     """Weights ``[length, length]``: averaged to voxels ``factor`` times as long, read linearly.
 
     The number of long voxels is rounded, one at least.
+
+    Examples:
+        Four voxels become two of 2 and 6, whose middles lie at 0.5 and 2.5:
+
+        >>> patch = torch.tensor([1.0, 3.0, 5.0, 7.0]).view(1, 4, 1, 1)
+        >>> weigh(patch, coarsening(4, 2.0, torch.device("cpu")), axis=0).flatten()
+        tensor([2., 3., 5., 6.])
     """
     few = max(1, round(length / factor))
     edges = torch.arange(few + 1, device=device) * (length / few)

@@ -15,6 +15,11 @@ def draw_box(
 
     ``sides``: shortest and longest side as a share of ``size`` (X, Y, Z), drawn uniformly for
     each axis apart; at least a voxel.
+
+    Examples:
+        >>> box = draw_box((2,), (4, 4, 4), (0.5, 0.5), torch.device("cpu"))
+        >>> box.shape, box.flatten(1).sum(1)  # 2 x 2 x 2 voxels in each
+        (torch.Size([2, 4, 4, 4]), tensor([8, 8]))
     """
     boxes = torch.ones(*count, 1, 1, 1, dtype=torch.bool, device=device)
     for axis, length in enumerate(size, start=len(count)):
@@ -33,6 +38,11 @@ def paste(onto: Tensor, other: Tensor, box: Tensor) -> Tensor:
 
     Images ``[B, C, X, Y, Z]`` with boxes ``[B or 1, 1, X, Y, Z]``, or label maps ``[B, X, Y, Z]``
     with boxes ``[B or 1, X, Y, Z]``.
+
+    Examples:
+        >>> onto, other = torch.tensor([[1, 1, 1], [7, 8, 9]]).view(2, 1, 3, 1, 1)
+        >>> paste(onto, other, other == 8).flatten()
+        tensor([1, 8, 1])
     """
     return torch.where(box, other, onto)
 
@@ -41,5 +51,12 @@ def exchange(x: Tensor, box: Tensor) -> Tensor:
     """Each patch of ``x`` with the box of the one before it; the first, with that of the last.
 
     Every voxel of ``x`` is again somewhere in the result. Shapes as in `paste`, one box for all.
+
+    Examples:
+        >>> patches = torch.tensor([[1, 2], [3, 4]]).view(2, 2, 1, 1)
+        >>> first = torch.tensor([True, False]).view(1, 2, 1, 1)
+        >>> exchange(patches, first).view(2, 2)
+        tensor([[3, 2],
+                [1, 4]])
     """
     return paste(x, x.roll(1, 0), box)

@@ -53,6 +53,13 @@ def draw_geometry(
     "fixed" draws uniformly from the 8 symmetries of the square; "published" turns and then
     always flips one axis, as the code shared in this field does: that reaches only the 4
     mirrored ones, so that the network never sees an un-mirrored scan. "none" only crops.
+
+    Examples:
+        The crop begins two voxels before its centre, as far as the scan reaches:
+
+        >>> rng = np.random.default_rng(0)
+        >>> draw_geometry(rng, (9, 9, 9), (4, 4, 4), "none", centre=(6, 4, 0)).start
+        (4, 2, 0)
     """
     turns = 0 if augmentation == "none" else int(rng.integers(4))
     flips: tuple[int, ...] = ()
@@ -78,6 +85,14 @@ def apply_geometry(
 
     Voxels outside the scan are ``fill``. A warp interpolates linearly, in float32; label maps are
     read with ``nearest``.
+
+    Examples:
+        Two voxels from the second on, reversed; the scan ends after one:
+
+        >>> place = Geometry(start=(1, 0, 0), turns=0, flips=(0,))
+        >>> scan = torch.tensor([5.0, 7.0]).view(2, 1, 1)
+        >>> apply_geometry(scan, place, (2, 1, 1), fill=-1.0).flatten()
+        tensor([-1.,  7.])
     """
     size, warp = _turned(patch, geometry.turns), geometry.warp
     if warp is None:
