@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from simcvd.training.step import fit
     from simcvd.types import Prediction, SimcvdError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 # Where a name is, if not in `simcvd.api`.
 _ELSEWHERE = {
     "Method": "simcvd.methods.base",
