@@ -32,6 +32,7 @@ from turns import Side, in_turn, peak_of, row
 from simcvd.data.cache import Cache
 from simcvd.inference.compute import pick_device
 from simcvd.inference.model import load_model
+from simcvd.inference.openvino import OnOpenVINO
 from simcvd.inference.sliding_window import Windows, memory_needed, predict_labels
 from simcvd.machine import keep_freed_memory
 from simcvd.networks.autocast import autocast_dtype
@@ -83,7 +84,7 @@ class Scan:
 def inference_rows(
     scan: Scan, stride: IntTriple, *, rounds: int = 2, apart: bool = True
 ) -> list[Row | Skipped]:
-    """Ours beside the plain loop and beside MONAI, in one run of turns."""
+    """Ours beside the plain loop, MONAI, and ours in OpenVINO, in one run of turns."""
     recipes: dict[str, Any] = {"plain loop": (plain_loop, (scan, stride))}
     name = f"predict one scan, stride {' x '.join(map(str, stride))}"
     rows: list[Row | Skipped] = []
@@ -91,6 +92,8 @@ def inference_rows(
         recipes["MONAI sliding_window_inference"] = (monai_windows, (scan, stride))
     else:
         rows.append(Skipped(name=f"{name}, beside MONAI", reason="MONAI is not installed"))
+    if find_spec("openvino") and pick_device().type == "cpu":
+        recipes["ours in OpenVINO"] = (openvino_windows, (scan, stride))
     recipes["ours"] = (our_windows, (scan, stride))
     sides = in_turn(recipes, rounds=rounds, apart=apart)
     ours = sides.pop("ours")
@@ -113,6 +116,14 @@ def our_windows(scan: Scan, stride: IntTriple) -> Callable[[], np.ndarray]:
     if device.type == "cpu":
         keep_freed_memory()
     how = Windows(patch=scan.patch, stride=stride, classes=2, device=device, autocast=dtype)
+    return _one_of_many(lambda x: predict_labels(network, x, how).numpy(), image, scan.patch)
+
+
+def openvino_windows(scan: Scan, stride: IntTriple) -> Callable[[], np.ndarray]:
+    """As `simcvd predict --runtime openvino`."""
+    image, dtype = scan.image(), autocast_dtype("auto", torch.device("cpu"))
+    network = OnOpenVINO(scan.network(), (1, *scan.patch), dtype)
+    how = Windows(patch=scan.patch, stride=stride, classes=2)
     return _one_of_many(lambda x: predict_labels(network, x, how).numpy(), image, scan.patch)
 
 

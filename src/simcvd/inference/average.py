@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import reduce
 from itertools import chain, combinations
 from pathlib import Path
 
@@ -33,14 +34,16 @@ class Averaged(nn.Module):
 
     def forward(self, x: Tensor) -> Prediction:
         """``[B, C, X, Y, Z]`` to a Prediction whose logits are the logarithm of the mean."""
-        total: Tensor | float = 0.0
+        total = reduce(torch.add, self._passes(x))
+        return Prediction(logits=(total / (len(self.networks) * len(self.flips))).log())
+
+    def _passes(self, x: Tensor) -> Iterator[Tensor]:
         for network in self.networks:
             for flip in self.flips:
                 dims = [axis + 2 for axis in flip]
                 prediction: Prediction = network(x.flip(dims) if dims else x)
-                total = total + prediction.probabilities.flip(dims)
-        mean = torch.as_tensor(total) / (len(self.networks) * len(self.flips))
-        return Prediction(logits=mean.log())
+                shares = prediction.probabilities
+                yield shares.flip(dims) if dims else shares
 
 
 def load_models(

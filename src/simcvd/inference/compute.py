@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal, get_args
 
 import torch
 
@@ -10,6 +11,8 @@ from simcvd.inference.model import Model
 from simcvd.inference.sliding_window import Windows
 from simcvd.networks.autocast import Precision, autocast_dtype
 from simcvd.types import IntTriple, SimcvdError
+
+Runtime = Literal["torch", "openvino"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,7 @@ class Compute:
     takes the model's, with tapered windows, which err less (docs/speed.md).
     fast: few windows, tapered too, three quarters of a patch apart; not with a stride, else
     SimcvdError. processes: those that share the machine's memory with this one, itself counted.
+    runtime: what computes the network; OpenVINO does on a CPU only.
     """
 
     device: torch.device | str = "cpu"
@@ -29,10 +33,16 @@ class Compute:
     stride: IntTriple | None = None
     fast: bool = False
     processes: int = 1
+    runtime: Runtime = "torch"
 
     def __post_init__(self) -> None:
         if self.fast and self.stride is not None:
             raise SimcvdError("--fast chooses the stride itself; give either --fast or --stride")
+        if self.runtime not in get_args(Runtime):
+            known = " or ".join(get_args(Runtime))
+            raise SimcvdError(f"there is no runtime {self.runtime!r}; give {known}")
+        if self.runtime != "torch" and torch.device(self.device).type != "cpu":
+            raise SimcvdError(f"--runtime {self.runtime} computes on a CPU; leave --device out")
 
     def windows(self, model: Model) -> Windows:
         """The model's sliding window, run this way."""

@@ -14,10 +14,11 @@ from simcvd.data.parallel import ahead, in_parallel, one_at_a_time, own_device, 
 from simcvd.escape import one_line
 from simcvd.inference.average import load_models
 from simcvd.inference.bars import Start, bars
-from simcvd.inference.compute import Compute, pick_device
+from simcvd.inference.compute import Compute, Runtime, pick_device
 from simcvd.inference.inputs import Job, jobs
 from simcvd.inference.memory import refuse_full_disk
 from simcvd.inference.model import Model, digest_of
+from simcvd.inference.openvino import in_runtime
 from simcvd.inference.results import Results, Standing
 from simcvd.inference.scan import Opened, Wanted, open_job, predict_job
 from simcvd.inference.sliding_window import Advance
@@ -51,6 +52,7 @@ def predict_files(
     network: Factory | str | None = None,
     console: Console | None = None,
     processes: int | None = None,
+    runtime: Runtime = "torch",
 ) -> list[Path]:
     """Segment every input into ``out``, in the input's own grid, orientation and format.
 
@@ -60,7 +62,7 @@ def predict_files(
     and z, along which windows are flipped too, the results averaged. stride, fast: how
     windows stand; see `Compute`. network: as `load_model` takes it. processes: None for this one
     alone, unless the call is in a block of `on_workers`; with several, each GPU is taken by as many
-    of them as any other.
+    of them as any other. runtime: see `Compute`; with OpenVINO ``auto`` is the CPU.
 
     ``out/predictions.csv`` gives each scan's confidence and volumes in ml, those of earlier calls
     too. Every file is written whole or not at all. The same call again goes on where it stopped; a
@@ -71,6 +73,8 @@ def predict_files(
     out, wanted, console = Path(out), wanted or Wanted(), console or Console(stderr=True)
     paths = [model_path] if isinstance(model_path, str | Path) else model_path
     apart = shared_out(processes)  # then it is the others that take to a device
+    if runtime != "torch" and device == "auto":
+        device = "cpu"
     compute = Compute(
         device="cpu" if apart else pick_device(device),
         precision=precision,
@@ -78,6 +82,7 @@ def predict_files(
         stride=stride,
         fast=fast,
         processes=processes or 1,
+        runtime=runtime,
     )
     model = load_models(paths, flip=flip, device=compute.device, network=network)
     todo = jobs(inputs, out, channels=model.spec.channels, wanted=format)
@@ -88,7 +93,7 @@ def predict_files(
     if todo.files:
         _say(console, summary(todo.files))
     digests = tuple(map(digest_of, paths))
-    recipe = [digests, flip, stride, fast, precision]
+    recipe = [digests, flip, stride, fast, precision, *[runtime] * (runtime != "torch")]
     results = Results(out=out, spec=model.spec, recipe=recipe, maps=wanted.names())
     results.check()
     if said := removed(model.spec):
@@ -102,6 +107,7 @@ def predict_files(
             problems = list(segment_apart(each, made, processes, console))
         else:
             with bars(console) as start:
+                model = in_runtime(model, compute)
                 problems = list(segment_each(model, made, results, compute, wanted, start, console))
     finally:
         results.join()
@@ -167,7 +173,7 @@ class Segmenting:
         device = pick_device(own_device(self.device))
         compute = replace(self.compute, device=device)
         with one_at_a_time:
-            model = _loaded(self.models, self.digests, self.flip, device, self.network)  # type: ignore[arg-type]
+            model = _loaded(self.models, self.digests, self.flip, compute, self.network)  # type: ignore[arg-type]
             problem = _problem_of(model, job, self.results, compute, self.wanted, no_bar)
         return job, standing, problem
 
@@ -190,14 +196,15 @@ def _loaded(
     models: tuple[Path, ...],
     digests: tuple[str, ...],
     flip: str,
-    device: torch.device,
+    compute: Compute,
     network: Factory | str | None,
 ) -> Model:
     """A process loads them once. Raises SimcvdError where they are no longer what they were."""
     for path, digest in zip(models, digests, strict=True):
         if digest_of(path) != digest:
             raise SimcvdError(f"{path}: was replaced meanwhile; re-run the same command")
-    return load_models(models, flip=flip, device=device, network=network)
+    model = load_models(models, flip=flip, device=compute.device, network=network)
+    return in_runtime(model, compute)
 
 
 def _say_kept(kept: Mapping[Standing, Sequence[str]], out: Path, console: Console) -> None:

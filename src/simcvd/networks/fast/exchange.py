@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
@@ -32,6 +34,17 @@ def accelerate(network: nn.Module, *, training: bool) -> nn.Module:
             layer.__class__ = kind  # parameters, hooks and what else refers to it stay
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return network if training else folded(network)
+
+
+def plain(network: nn.Module) -> nn.Module:
+    """A network of torch's own layers that shares the weights: exporters cannot follow ours."""
+    shared = {id(t): t for t in (*network.parameters(), *network.buffers())}
+    network = copy.deepcopy(network, shared)
+    for layer in network.modules():
+        if type(layer) in OURS:
+            up = isinstance(layer, nn.ConvTranspose3d)
+            layer.__class__ = nn.ConvTranspose3d if up else nn.Conv3d
+    return network
 
 
 def is_accelerated(network: nn.Module) -> bool:
