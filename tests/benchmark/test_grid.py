@@ -92,6 +92,10 @@ def tables(results: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (results / "tables").iterdir()}
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
 def run(grid: Grid) -> list[str]:
     """Run what is missing; the problems."""
     open_results(grid)
@@ -204,6 +208,23 @@ def test_time_left_is_learnt_from_what_is_done(cache: Cache, tmp_path: Path) -> 
     assert left["supervised-3-seed1"] == pytest.approx(took)
     assert left["mean_teacher-3-seed0"] == pytest.approx(1.2 * took)
     assert steps_done(grid.units[0])[0] == 4
+
+
+def test_killed_after_its_scores_a_run_is_ended_like_any_other(
+    cache: Cache, tmp_path: Path
+) -> None:
+    grid = plan_grid(cache.root, tiny(), select(PAIR[:1]), tmp_path / "r")
+    (unit,) = grid.units
+    assert not run(grid)
+    whole, scores = unit.beside(".json").read_bytes(), contents(unit.scores)
+    write_record(unit, cache)  # as before training; the scores are there
+    assert grid.missing() == [unit]
+    work(unit, cache.root)
+    again, before = (json.loads(data) for data in (unit.beside(".json").read_bytes(), whole))
+    assert again.pop("seconds").keys() == before.pop("seconds").keys()
+    assert again == before
+    assert contents(unit.scores) == scores
+    assert not grid.missing()
 
 
 def test_bases_come_first_and_no_two_seeds_share_one(cache: Cache, tmp_path: Path) -> None:

@@ -189,7 +189,8 @@ def state(unit: Unit, cache: Cache) -> State:
         return "missing"
     if changed := differences({key: old.get(key) for key in record}, record):
         raise SimcvdError(_conflict(unit, changed))
-    return "done" if _scored(unit, cache) else "started"
+    # The times are written last: without them a run that was killed is told like any other.
+    return "done" if "seconds" in old and _scored(unit, cache) else "started"
 
 
 def write_record(unit: Unit, cache: Cache, **more: Any) -> None:
