@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("simcvd", "torch", "lightning", "numpy", "scipy", "nibabel", "monai", "medpy")
+PACKAGES = ("simcvd", "torch", "lightning-fabric", "numpy", "scipy", "nibabel", "monai", "medpy")
 
 
 @dataclass(frozen=True, kw_only=True)

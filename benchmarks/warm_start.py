@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
 
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from rows import machine
 from segmenting import segmented
 

@@ -13,7 +13,16 @@ import simcvd
 from simcvd.cli.arguments import joined
 
 COMMAND = Path(sys.executable).with_name("simcvd")
-HEAVY = {"torch", "lightning", "monai", "numpy", "scipy", "matplotlib", "nibabel", "SimpleITK"}
+HEAVY = {
+    "torch",
+    "lightning_fabric",
+    "monai",
+    "numpy",
+    "scipy",
+    "matplotlib",
+    "nibabel",
+    "SimpleITK",
+}
 IMPORT_SECONDS = """
 import time
 start = time.process_time()
@@ -82,7 +91,7 @@ def test_a_mistyped_folder_is_told_at_once(words: str, tmp_path: Path) -> None:
 
 
 def test_lightning_is_loaded_by_a_training_alone() -> None:
-    code = "import sys, simcvd.pipeline; print('lightning' in sys.modules)"
+    code = "import sys, simcvd.pipeline; print('lightning_fabric' in sys.modules)"
     assert output_of(sys.executable, "-c", code) == "False\n"
 
 

@@ -230,7 +230,7 @@ def _gradients(term: torch.Tensor, parameters: list[torch.nn.Parameter]) -> tupl
 
 
 def _trainer(run: Run, cache: Cache, out: Path) -> Trainer:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
     return with_pseudo_labels(Trainer(Fabric(accelerator="cpu", devices=1), run, cache, out))
 

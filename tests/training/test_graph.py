@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from tests.small import LABELED, NETWORK, with_pseudo_labels
 from torch.utils._python_dispatch import TorchDispatchMode
 

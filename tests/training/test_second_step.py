@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from tests.small import LABELED, NETWORK, TRAIN
 
 from simcvd.data.cache import Cache

@@ -34,7 +34,7 @@ def drawn(trainer: Trainer) -> Iterator[Batch]:
 def test_a_loop_of_ones_own_learns_what_a_run_learns(
     run: Run, small_cache: Cache, tmp_path: Path
 ) -> None:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
     trainer = Trainer(Fabric(accelerator="cpu", devices=1), run, small_cache, tmp_path / "run")
     rows = [trainer.train_step() for _ in range(3)]
@@ -50,7 +50,7 @@ def test_a_loop_of_ones_own_learns_what_a_run_learns(
 def test_it_ends_with_its_batches_and_at_its_length(
     run: Run, small_cache: Cache, tmp_path: Path
 ) -> None:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
     trainer = Trainer(Fabric(accelerator="cpu", devices=1), run, small_cache, tmp_path / "run")
     batch = next(drawn(trainer))

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from tests.small import LABELED, NETWORK, TRAIN, with_pseudo_labels
 from torch.overrides import TorchFunctionMode
 from torch.utils import _foreach_utils as kinds

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from simcvd.benchmark.check import check
 from simcvd.benchmark.protocols import Protocol, difference

@@ -57,7 +57,7 @@ from simcvd.training.stop import Interrupted, StopRequest
 from simcvd.types import Progress, SimcvdError
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 LOG_EVERY = 10
 BASE, PSEUDO_LABELS = "base", "pseudo_labels"  # folders inside a run's

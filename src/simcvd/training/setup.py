@@ -21,7 +21,7 @@ from simcvd.types import SimcvdError
 from simcvd.wording import by, few
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 
 def build_method(run: Run) -> Method:
@@ -66,8 +66,8 @@ def launch(*, leaves_unused: bool = True) -> Fabric:
     """
     _refuse_bare_tasks()
     # Seconds of importing, which only a training is worth.
-    from lightning.fabric import Fabric
-    from lightning.fabric.strategies import DDPStrategy
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
 
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     nodes = int(os.environ.get("WORLD_SIZE", "1")) // processes

@@ -13,7 +13,7 @@ from torch import Tensor, distributed
 from simcvd.types import SimcvdError
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 
 class Interrupted(SimcvdError):
