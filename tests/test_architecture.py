@@ -21,7 +21,7 @@ SOURCE = Path(simcvd.__file__).parent
 RANKS = (
     (
         *("types", "ranges", "schedules", "distance", "files", "locks", "escape", "machine"),
-        *("wording", "naming", "plugins", "preprocessing", "torch_state", "colours"),
+        *("wording", "naming", "plugins", "preprocessing", "torch_state", "colours", "workers"),
     ),
     ("losses", "networks", "metrics", "transforms", "formats"),
     ("layouts",),

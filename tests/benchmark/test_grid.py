@@ -339,7 +339,7 @@ def test_a_cluster_is_not_asked_when_nothing_is_missing(
     cache: Cache, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("distributed")
-    monkeypatch.setattr("simcvd.data.cluster.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("simcvd.workers.cluster.CONNECT_SECONDS", 1)
     before = tables(whole)
     app([*arguments(cache, whole, STEPS), "--workers=tcp://127.0.0.1:9"], standalone_mode=False)
     assert tables(whole) == before

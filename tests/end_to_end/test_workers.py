@@ -17,13 +17,13 @@ from tests.small import NETWORK, TRAIN
 
 import simcvd
 from simcvd.checking.check import check
-from simcvd.data import cluster as module
-from simcvd.data.parallel import in_parallel, on_workers, processes_of
 from simcvd.data.prepare import prepare
 from simcvd.inference.predict import predict_files
 from simcvd.training.loop import train
 from simcvd.training.score_run import score_run
 from simcvd.types import SimcvdError
+from simcvd.workers import cluster as module
+from simcvd.workers.processes import in_parallel, on_workers, processes_of
 
 distributed = pytest.importorskip("distributed")
 

@@ -16,7 +16,6 @@ from simcvd.benchmark.results import TABLES
 from simcvd.benchmark.units import Unit
 from simcvd.benchmark.write import write_tables
 from simcvd.data.cache import Cache
-from simcvd.data.parallel import on_workers, processes_of
 from simcvd.experiments import listing as rows_listing
 from simcvd.experiments import select
 from simcvd.machine import free_memory
@@ -25,6 +24,7 @@ from simcvd.training.apart import Ended
 from simcvd.training.settings import override
 from simcvd.types import SimcvdError
 from simcvd.wording import by, counted, duration
+from simcvd.workers.processes import on_workers, processes_of
 
 Mode = Literal["run", "dry", "tables"]
 

@@ -10,9 +10,9 @@ from simcvd.checking.audit import FEWEST, looks_cropped, margins_of
 from simcvd.checking.compare import compare
 from simcvd.checking.facts import CaseFacts, Question, examine
 from simcvd.checking.findings import CheckReport, Finding, Kind, Severity
-from simcvd.data.parallel import in_parallel
 from simcvd.layouts.recognise import recognise, recognise_or_scans
 from simcvd.layouts.records import Source
+from simcvd.workers.processes import in_parallel
 
 
 def check(

@@ -43,7 +43,7 @@ def check(
     from simcvd.checking.check import check_source
     from simcvd.checking.findings import save, show
     from simcvd.checking.mend import mend
-    from simcvd.data.parallel import on_workers
+    from simcvd.workers.processes import on_workers
 
     with on_workers(workers, reads=[source, labels]) as jobs:
         report, found = check_source(
@@ -86,8 +86,8 @@ def plan(
 ) -> None:
     """Choose spacing, normalisation, patch and network from all scans; write them to a file."""
     check_folders(source, labels)
-    from simcvd.data.parallel import on_workers
     from simcvd.planning import make_plan, write_plan
+    from simcvd.workers.processes import on_workers
 
     limit = int(memory * 2**30) if memory is not None else None
     with on_workers(workers, reads=[source, labels]) as jobs:
@@ -135,8 +135,8 @@ def prepare(
 ) -> None:
     """Read, check and resample the scans once, and compute the signed distance maps."""
     check_folders(source, labels)
-    from simcvd.data.parallel import on_workers
     from simcvd.data.prepare import prepare as run
+    from simcvd.workers.processes import on_workers
 
     chosen: dict[str, Any] = {}
     if plan:

@@ -67,9 +67,9 @@ def run(
     """
     check_folders(images, labels)
     from simcvd import pipeline
-    from simcvd.data.parallel import is_cluster
     from simcvd.machine import use_only
     from simcvd.types import SimcvdError
+    from simcvd.workers.processes import is_cluster
 
     if device != "auto" and is_cluster(workers):
         raise SimcvdError("--device is of this machine; a cluster's workers have what it gave them")
@@ -196,10 +196,10 @@ def predict(
     workers: Workers = None,
 ) -> None:
     """Segment scans; each result has its scan's own grid and format."""
-    from simcvd.data.parallel import on_workers
     from simcvd.inference.predict import predict_files
     from simcvd.inference.scan import Wanted
     from simcvd.wording import counted
+    from simcvd.workers.processes import on_workers
 
     models = [model, *(also or [])]
     with on_workers(workers, reads=[*models, *scans], writes=out) as processes:
@@ -243,12 +243,12 @@ def evaluate(
     workers: Workers = None,
 ) -> None:
     """Score a run on its test split, or one folder of label maps against another."""
-    from simcvd.data.parallel import on_workers
     from simcvd.escape import one_line
     from simcvd.scoring.evaluate import evaluate_folders
     from simcvd.scoring.record import read_report, write_report
     from simcvd.scoring.words import in_short
     from simcvd.training.score_run import score_run
+    from simcvd.workers.processes import on_workers
 
     folder = out or run
     with on_workers(workers, reads=[run, reference, cache], writes=folder) as jobs:

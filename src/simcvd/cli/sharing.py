@@ -52,8 +52,8 @@ def convert(
     workers: Workers = None,
 ) -> None:
     """Write scans and labels as a data set for another program: nnU-Net, version 2."""
-    from simcvd.data.parallel import on_workers
     from simcvd.share.nnunet import to_nnunet
+    from simcvd.workers.processes import on_workers
 
     with on_workers(workers, reads=[source, labels], writes=out) as jobs:
         made = to_nnunet(

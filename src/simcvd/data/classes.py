@@ -6,12 +6,12 @@ from pathlib import Path
 
 from simcvd.data.cache import read_json
 from simcvd.data.cases import label_values_of
-from simcvd.data.parallel import in_parallel
 from simcvd.files import stats_of
 from simcvd.formats import files_of
 from simcvd.layouts.records import Source
 from simcvd.naming import inside
 from simcvd.types import SimcvdError
+from simcvd.workers.processes import in_parallel
 
 MAX_CLASSES = 255
 

@@ -24,7 +24,6 @@ from simcvd.data.cases import (
     prepare_case,
 )
 from simcvd.data.classes import find_classes
-from simcvd.data.parallel import in_parallel
 from simcvd.files import LOCK, contents, move, remove, sweep, write_json
 from simcvd.layouts.accounts import summary
 from simcvd.layouts.decathlon import CT_WINDOW
@@ -34,6 +33,7 @@ from simcvd.locks import locked
 from simcvd.naming import inside
 from simcvd.preprocessing import Crop, Margin, Normalization, Preprocessing
 from simcvd.types import SimcvdError, Triple
+from simcvd.workers.processes import in_parallel
 
 Info = dict[str, Any]
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from simcvd.data.parallel import ahead, in_parallel, one_at_a_time, own_device, shared_out
 from simcvd.escape import one_line
 from simcvd.inference.average import load_models
 from simcvd.inference.bars import Start, bars
@@ -28,6 +27,7 @@ from simcvd.networks.autocast import Precision
 from simcvd.networks.build import Factory
 from simcvd.types import DoneInPart, IntTriple, SimcvdError
 from simcvd.wording import few
+from simcvd.workers.processes import ahead, in_parallel, one_at_a_time, own_device, shared_out
 
 KEPT: tuple[Standing, ...] = ("done", "corrected")
 WHY_KEPT: dict[Standing, str] = {

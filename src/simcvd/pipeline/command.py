@@ -29,7 +29,6 @@ from typing import Any
 from rich.console import Console
 
 from simcvd.data.cache import Cache
-from simcvd.data.parallel import on_workers
 from simcvd.data.prepare import prepare
 from simcvd.inference.model import add_known
 from simcvd.inference.results import TABLE
@@ -61,6 +60,7 @@ from simcvd.report.scans import Scan, held_out, segmented, with_numbers
 from simcvd.training.loop import BASE
 from simcvd.types import SimcvdError
 from simcvd.wording import counted, few
+from simcvd.workers.processes import on_workers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simcvd.data.cache import Cache
-from simcvd.data.parallel import shared_out
 from simcvd.files import replace_into
 from simcvd.inference.model import DESCRIPTION
 from simcvd.pipeline.presets import Folds
@@ -34,6 +33,7 @@ from simcvd.training.score_run import score_run
 from simcvd.training.start import average_runs
 from simcvd.types import SimcvdError
 from simcvd.wording import counted, duration, few
+from simcvd.workers.processes import shared_out
 
 MEAN = "mean"
 FINISHED_BEFORE = 1.0  # seconds: what takes less was not trained now

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from simcvd.data.cache import read_json
-from simcvd.data.parallel import processes_of
 from simcvd.files import stats_of
 from simcvd.inference.model import WORK_RECORD
 from simcvd.layouts.lists import visible
@@ -20,6 +19,7 @@ from simcvd.pipeline.presets import PRESETS, QUICK, Preset, PresetName
 from simcvd.training.settings import differences as changes
 from simcvd.types import SimcvdError
 from simcvd.wording import few
+from simcvd.workers.processes import processes_of
 
 METHOD = "cutmix"
 # What folders were begun with whose record does not say it.

@@ -9,7 +9,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from simcvd.data.parallel import shared_out
 from simcvd.escape import one_line
 from simcvd.formats.table import best_writer
 from simcvd.inference.compute import Compute, pick_device
@@ -27,6 +26,7 @@ from simcvd.inference.scan import Wanted
 from simcvd.layouts.records import SourceCase
 from simcvd.naming import inside
 from simcvd.wording import few
+from simcvd.workers.processes import shared_out
 
 KEPT: tuple[Standing, ...] = ("done", "corrected", "unknown")
 

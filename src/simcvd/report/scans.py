@@ -12,7 +12,6 @@ import numpy as np
 
 from simcvd.data.cache import Cache, Manifest
 from simcvd.data.crop import stored_like
-from simcvd.data.parallel import in_parallel
 from simcvd.data.preprocess import canonical
 from simcvd.data.reading import label_on_scan, read_case_label, read_channels
 from simcvd.escape import cell
@@ -23,6 +22,7 @@ from simcvd.naming import inside
 from simcvd.report.results import Result, case_dice
 from simcvd.report.sprites import Picture, Sprites, draw
 from simcvd.types import SimcvdError
+from simcvd.workers.processes import in_parallel
 
 LABEL, SEGMENTATION = "label", "segmentation"
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from simcvd.data.parallel import in_parallel
 from simcvd.data.preprocess import canonical
 from simcvd.data.reading import grid_difference
 from simcvd.formats import read_label, spacing_of, stem_of
@@ -19,6 +18,7 @@ from simcvd.scoring.record import Report
 from simcvd.scoring.scores import Score, absent_score, score_case
 from simcvd.types import SimcvdError, Triple, Volume
 from simcvd.wording import few
+from simcvd.workers.processes import in_parallel
 
 
 def evaluate(

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from simcvd.data.classes import find_classes
-from simcvd.data.parallel import in_parallel
 from simcvd.data.reading import (
     label_on_scan,
     placed,
@@ -28,6 +27,7 @@ from simcvd.layouts.records import Source, SourceCase
 from simcvd.naming import inside
 from simcvd.types import SimcvdError, Volume
 from simcvd.wording import few
+from simcvd.workers.processes import in_parallel
 
 ENDING = ".nii.gz"
 

@@ -23,10 +23,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from simcvd.data.parallel import in_parallel, on_cluster
 from simcvd.machine import is_command, visible_gpus
 from simcvd.training.stop import Interrupted
 from simcvd.types import SimcvdError
+from simcvd.workers.processes import in_parallel, on_cluster
 
 TAIL = 12  # lines of a failed process's log that are shown
 STOPPED = 130

@@ -15,7 +15,6 @@ from torch import Tensor
 from simcvd import __version__
 from simcvd.data.cache import Cache, Case
 from simcvd.data.crop import grid_of_box
-from simcvd.data.parallel import in_parallel, one_at_a_time, own_device
 from simcvd.data.reference import label_of_file, own_grid, was_resampled
 from simcvd.files import checksum, json_hash, read_object, write_json
 from simcvd.formats import spacing_of, write_label
@@ -42,6 +41,7 @@ from simcvd.torch_state import left_as_found
 from simcvd.training.run import cases_of, read_config
 from simcvd.types import IntTriple, SimcvdError, Volume
 from simcvd.wording import few
+from simcvd.workers.processes import in_parallel, one_at_a_time, own_device
 
 NOT_RESAMPLED = "was not resampled"
 NOTED = ".scores"  # a file a scan, by which the same call goes on

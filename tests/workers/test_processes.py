@@ -8,7 +8,7 @@ from threading import Event
 
 import pytest
 
-from simcvd.data.parallel import ahead, in_parallel
+from simcvd.workers.processes import ahead, in_parallel
 
 
 def test_the_next_is_made_while_this_one_is_worked_on() -> None:

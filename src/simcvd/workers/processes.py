@@ -13,8 +13,8 @@ from multiprocessing import current_process
 from pathlib import Path
 from typing import Any, TypeVar
 
-from simcvd.data.cluster import SLURM, Cluster, as_command, connected
 from simcvd.types import SimcvdError
+from simcvd.workers.cluster import SLURM, Cluster, as_command, connected
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -86,7 +86,7 @@ def connected(workers: str, reads: Sequence[Path], writes: Path | None) -> Itera
 
     workers: the address of a scheduler, or ``slurm:FILE``, a TOML file with ``jobs``, how many
     are queued, and the arguments of `dask_jobqueue.SLURMCluster`. Raises SimcvdError as
-    `simcvd.data.parallel.on_workers`.
+    `simcvd.workers.processes.on_workers`.
     """
     optional("distributed", "dask", "work on a cluster")
     with ExitStack() as stack:
