@@ -28,7 +28,7 @@ from rows import machine
 from torch import Tensor, nn
 from turns import Job, in_turn
 
-from simcvd.data.cache import Cache
+from simcvd.data.cache import MANIFEST, Cache, content_hash
 from simcvd.data.prepare import prepare
 from simcvd.data.sampler import Patches, TwoStreams, Views
 from simcvd.demo.phantom import PhantomSettings, write_phantoms
@@ -158,8 +158,8 @@ def many_cases(one: Path, root: Path, count: int) -> Path:
         shutil.copytree(one / "cases" / first, root / "cases" / name, copy_function=os.link)
     cases = dict.fromkeys(names, manifest.cases[first])
     grown = replace(manifest, train=names, test=(), cases=cases)
-    grown = replace(grown, data_hash=grown.content_hash())
-    write_text(root / "manifest.json", json.dumps(grown.to_json()))
+    grown = replace(grown, data_hash=content_hash(MANIFEST.content(grown)))
+    write_text(root / "manifest.json", json.dumps(MANIFEST.content(grown)))
     return root
 
 

@@ -21,7 +21,8 @@ SOURCE = Path(simcvd.__file__).parent
 RANKS = (
     (
         *("types", "ranges", "schedules", "distance", "files", "locks", "escape", "machine"),
-        *("wording", "naming", "plugins", "preprocessing", "torch_state", "colours", "workers"),
+        *("wording", "naming", "plugins", "preprocessing", "records", "torch_state", "colours"),
+        "workers",
     ),
     ("losses", "networks", "metrics", "transforms", "formats"),
     ("layouts",),

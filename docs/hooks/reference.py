@@ -21,7 +21,8 @@ from simcvd.cli import app
 from simcvd.methods.registry import config_of, find
 from simcvd.networks.build import architecture
 from simcvd.ranges import Settings, ranges
-from simcvd.training.settings import TrainConfig, describe
+from simcvd.records import describe
+from simcvd.training.settings import TrainConfig
 from simcvd.transforms.augment import AugmentConfig
 
 MARK = re.compile(r"^\[settings: (\w+)(?:\.(\w+))?\]$", re.MULTILINE)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
+from simcvd.records import younger
 from simcvd.types import SimcvdError, Triple
 
 Normalization = Literal["none", "zscore", "ct"]
@@ -30,8 +31,8 @@ class Preprocessing:
     spacing: Triple | None = None
     normalization: Normalization = "zscore"
     window: tuple[float, float] | None = None
-    crop: Crop = "none"
-    margin: Margin = (0, 0, 0)
+    crop: Crop = younger("none")
+    margin: Margin = younger((0, 0, 0), beside="crop")
 
     def __post_init__(self) -> None:
         if self.spacing is not None and not all(0 < s < np.inf for s in self.spacing):
@@ -52,21 +53,3 @@ class Preprocessing:
             raise SimcvdError(f"margin {self.margin}: needs three numbers of voxels, 0 or more.")
         if self.crop == "none" and self.margin != (0, 0, 0):
             raise SimcvdError("a margin goes with a crop, 'nonzero' or 'label'; give one of them.")
-
-    def to_json(self) -> dict[str, Any]:
-        """A dictionary that `from_json` reads back; without a crop it does not name one.
-
-        So the hash of data that are not cropped is what it was before there were crops.
-        """
-        values = asdict(self)
-        if self.crop == "none":
-            del values["crop"], values["margin"]
-        return values
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Preprocessing:
-        """The inverse of `to_json`; lists become tuples, unknown names raise TypeError."""
-        fixed: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        return cls(**fixed)

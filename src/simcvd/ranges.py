@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cache
 from math import inf, isfinite
 from typing import Annotated, Any, ClassVar, get_args, get_type_hints
 
@@ -56,7 +57,7 @@ class Settings:
     def __post_init__(self) -> None:
         for field in fields(self):  # numpy's numbers would not go into a record
             object.__setattr__(self, field.name, plain(getattr(self, field.name)))
-        for name, allowed in ranges(type(self)).items():
+        for name, allowed in ranges(type(self)).items():  # type: ignore[arg-type]
             value = getattr(self, name)
             wrong = [number for number in _numbers(value) if number not in allowed]
             if wrong:
@@ -66,6 +67,7 @@ class Settings:
                 )
 
 
+@cache
 def ranges(settings: type[Settings]) -> dict[str, Range]:
     """The range of every field that has one; it holds for each number of a tuple, not for None."""
     hints = get_type_hints(settings, include_extras=True)

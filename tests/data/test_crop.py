@@ -15,6 +15,7 @@ from simcvd.data.crop import crop_box, cropped, grid_of_box, stored_like
 from simcvd.data.prepare import prepare
 from simcvd.inference.scan import predict_scan
 from simcvd.preprocessing import Margin, Preprocessing
+from simcvd.records import as_json
 from simcvd.types import SimcvdError, Volume
 
 
@@ -147,7 +148,7 @@ def test_another_margin_is_another_data_set_and_no_crop_is_what_it_was(
     plain = data_hash()
     one, two = data_hash(crop="nonzero"), data_hash(crop="nonzero", margin=(1, 1, 1))
     assert len({plain, one, two}) == 3
-    assert "crop" not in Preprocessing().to_json()
+    assert "crop" not in as_json(Preprocessing())
     assert data_hash(crop="none") == plain
 
 

@@ -13,6 +13,7 @@ from tests.whole import to_source
 from simcvd.data.preprocess import label_to_network, to_network
 from simcvd.formats import spacing_of
 from simcvd.preprocessing import Preprocessing
+from simcvd.records import as_json, typed
 from simcvd.types import SimcvdError, Volume
 
 TILT = np.deg2rad(20)
@@ -202,7 +203,7 @@ def test_memory_is_that_of_the_result_and_at_most_two_maps(
 
 def test_settings_survive_json_and_wrong_ones_are_refused() -> None:
     p = Preprocessing(spacing=(1.0, 1.0, 2.0), normalization="ct", window=(-1.0, 1.0))
-    assert Preprocessing.from_json(p.to_json()) == p
+    assert typed(Preprocessing, as_json(p)) == p
     with pytest.raises(SimcvdError, match="'zscoer' is none of: none, zscore, ct"):
         Preprocessing(normalization="zscoer")  # type: ignore[arg-type]
     with pytest.raises(SimcvdError, match="three positive numbers"):

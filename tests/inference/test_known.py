@@ -108,7 +108,9 @@ def test_a_model_keeps_what_is_known_and_refuses_nonsense(tmp_path: Path) -> Non
     description.write_text(
         description.read_text().replace('"method"', '"known": {"a": 1}, "method"')
     )
-    with pytest.raises(SimcvdError, match="does not describe a model this version can build"):
+    with pytest.raises(
+        SimcvdError, match=r"no 'a' in known; .*; usual, expected, scans, .* missing"
+    ):
         load_model(tmp_path)
 
 

@@ -176,7 +176,7 @@ def test_a_plan_is_read_back_as_it_was(tmp_path: Path) -> None:
         ("patch = [32, 32, 8]", "patch = [30, 32, 8]", r"a multiple of \(4, 4, 2\)"),
         ("patch =", "pach =", "no 'pach'; did you mean patch"),
         ("patch = [32, 32, 8]", "", "patch missing"),
-        ("batch = 4", 'batch = "four"', "batch = 'four' does not fit"),
+        ("batch = 4", 'batch = "four"', "batch is 'four': expected int, got str"),
         ("batch = 4", "batch = 1", "labeled_batch is 2 of batch 1"),
         ("[4, 8, 16]", "[4, 8]", "2 widths, 3 blocks and 2 strides"),
         ('"ct"', '"mr"', "normalization"),

@@ -22,6 +22,7 @@ from simcvd.data.cache import Cache
 from simcvd.inference.known import Known, Usual
 from simcvd.inference.model import add_known, load_model
 from simcvd.inference.predict import predict_files
+from simcvd.records import as_json
 from simcvd.share import export_run
 from simcvd.share.onnx_file import write_onnx
 from simcvd.training.loop import train
@@ -155,7 +156,7 @@ def test_onnx_computes_what_torch_does(run: Path, tmp_path: Path) -> None:
     model = load_model(made.path)
     session = onnxruntime.InferenceSession(made.onnx, providers=["CPUExecutionProvider"])
     meta = session.get_modelmeta().custom_metadata_map
-    assert json.loads(meta["simcvd"]) == model.spec.to_json()
+    assert json.loads(meta["simcvd"]) == as_json(model.spec)
     image = torch.randn(5, 1, *model.spec.patch)  # a batch that neither tracing nor check had
     logits, distance = session.run(None, {"image": image.numpy()})
     wanted = model.network(image)

@@ -16,28 +16,30 @@ were checksums is read without them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from simcvd.files import checksum, json_hash, parse_object, seal_holds, stat_of
 from simcvd.naming import check_all, inside
 from simcvd.preprocessing import Preprocessing
+from simcvd.ranges import Range, Settings
+from simcvd.records import Kind
 from simcvd.types import IntTriple, SimcvdError, Triple
 
-FORMAT = 1
 _VERIFIED: dict[tuple[str, int, int, int, int], str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaseEntry:
+class CaseEntry(Settings):
     """One case in the manifest. hash: of its recipe and source files."""
 
+    group: ClassVar[str] = "scan"
     hash: str
-    shape: IntTriple
-    spacing: Triple
+    shape: Annotated[IntTriple, Range(least=1)]
+    spacing: Annotated[Triple, Range(above=0)]
     has_label: bool
 
 
@@ -51,7 +53,6 @@ class Manifest:
     data_hash: changes with any image, label, list or setting; not with paths or dates.
     """
 
-    format: int
     source_kind: str
     source: str
     channel_names: tuple[str, ...]
@@ -64,29 +65,20 @@ class Manifest:
     cases: dict[str, CaseEntry]
     data_hash: str
 
-    def to_json(self) -> dict[str, Any]:
-        """A dictionary that `from_json` reads back."""
-        return {**asdict(self), "preprocessing": self.preprocessing.to_json()}
+    def __post_init__(self) -> None:
+        check_all(self.class_names.values(), "manifest.json: a class")
+        check_all((*self.cases, *self.train, *self.test), "manifest.json: a scan")
 
-    def content_hash(self) -> str:
-        """What ``data_hash`` must be."""
-        content = {name: value for name, value in self.to_json().items() if name != "source"}
-        return json_hash({**content, "data_hash": ""})
 
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Manifest:
-        """The inverse of `to_json`, strictly: a name too many or too few raises TypeError."""
-        if set(values) != {f.name for f in fields(cls)}:
-            raise TypeError(f"names are {', '.join(sorted(values))}")
-        tuples = ("channel_names", "spacing", "train", "test")
-        changed: dict[str, Any] = {name: tuple(values[name]) for name in tuples}
-        changed["class_names"] = {int(k): v for k, v in values["class_names"].items()}
-        changed["label_values"] = {int(k): v for k, v in values["label_values"].items()}
-        changed["preprocessing"] = Preprocessing.from_json(values["preprocessing"])
-        changed["cases"] = {name: _entry(e) for name, e in values["cases"].items()}
-        check_all(changed["class_names"].values(), "manifest.json: a class")
-        check_all((*changed["cases"], *changed["train"], *changed["test"]), "manifest.json: a scan")
-        return cls(**{**values, **changed})
+MANIFEST = Kind(name="a manifest", record=Manifest, advice="Prepare again into a new folder.")
+
+
+def content_hash(content: dict[str, Any]) -> str:
+    """What the ``data_hash`` in the object of a manifest must be."""
+    told = {name: value for name, value in content.items() if name != "source"}
+    for name in ("class_names", "label_values"):  # in the order of numbers, 10 after 9
+        told[name] = {int(index): value for index, value in content[name].items()}
+    return json_hash({**told, "data_hash": ""})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,8 +145,7 @@ class Cache:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
-        self.manifest = _read_manifest(self.root)
-        self._sound = False  # not looked at yet
+        self.manifest, self._unchecked = _read_manifest(self.root)
 
     def __repr__(self) -> str:
         return f"Cache({str(self.root)!r}, train={len(self.train)}, test={len(self.test)})"
@@ -209,12 +200,12 @@ class Cache:
 
     def _check_manifest(self) -> None:
         """Refuse, before the first case, a manifest that was damaged or edited."""
-        if not self._sound and self.manifest.content_hash() != self.manifest.data_hash:
+        if self._unchecked and content_hash(self._unchecked) != self.manifest.data_hash:
             raise SimcvdError(
                 f"{self.root / 'manifest.json'}: its content is not what `simcvd prepare` wrote "
                 "(damaged or edited). Prepare again."
             )
-        self._sound = True
+        self._unchecked = {}
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -230,21 +221,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _entry(values: dict[str, Any]) -> CaseEntry:
-    shape, spacing = tuple(values["shape"]), tuple(values["spacing"])
-    if len(shape) != 3 or not all(type(n) is int and n > 0 for n in shape):
-        raise ValueError(f"a shape is {shape}")
-    if len(spacing) != 3 or not all(type(s) in (int, float) and s > 0 for s in spacing):
-        raise ValueError(f"a spacing is {spacing}")
-    return CaseEntry(**{**values, "shape": shape, "spacing": spacing})
-
-
 def _checksums(info: dict[str, Any]) -> dict[str, str]:
     found = info.get("checksums", {})
     return found if isinstance(found, dict) else {}
 
 
-def _read_manifest(root: Path) -> Manifest:
+def _read_manifest(root: Path) -> tuple[Manifest, dict[str, Any]]:
     path = root / "manifest.json"
     if not path.is_file():
         raise SimcvdError(
@@ -252,16 +234,7 @@ def _read_manifest(root: Path) -> Manifest:
             "Make one with `simcvd prepare SOURCE --out CACHE`."
         )
     content = read_json(path)
-    if content.get("format") != FORMAT:
-        raise SimcvdError(
-            f"{path}: has format {content.get('format')}, this version of simcvd reads {FORMAT}. "
-            "Run `simcvd prepare` again into a new folder."
-        )
-    try:
-        manifest = Manifest.from_json(content)
-    except (TypeError, KeyError, AttributeError, ValueError, SimcvdError) as error:
-        raise SimcvdError(f"{path}: is not a manifest ({error}). Prepare again.") from error
-    return manifest
+    return MANIFEST.read(content, path), content
 
 
 def _mapped(path: Path, wanted: str | None) -> np.memmap[Any, Any]:

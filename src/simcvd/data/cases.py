@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from simcvd.data.cache import FORMAT, read_json
+from simcvd.data.cache import read_json
 from simcvd.data.crop import crop_box, cropped, stored_like
 from simcvd.data.objects import lost
 from simcvd.data.preprocess import label_to_network, to_network
@@ -30,9 +30,11 @@ from simcvd.files import (
 from simcvd.formats import files_of, format_of, read_label, spacing_of
 from simcvd.layouts.records import SourceCase
 from simcvd.preprocessing import Preprocessing
+from simcvd.records import as_json
 from simcvd.types import SimcvdError, Volume
 from simcvd.wording import by
 
+FORMAT = 1
 # EFBIG is what a quota on file size gives.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FLOAT16_MAX = float(np.finfo(np.float16).max)
@@ -61,7 +63,7 @@ class Job:
             also["values"] = moved
         return {
             "format": FORMAT,
-            "preprocessing": self.preprocessing.to_json(),
+            "preprocessing": as_json(self.preprocessing),
             "channels": self.channels,
             "label_values": labels,
             **also,

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from simcvd.data.cache import FORMAT, Cache, CaseEntry, Manifest, read_json
+from simcvd.data.cache import MANIFEST, Cache, CaseEntry, Manifest, content_hash, read_json
 from simcvd.data.cases import (
     Job,
     cannot_write,
@@ -210,7 +210,6 @@ def _manifest(
     }
     x, y, z = np.median([entry.spacing for entry in entries.values()], axis=0).tolist()
     manifest = Manifest(
-        format=FORMAT,
         source_kind=found.kind,
         source=str(source.resolve()),
         channel_names=found.channel_names,
@@ -223,13 +222,13 @@ def _manifest(
         cases=entries,
         data_hash="",
     )
-    return replace(manifest, data_hash=manifest.content_hash())
+    return replace(manifest, data_hash=content_hash(MANIFEST.content(manifest)))
 
 
 def _publish(out: Path, manifest: Manifest) -> None:
     """Exchange the folders that were waiting and write the manifest, which comes last."""
     draft = out / ".manifest.json"
-    write_json(draft, manifest.to_json())  # a full disk shows here, before anything moves
+    write_json(draft, MANIFEST.content(manifest))  # a full disk shows here, before anything moves
     cases = out / "cases"
     for name in manifest.cases:
         staged = _staged(cases / name)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -88,14 +87,6 @@ class Known:
     expected: dict[str, list[float | None]] = field(default_factory=dict)
     scans: int = 0
     largest_only: list[int] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Known:
-        """Raises TypeError or KeyError for other fields."""
-        return cls(**{**values, "usual": Usual(**values["usual"])})
 
 
 def percentiles_of(scan: np.ndarray) -> np.ndarray:

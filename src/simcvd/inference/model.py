@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from simcvd.files import SEAL, parse_object, seal_holds, sealed, write_bytes, write_text
+from simcvd.files import parse_object, seal_holds, sealed, write_bytes, write_text
 from simcvd.inference.archive import read_archive
 from simcvd.inference.known import Known
 from simcvd.naming import check_all
 from simcvd.networks.build import Factory, build_network, check_sizes, factory_of
 from simcvd.networks.fast.folding import folded
 from simcvd.preprocessing import Preprocessing
+from simcvd.ranges import plain
+from simcvd.records import Kind, younger
 from simcvd.torch_state import left_as_found
 from simcvd.types import IntTriple, SimcvdError
 
-FORMAT = 1
 SPACINGS = (1e-3, 1e3)  # mm
 MOST_VOXELS = 1 << 28  # of a window: 645 along each side
 WEIGHTS = "model.safetensors"
@@ -55,9 +56,13 @@ class ModelSpec:
     stride: IntTriple
     method: str
     trained_on: dict[str, Any]
-    known: Known | None = None
+    known: Known | None = younger(None)
 
     def __post_init__(self) -> None:
+        network = {name: plain(value) for name, value in self.network.items()}
+        object.__setattr__(self, "network", network)
+        if type(network.get("classes")) is not int:
+            raise SimcvdError("model: its network has no number of classes")
         wanted = list(range(self.classes))
         for name in ("class_names", "label_values"):
             if sorted(getattr(self, name)) != wanted:
@@ -83,35 +88,12 @@ class ModelSpec:
         """Classes of which every piece but the largest is removed."""
         return self.known.largest_only if self.known else []
 
-    def to_json(self) -> dict[str, Any]:
-        """A dictionary of plain values that `from_json` reads back."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        values["preprocessing"] = self.preprocessing.to_json()
-        del values["known"]
-        if self.known is not None:
-            values["known"] = self.known.to_json()
-        plain: dict[str, Any] = json.loads(json.dumps(values))
-        return plain
 
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> ModelSpec:
-        """The inverse of `to_json`; unknown and missing fields are refused by name."""
-        values = {"known": None, **values}
-        _check_names("model", values, {field.name for field in fields(cls)})
-        # A model of scans that were not cropped says nothing of crops.
-        given = {"crop": "none", "margin": [0, 0, 0], **values["preprocessing"]}
-        _check_names("model: preprocessing", given, {field.name for field in fields(Preprocessing)})
-        return cls(
-            network={name: _as_tuple(value) for name, value in values["network"].items()},
-            class_names={int(index): str(n) for index, n in values["class_names"].items()},
-            label_values={int(index): _whole(v) for index, v in values["label_values"].items()},
-            preprocessing=_sensible(Preprocessing.from_json(given)),
-            patch=_triple("patch", values["patch"]),
-            stride=_triple("stride", values["stride"]),
-            method=str(values["method"]),
-            trained_on=dict(values["trained_on"]),
-            known=Known.from_json(values["known"]) if values["known"] else None,
-        )
+MODEL = Kind(
+    name="a model that this version can build",
+    record=ModelSpec,
+    advice="Copy the model again, or use the version of simcvd it was made with.",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +137,7 @@ def add_known(folder: Path, known: Known) -> None:
 
 
 def _describe(folder: Path, digest: str, spec: ModelSpec) -> None:
-    content = {"format": FORMAT, "weights_sha256": digest, **spec.to_json()}
+    content = {**MODEL.content(spec), "weights_sha256": digest}
     write_text(folder / DESCRIPTION, json.dumps(sealed(content), indent=1))
 
 
@@ -173,11 +155,11 @@ def load_model(
     place = Path(path)
     network, files = factory_of(network), model_files(place)
     whole = _description(place / DESCRIPTION, files[DESCRIPTION])
-    content = {name: v for name, v in whole.items() if name not in ("format", SEAL)}
-    digest = content.pop("weights_sha256", None)
+    described = {name: value for name, value in whole.items() if name != "weights_sha256"}
+    spec = MODEL.read(described, place / DESCRIPTION)
     try:
-        spec = ModelSpec.from_json(content)
-        weights = _weights(files[WEIGHTS], digest)
+        _refuse_monsters(spec)
+        weights = _weights(files[WEIGHTS], whole.get("weights_sha256"))
         if network is None:  # sizes only: a description that lies must not fill the memory
             check_sizes(spec.network)
             with torch.device("meta"):
@@ -196,8 +178,7 @@ def load_model(
         ValueError,
     ) as error:
         raise SimcvdError(
-            f"{place / DESCRIPTION}: does not describe a model this version can build ({error}); "
-            "copy the model again, or use the version of simcvd it was made with"
+            f"{place / DESCRIPTION}: is not {MODEL.name} ({error}). {MODEL.advice}"
         ) from error
     return Model(network=trained.eval().requires_grad_(False).to(device), spec=spec)
 
@@ -237,15 +218,9 @@ def digest_of(path: Path | str) -> str:
 
 def _description(path: Path, data: bytes) -> dict[str, Any]:
     try:
-        content = parse_object(data)
+        return parse_object(data)
     except ValueError as error:
         raise SimcvdError(f"{path}: cannot be read ({error}); copy the model again") from error
-    if content.get("format") != FORMAT:
-        raise SimcvdError(
-            f"{path}: has format {content.get('format')!r}, this version reads {FORMAT}; use the "
-            "version of simcvd the model was made with"
-        )
-    return content
 
 
 def _check_seal(content: dict[str, Any]) -> None:
@@ -282,43 +257,16 @@ def _weights(data: bytes, digest: str | None) -> Mapping[str, Tensor]:
         raise SimcvdError(f"{WEIGHTS} cannot be read ({error}); copy the model again") from error
 
 
-def _check_names(what: str, values: Any, wanted: set[str]) -> None:
-    if not isinstance(values, dict):
-        raise SimcvdError(f"{what}: found {type(values).__name__} where named fields are needed")
-    unknown, missing = sorted(set(values) - wanted), sorted(wanted - set(values))
-    found = [f"unknown {', '.join(unknown)}"] * bool(unknown)
-    found += [f"missing {', '.join(missing)}"] * bool(missing)
-    if found:
-        raise SimcvdError(
-            f"{what}: {'; '.join(found)}. The model was made by another version of simcvd, "
-            "or edited; use that version, or restore the file"
-        )
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
-
-
-def _whole(value: Any) -> int:
-    if type(value) is not int or abs(value) >= 2**31:
-        raise SimcvdError(
-            f"model: {value!r} among the label_values is not a whole number of 32 bits"
-        )
-    return value
-
-
-def _sensible(done: Preprocessing) -> Preprocessing:
-    """What a scan is to undergo, unless it would fill the memory or leave nothing of it."""
-    low, high = SPACINGS
+def _refuse_monsters(spec: ModelSpec) -> None:
+    """What would fill the memory or leave nothing of a scan."""
+    (low, high), done = SPACINGS, spec.preprocessing
+    for name, sides in {"patch": spec.patch, "stride": spec.stride}.items():
+        if not (min(sides) > 0 and math.prod(sides) <= MOST_VOXELS):
+            raise SimcvdError(f"{name} is {list(sides)}, but three sizes in voxels are needed")
+    for value in spec.label_values.values():
+        if abs(value) >= 2**31:
+            raise SimcvdError(f"{value} among the label_values is no whole number of 32 bits")
     if done.spacing is not None and not all(low <= s <= high for s in done.spacing):
-        raise SimcvdError(f"model: spacing is {done.spacing}; {low:g} to {high:g} mm are sensible")
+        raise SimcvdError(f"spacing is {done.spacing}; {low:g} to {high:g} mm are sensible")
     if done.window is not None and not all(map(math.isfinite, done.window)):
-        raise SimcvdError(f"model: window is {done.window}; two finite numbers are needed")
-    return done
-
-
-def _triple(what: str, value: Any) -> IntTriple:
-    numbers = isinstance(value, list) and all(type(n) is int and n > 0 for n in value)
-    if not (numbers and len(value) == 3 and math.prod(value) <= MOST_VOXELS):
-        raise SimcvdError(f"model: {what} is {value!r}, but three sizes in voxels are needed")
-    return (value[0], value[1], value[2])
+        raise SimcvdError(f"window is {done.window}; two finite numbers are needed")

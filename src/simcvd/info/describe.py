@@ -18,6 +18,7 @@ from simcvd.info import outputs
 from simcvd.info.record import Info
 from simcvd.info.training import describe_run
 from simcvd.planning import Plan, read_plan
+from simcvd.records import as_json
 from simcvd.scoring.record import is_scored
 from simcvd.types import SimcvdError
 from simcvd.wording import counted
@@ -79,7 +80,7 @@ def describe_cache(path: Path) -> Info:
         "channels": list(manifest.channel_names),
         "classes": _named(manifest.class_names),
         "spacing, mm": list(manifest.spacing),
-        "preparation": manifest.preprocessing.to_json(),
+        "preparation": as_json(manifest.preprocessing),
         "data": manifest.data_hash,
     }
     train = ["simcvd", "train", str(path), "--labeled", str(len(have)), "--out", "RUN"]
@@ -126,7 +127,7 @@ def describe_model(path: Path) -> Info:
         "values in files": _named(spec.label_values),
         "parameters": sum(value.numel() for value in model.network.parameters()),
         "patch": list(spec.patch),
-        "preparation": spec.preprocessing.to_json(),
+        "preparation": as_json(spec.preprocessing),
         "trained on": {**spec.trained_on, **trained},
         "bytes": {name: len(data) for name, data in sorted(files.items())},
     }

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 from textwrap import wrap
-from typing import Any, get_type_hints
+from typing import Any
 
 from simcvd.files import write_text
 from simcvd.planning.record import Plan
-from simcvd.training.settings import describe, fits, tuples
+from simcvd.records import Kind
 from simcvd.types import SimcvdError
-from simcvd.wording import did_you_mean
 
 HEAD = """\
 # A plan of simcvd. Every line may be changed; the line above it says why it is as it is.
@@ -22,6 +21,12 @@ HEAD = """\
 """
 WIDTH = 96
 WARNING = "# WARNING: "
+PLAN = Kind(
+    name="a plan",
+    record=Plan,
+    advice="Correct it, or make the plan again with `simcvd plan`.",
+    whole=False,
+)
 CHOICES = tuple(f.name for f in fields(Plan) if f.name not in ("reasons", "warnings"))
 
 
@@ -55,36 +60,9 @@ def read_plan(path: Path | str) -> Plan:
         raise SimcvdError(
             f"{path}: cannot be read as a plan ({error}); give a file that `simcvd plan` wrote"
         ) from error
-    _check_names(path, values)
-    hints = get_type_hints(Plan)
-    chosen = {name: _typed(path, name, value, hints[name]) for name, value in values.items()}
     lines = text.splitlines()
     warnings = tuple(line.removeprefix(WARNING) for line in lines if line.startswith(WARNING))
-    try:
-        return Plan(**chosen, reasons=_reasons(lines), warnings=warnings)
-    except SimcvdError as error:
-        raise SimcvdError(f"{path}: {error}") from error
-
-
-def _check_names(path: Path, values: dict[str, Any]) -> None:
-    for name in values:
-        if name not in CHOICES:
-            raise SimcvdError(f"{path}: there is no '{name}'; {did_you_mean(name, CHOICES)}")
-    needed = {f.name for f in fields(Plan) if f.default is MISSING} & set(CHOICES)
-    if missing := sorted(needed - set(values)):
-        raise SimcvdError(
-            f"{path}: {', '.join(missing)} missing. Write it in, or make the plan again with "
-            "`simcvd plan`."
-        )
-
-
-def _typed(path: Path, name: str, value: Any, kind: Any) -> Any:
-    value = float(value) if kind is float and type(value) is int else tuples(value)
-    if name in ("spacing", "window") and isinstance(value, tuple):
-        value = tuple(float(v) if type(v) is int else v for v in value)
-    if not fits(value, kind):
-        raise SimcvdError(f"{path}: {name} = {value!r} does not fit; expected {describe(kind)}.")
-    return value
+    return PLAN.read({"reasons": _reasons(lines), "warnings": warnings, **values}, path)
 
 
 def _reasons(lines: list[str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from simcvd.files import write_bytes
 from simcvd.inference.model import Model
 from simcvd.plugins import optional
+from simcvd.records import as_json
 from simcvd.types import SimcvdError
 
 OPSET = 17
@@ -48,7 +49,7 @@ def write_onnx(model: Model, path: Path, *, tolerance: float = TOLERANCE) -> flo
     onnx = optional("onnx", "onnx", "--onnx")
     optional("onnxruntime", "onnx", "--onnx")
     proto = onnx.load_from_string(_traced(model))
-    onnx.helper.set_model_props(proto, {"simcvd": json.dumps(model.spec.to_json())})
+    onnx.helper.set_model_props(proto, {"simcvd": json.dumps(as_json(model.spec))})
     onnx.checker.check_model(proto)
     data: bytes = proto.SerializeToString()
     difference = largest_difference(model, data)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 from simcvd.networks.base import Architecture
 from simcvd.networks.build import architecture
 from simcvd.networks.vnet import VNetConfig
 from simcvd.ranges import BelowOne, Count, Natural, Positive, Range, Settings, Share, Weight
+from simcvd.records import describe, typed
 from simcvd.transforms.spatial import Augmentation
 from simcvd.types import IntTriple, SimcvdError
 from simcvd.wording import did_you_mean
@@ -174,38 +175,7 @@ def _parse(name: str, text: str, kind: Any) -> Any:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = text
-    value = float(value) if kind is float and type(value) is int else value
-    value = tuples(value)
-    if not fits(value, kind):
-        raise SimcvdError(f"--set {name}={text}: expected {describe(kind)}")
-    return value
-
-
-def tuples(value: Any) -> Any:
-    """Lists as tuples, at every depth."""
-    return tuple(map(tuples, value)) if isinstance(value, list | tuple) else value
-
-
-def fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of an annotated type, exactly: True is no int, and 1 is no float."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return value in arguments
-    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
-        return isinstance(value, tuple) and all(fits(v, arguments[0]) for v in value)
-    if origin is tuple:
-        return (
-            isinstance(value, tuple)
-            and len(value) == len(arguments)
-            and all(map(fits, value, arguments))
-        )
-    if arguments:  # a union
-        return any(fits(value, argument) for argument in arguments)
-    return type(value) is kind
-
-
-def describe(kind: Any) -> str:
-    """An annotated type in words."""
-    if get_origin(kind) is Literal:
-        return "one of " + ", ".join(map(str, get_args(kind)))
-    return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)
+    try:
+        return typed(kind, value)
+    except SimcvdError:
+        raise SimcvdError(f"--set {name}={text}: expected {describe(kind)}") from None
