@@ -22,6 +22,7 @@ from simcvd.files import write_json, write_text
 from simcvd.info import describe
 from simcvd.pipeline.command import Request
 from simcvd.pipeline.presets import PRESETS
+from simcvd.pipeline.request import ASKED
 from simcvd.planning import Plan, write_plan
 from simcvd.report.html import Words, write_page
 from simcvd.scoring.evaluate import evaluate_folders
@@ -168,7 +169,7 @@ def test_a_folder_of_a_whole_run(tmp_path: Path) -> None:
         preset=PRESETS["quick"],
         method="cutmix",
     )
-    write_json(work / "run.json", asked.record())
+    write_json(work / "run.json", ASKED.content(asked.record()))
     write_json(work / "check.json", {})
     found = describe(work)
     assert found.state == "not finished: not yet planned; resumable"

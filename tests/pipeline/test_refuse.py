@@ -20,7 +20,7 @@ from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import SourceCase
 from simcvd.pipeline.presets import QUICK
 from simcvd.pipeline.refuse import refuse_full_disk
-from simcvd.pipeline.request import Request
+from simcvd.pipeline.request import ASKED, Request
 from simcvd.pipeline.segment import jobs_of
 from simcvd.types import SimcvdError
 
@@ -80,7 +80,7 @@ def test_a_folder_among_the_data_is_never_read_as_data(tmp_path: Path, place: st
             shutil.copy2(path, asked.work / made)
     with pytest.raises(SimcvdError, match=r"holds other files \(labels, predictions\) and no run"):
         asked.refuse_folder()
-    write_json(asked.work / "run.json", asked.record())
+    write_json(asked.work / "run.json", ASKED.content(asked.record()))
     asked.refuse_folder()
     after = replace(asked, work=tmp_path / "none").recognised()  # the labels drawn there apart
     assert (after.cases, after.notes, after.problems) == (

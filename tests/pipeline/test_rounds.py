@@ -31,6 +31,7 @@ from simcvd.pipeline.presets import QUICK, deal
 from simcvd.pipeline.request import Request
 from simcvd.pipeline.rounds import RESULT, Round, begin, changes, current
 from simcvd.planning import make_plan, write_plan
+from simcvd.records import as_json
 from simcvd.share import export_run
 from simcvd.training.run import read_config
 from simcvd.training.score_run import score_run
@@ -323,7 +324,7 @@ def test_a_folder_of_an_earlier_version_goes_on_with_what_it_was_begun_with(
     asked = Request.of(tmp_path / "w", images=None, preset=None)
     assert (asked.method, asked.preset, asked.resample_labels) == ("simcvd", QUICK, True)
     assert not asked.by_patient  # its folds were counted off the list, and stay so
-    assert "patient_pattern" not in asked.record()
+    assert "patient_pattern" not in as_json(asked.record())
     with pytest.raises(SimcvdError, match="patient_pattern: None -> 'x'"):
         Request.of(tmp_path / "w", patient_pattern="x").refuse_folder()
     with pytest.raises(SimcvdError, match="name the scans with --images"):

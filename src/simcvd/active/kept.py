@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from simcvd.inference.model import DESCRIPTION, digest_of
 from simcvd.naming import inside
 from simcvd.pipeline.compare import MEAN
 from simcvd.pipeline.rounds import NEXT
+from simcvd.records import as_json, typed
 from simcvd.training.run import read_config
 from simcvd.types import SimcvdError
 
@@ -62,14 +63,15 @@ class Kept:
             if kept["format"] == FORMAT and scan in (None, kept["scan"]):
                 wanted = self.digests[: 1 if labeled else None]
                 if tuple(kept["models"][: len(wanted)]) == wanted:
-                    return Seen(**{**kept["seen"], "features": tuple(kept["seen"]["features"])})
+                    seen: Seen = typed(Seen, kept["seen"])
+                    return seen
         return None
 
     def put(self, name: str, seen: Seen, *, labeled: bool, scan: str) -> None:
         """Raises CannotWrite."""
         models = self.digests[: 1 if labeled else None]
         record: dict[str, Any] = {"format": FORMAT, "scan": scan, "models": list(models)}
-        write_json(inside(self.folder, name, ".json"), {**record, "seen": asdict(seen)})
+        write_json(inside(self.folder, name, ".json"), {**record, "seen": as_json(seen)})
 
 
 def known_order(work: Path, unlabeled: Sequence[str], labeled: Sequence[str]) -> list[str]:

@@ -5,7 +5,6 @@ State is read from what lies on disk, so a grid may be stopped at any moment and
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -184,8 +183,7 @@ def _check_folder(results: Path, protocol: Protocol, cache: Cache) -> None:
     if path.exists():
         old = _read(path)
         old.pop("findings", None)
-        record = json.loads(json.dumps(_record(protocol, cache)))
-        if changed := difference(old, record):
+        if changed := difference(old, _record(protocol, cache)):
             raise SimcvdError(
                 f"{results} holds results of another protocol or of other data:\n  "
                 + "\n  ".join(changed)

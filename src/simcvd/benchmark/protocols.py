@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from simcvd.preprocessing import Margin
+from simcvd.records import as_json, younger
 from simcvd.training.recipes import PAPER, find_recipe
 from simcvd.training.settings import differences
 from simcvd.transforms.spatial import Augmentation
@@ -65,7 +66,7 @@ class Protocol:
     split: str
     lists: str | None = field(default=None, metadata=SAYS_THE_SAME)
     crop: Literal["ground truth", "none"]
-    margin: Margin | None = None
+    margin: Margin | None = younger(None)
     spacing: Triple
     normalization: Literal["none", "zscore", "ct"]
     window: tuple[float, float] | None = None
@@ -98,15 +99,12 @@ class Protocol:
 
     def record(self) -> dict[str, Any]:
         """As JSON, without what explains or repeats: this is hashed and written beside results."""
-        kept = {f.name: getattr(self, f.name) for f in fields(self) if not f.metadata}
-        if self.margin is None:
-            del kept["margin"]  # a later field: the hashes of protocols without it stay
-        for name in OF_RECIPES if self.recipe == PAPER.name else OF_PAPER:
-            del kept[name]
+        own = OF_RECIPES if self.recipe == PAPER.name else OF_PAPER
+        left_out = {f.name for f in fields(self) if f.metadata in (PROSE, SAYS_THE_SAME)} | {*own}
+        kept = {name: v for name, v in as_json(self).items() if name not in left_out}
         if self.recipe != PAPER.name:
-            kept["recipe"] = asdict(find_recipe(self.recipe))
-        record: dict[str, Any] = json.loads(json.dumps(kept))
-        return record
+            kept["recipe"] = as_json(find_recipe(self.recipe))
+        return kept
 
     def hash(self) -> str:
         """The first 12 hexadecimal digits of the record's SHA-256."""

@@ -13,7 +13,6 @@ NAME is row-labels-seedN.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -84,19 +83,18 @@ class Unit:
 
     def record(self, cache: Cache) -> dict[str, Any]:
         """What is asked for, as JSON."""
-        record: dict[str, Any] = {
+        return {
             "format": FORMAT,
             "name": self.name,
             "row": self.row.id,
             "method": self.row.method,
             "labeled": self.labeled,
             "seed": self.seed,
-            "settings": self.settings,
+            "settings": list(self.settings),
             "protocol": self.protocol.record(),
             "protocol_hash": self.protocol.hash(),
             "data": cache.manifest.data_hash,
         }
-        return json.loads(json.dumps(record))
 
 
 def make_units(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -13,6 +13,7 @@ from simcvd.escape import lines, one_line
 from simcvd.files import write_json
 from simcvd.layouts.accounts import summary as file_summary
 from simcvd.layouts.records import FileUse, Use
+from simcvd.records import as_json
 from simcvd.types import SimcvdError
 from simcvd.wording import counted, few
 
@@ -126,9 +127,7 @@ class CheckReport:
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary with everything in it."""
-        files = [{"path": str(f.path), "use": f.use, "what": f.what} for f in self.files]
-        counts = {"errors": self.errors, "warnings": self.warnings}
-        return {**asdict(self), "files": files, **counts}
+        return {**as_json(self), "errors": self.errors, "warnings": self.warnings}
 
 
 def save(report: CheckReport, path: Path) -> None:

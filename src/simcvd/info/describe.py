@@ -13,10 +13,11 @@ from simcvd.benchmark.catalogue import PROTOCOLS
 from simcvd.benchmark.results import PROTOCOL
 from simcvd.data.cache import Cache, read_json
 from simcvd.files import parse_object
-from simcvd.inference.model import DESCRIPTION, SETTINGS, load_model, model_files
+from simcvd.inference.model import DESCRIPTION, SETTINGS, WORK_RECORD, load_model, model_files
 from simcvd.info import outputs
 from simcvd.info.record import Info
 from simcvd.info.training import describe_run
+from simcvd.pipeline.request import ASKED
 from simcvd.planning import Plan, read_plan
 from simcvd.records import as_json
 from simcvd.scoring.record import is_scored
@@ -53,7 +54,7 @@ def _kinds() -> tuple[Kind, ...]:
     """A run is asked for before a model and a benchmark: it may hold the files of both."""
     return (
         (lambda path: (path / "config.json").is_file(), describe_run),
-        (lambda path: (path / "run.json").is_file(), describe_work),
+        (lambda path: (path / WORK_RECORD).is_file(), describe_work),
         (lambda path: (path / PROTOCOL).is_file(), describe_benchmark),
         (lambda path: (path / "manifest.json").is_file(), describe_cache),
         (lambda path: (path / "cases").is_dir(), describe_unfinished_cache),
@@ -164,19 +165,18 @@ def describe_benchmark(path: Path) -> Info:
 
 def describe_work(path: Path) -> Info:
     """A folder of `simcvd run`: which of its stages are done."""
-    asked = read_json(path / "run.json")
-    method = asked.get("method", "simcvd")
+    asked = ASKED.read(read_json(path / WORK_RECORD), path / WORK_RECORD)
     stages = {
         "checked": (path / "check.json").exists(),
         "planned": (path / "plan.toml").exists(),
         "prepared": (path / "cache" / "manifest.json").exists(),
         "control scored": is_scored(path / "supervised"),
-        f"{method} scored": is_scored(path / method),
+        f"{asked.method} scored": is_scored(path / asked.method),
         "report written": (path / "report.html").exists(),
         "final model trained": (path / "model" / DESCRIPTION).exists(),
         "all scans segmented": _all_segmented(path),
     }
-    facts = {**asked, **{name: "yes" if done else "no" for name, done in stages.items()}}
+    facts = {**as_json(asked), **{name: "yes" if done else "no" for name, done in stages.items()}}
     missing = [name for name, done in stages.items() if not done]
     again = shlex.join(["simcvd", "run", "--out", str(path)])
     state = f"not finished: not yet {missing[0]}; resumable" if missing else "finished"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from simcvd.escape import one_line
+from simcvd.records import as_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Info:
 
     def to_json(self) -> str:
         """A JSON object with the fields of the record."""
-        return json.dumps({**dataclasses.asdict(self), "path": str(self.path)}, indent=1)
+        return json.dumps(as_json(self), indent=1)
 
     def to_text(self) -> str:
         """For a screen; no name in it, a stranger's among them, begins a line of its own."""

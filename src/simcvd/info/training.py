@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 import shlex
 from pathlib import Path
@@ -15,6 +13,7 @@ from simcvd.info.record import Info
 from simcvd.methods.registry import default_config
 from simcvd.networks.build import architecture
 from simcvd.networks.vnet import VNetConfig as NetworkConfig
+from simcvd.records import as_json
 from simcvd.scoring.record import Split, is_scored, read_report, scores_folder
 from simcvd.scoring.scores import summarise
 from simcvd.training.checkpoint import latest_step
@@ -60,7 +59,7 @@ def train_command(path: Path, config: dict[str, Any]) -> str:
         f"{group}.{name.rstrip('_')}={value}"
         for group, (default, chosen) in groups.items()
         for name, value in chosen.items()
-        if value != _as_json(default).get(name)
+        if value != as_json(default).get(name)
     ]
     words = ["simcvd", "train", config["cache"], "--method", run["method"]]
     words += ["--recipe", recipe.name, "--labeled", str(len(run["labeled"])), "--out", str(path)]
@@ -97,8 +96,3 @@ def _dice(run: Path, split: Split) -> dict[str, float | None]:
     summaries = summarise(read_report(scores_folder(run, split)).scores)
     means = {summary.name: summary.means["dice"].mean for summary in summaries}
     return {name: None if math.isnan(mean) else 100 * mean for name, mean in means.items()}
-
-
-def _as_json(config: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
-    return plain

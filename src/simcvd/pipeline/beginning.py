@@ -17,7 +17,7 @@ from simcvd.layouts.records import Source
 from simcvd.pipeline.estimate import Estimate, estimate, fitted, with_equal_time
 from simcvd.pipeline.presets import QUICK, STANDARD, Folds, Preset, deal, divide
 from simcvd.pipeline.refuse import refuse_full_disk
-from simcvd.pipeline.request import Request
+from simcvd.pipeline.request import ASKED, Request
 from simcvd.pipeline.rounds import Round, begin, changes, current
 from simcvd.planning import Plan, plan_from, read_plan, write_plan
 from simcvd.planning.memory import SHARE, free_bytes
@@ -143,7 +143,7 @@ def planned(asked: Request, begun: Begun, looked: Looked | None, console: Consol
     if begun.changed:
         begin(begun.round)
     # Only now: a refused folder of scans leaves nothing that stands in the way of a mended one.
-    write_json(asked.work / WORK_RECORD, asked.record())
+    write_json(asked.work / WORK_RECORD, ASKED.content(asked.record()))
     write_json(asked.work / "check.json", {**looked.report.to_json(), "stat": asked.files()})
     if path.exists():
         console.print(f"the plan is the one of {path}", markup=False)

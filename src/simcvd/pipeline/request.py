@@ -16,21 +16,39 @@ from simcvd.layouts.tree import walk
 from simcvd.layouts.words import names_labels
 from simcvd.methods.registry import find
 from simcvd.pipeline.presets import PRESETS, QUICK, Preset, PresetName
+from simcvd.records import Kind, as_json, younger
 from simcvd.training.settings import differences as changes
 from simcvd.types import SimcvdError
 from simcvd.wording import few
 from simcvd.workers.processes import processes_of
 
 METHOD = "cutmix"
-# What folders were begun with whose record does not say it.
-EARLIER = {
-    "method": "simcvd",
-    "resample_labels": False,
-    "names": None,
-    "patient_pattern": None,
-}
-TEXTS = ("images", "labels", "preset", "method", "names", "patient_pattern")
+NOT_SAID = ""
 OWN = ("plan.toml", "labels")  # what may lie in a folder before the first run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """``run.json``: what holds for all rounds in a folder, by the names of `simcvd run`.
+
+    The defaults are what earlier versions did, which did not say it.
+    """
+
+    images: str
+    labels: str | None
+    preset: str
+    method: str = "simcvd"
+    resample_labels: bool = False
+    names: str | None = None
+    patient_pattern: str | None = younger(NOT_SAID)
+
+
+ASKED = Kind(
+    name="a record of `simcvd run`",
+    record=Asked,
+    advice="Put the file back as it was, or give another --out.",
+    whole=False,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +105,7 @@ class Request:
             "patient_pattern": patient_pattern,
         }
         path = Path(work) / WORK_RECORD
-        begun = _begun(path) if path.exists() else {}
+        begun = as_json(_begun(path)) if path.exists() else {}
         asked = {**begun, **{name: value for name, value in given.items() if value is not None}}
         learns, size = asked.get("method", METHOD), asked.get("preset", QUICK.name)
         if not asked.get("images"):
@@ -108,7 +126,7 @@ class Request:
             workers=workers,
             fresh=fresh,
             hours=hours,
-            by_patient=not path.exists() or "patient_pattern" in read_json(path),
+            by_patient=not begun or "patient_pattern" in begun,
         )
 
     @property
@@ -139,20 +157,19 @@ class Request:
             "drawn": self.drawn,
         }
 
-    def record(self) -> dict[str, str | bool | None]:
+    def record(self) -> Asked:
         """What holds for all rounds in the folder."""
-        labels = str(self.labels.resolve()) if self.labels else None
-        record: dict[str, str | bool | None] = {
-            "images": str(self.images.resolve()),
-            "labels": labels,
-            "preset": self.preset.name,
-            "method": self.method,
-            "resample_labels": self.resample_labels,
-            "names": self.names,
-        }
         # A folder that an earlier version began goes on without, and so with its folds by count.
         known = self.by_patient or self.patient is not None
-        return {**record, "patient_pattern": self.patient} if known else record
+        return Asked(
+            images=str(self.images.resolve()),
+            labels=str(self.labels.resolve()) if self.labels else None,
+            preset=self.preset.name,
+            method=self.method,
+            resample_labels=self.resample_labels,
+            names=self.names,
+            patient_pattern=self.patient if known else NOT_SAID,
+        )
 
     def files(self) -> str:
         """Changes when any file in the folders is touched, swapped or renamed."""
@@ -173,8 +190,7 @@ class Request:
             )
         path = self.work / WORK_RECORD
         if path.exists():
-            begun = _begun(path)
-            if changed := changes(begun, {**EARLIER, **self.record()}):
+            if changed := changes(as_json(_begun(path)), as_json(self.record())):
                 raise SimcvdError(
                     f"{self.work} was begun with something else:\n  "
                     + "\n  ".join(changed)
@@ -198,12 +214,5 @@ def _says_data(name: str) -> bool:
     return names_labels(name) or name.lower() == "images"
 
 
-def _begun(path: Path) -> dict[str, Any]:
-    """What a folder was begun with. Raises SimcvdError for a record that no run wrote."""
-    begun = {**EARLIER, **read_json(path)}
-    if wrong := [name for name in TEXTS if not isinstance(begun.get(name), str | None)]:
-        raise SimcvdError(
-            f"{path}: its {few(wrong)} should be text. Put the file back as it was, or give "
-            "another --out"
-        )
-    return begun
+def _begun(path: Path) -> Asked:
+    return ASKED.read(read_json(path), path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ import numpy as np
 from simcvd.escape import csv_text, markdown
 from simcvd.files import read_object, write_text
 from simcvd.naming import check_all
+from simcvd.records import Kind, as_json
 from simcvd.scoring.scores import (
     ABSENT,
     LEVEL,
@@ -75,6 +76,10 @@ class Report:
         return tabulated(metric, scores, cases)
 
 
+REPORT = Kind(name="a report of scores", record=Report, advice="Remove it and score the run again.")
+DERIVED = ("interval", "summary")  # in a report's file, for its readers
+
+
 def scores_folder(run: Path, split: Split) -> Path:
     """Where the scores of a run's split lie."""
     return run if split == "test" else run / split
@@ -94,18 +99,14 @@ def read_report(folder: Path) -> Report:
     if not path.exists():
         raise NotScored(f"{path} is missing")
     try:
-        content = read_object(path, "Remove it and score the run again.")
+        content = read_object(path, REPORT.advice)
+        kept = {name: value for name, value in content.items() if name not in DERIVED}
+        report = REPORT.read({**kept, "scores": _with_nan(kept.get("scores"))}, path)
     except SimcvdError as error:
         raise NoReport(str(error)) from None
-    try:
-        scores = [_score(record) for record in content["scores"]]
-        check_all(dict.fromkeys(score.case for score in scores), f"{path}: a scan")
-        check_all(dict.fromkeys(score.name for score in scores), f"{path}: a class")
-        return Report(scores=scores, notes=tuple(content["notes"]), info=content["info"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise NoReport(
-            f"{path} holds no scores ({type(error).__name__}: {error}); remove it and score again"
-        ) from None
+    check_all(report.cases, f"{path}: a scan")
+    check_all(report.classes, f"{path}: a class")
+    return report
 
 
 def write_report(report: Report, out: Path | str) -> None:
@@ -118,11 +119,6 @@ def write_report(report: Report, out: Path | str) -> None:
     write_text(out / "metrics.csv", _csv(report.scores))
     write_text(out / "metrics.md", _markdown(report, summaries))
     write_text(out / FILE, _json(report, summaries))  # last: it stands for all three
-
-
-def _score(record: Mapping[str, Any]) -> Score:
-    values = {name: math.nan if v is None else float(v) for name, v in record["values"].items()}
-    return Score(**{**record, "values": values})
 
 
 def _csv(scores: Sequence[Score]) -> str:
@@ -138,22 +134,26 @@ def _csv(scores: Sequence[Score]) -> str:
 def _json(report: Report, summaries: Sequence[Summary]) -> str:
     """The whole report; an undefined number is null, which is JSON, and NaN is not."""
     interval = {"level": LEVEL, "resamples": RESAMPLES, "method": "percentile, over cases"}
-    content = {
-        "info": dict(report.info),
-        "notes": list(report.notes),
-        "interval": interval,
-        "summary": [asdict(summary) for summary in summaries],
-        "scores": [asdict(score) for score in report.scores],
-    }
+    plain = REPORT.content(report)
+    scores = plain.pop("scores")
+    content = {**plain, "interval": interval, "summary": as_json(summaries), "scores": scores}
     return json.dumps(_without_nan(content), indent=1) + "\n"
 
 
 def _without_nan(value: Any) -> Any:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _with_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_nan(item) for item in value]
+    return math.nan if value is None else value
 
 
 def _markdown(report: Report, summaries: Sequence[Summary]) -> str:

@@ -21,6 +21,7 @@ from simcvd.methods.registry import default_config, find, origin, package
 from simcvd.naming import check_all
 from simcvd.networks.base import Architecture
 from simcvd.networks.build import CustomNetwork, name_of
+from simcvd.records import as_json
 from simcvd.training.recipes import PAPER, Recipe
 from simcvd.training.settings import (
     NetworkConfig,
@@ -64,7 +65,7 @@ class Run:
 
     def record(self) -> dict[str, Any]:
         """As JSON: what must be the same for a run to be resumed."""
-        record = _as_json(self, network=_sizes(self.network))
+        record = {**as_json(self), "network": as_json(_sizes(self.network))}
         revision = find(self.method).revision
         known = {"format": FORMAT, "simcvd": __version__, "revision": revision}
         offered = package(self.method)
@@ -78,8 +79,8 @@ def completed(record: Mapping[str, Any]) -> dict[str, Any]:
     """
     plain = {name: value for name, value in record.items() if name not in ("format", "simcvd")}
     younger = {
-        "train": _as_json(TrainConfig()),
-        "augment": _as_json(PAPER.augment),
+        "train": as_json(TrainConfig()),
+        "augment": as_json(PAPER.augment),
         "config": _before(plain["method"]),
     }
     for group, defaults in younger.items():
@@ -89,12 +90,7 @@ def completed(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _before(method: str) -> dict[str, Any]:
     """What a method did before it had the settings it has now."""
-    return {**_as_json(default_config(method)), **find(method).before}
-
-
-def _as_json(config: Any, **instead: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps({**dataclasses.asdict(config), **instead}))
-    return plain
+    return {**as_json(default_config(method)), **find(method).before}
 
 
 def resolve(

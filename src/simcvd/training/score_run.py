@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from simcvd.inference.sliding_window import (
 from simcvd.machine import reuse_memory
 from simcvd.naming import inside
 from simcvd.networks.build import Factory
+from simcvd.records import as_json, typed
 from simcvd.scoring.record import Report, Split, scores_folder, write_report
 from simcvd.scoring.scores import Score, score_case
 from simcvd.torch_state import left_as_found
@@ -159,7 +160,7 @@ class Scoring:
             if device.type == "cpu":
                 reuse_memory()
             scored = _score(model, how, case, own, name, label_map, compute.processes)
-        write_json(path, {"made": made, "checksum": checksum(label_map), **asdict(scored)})
+        write_json(path, {"made": made, "checksum": checksum(label_map), **as_json(scored)})
         return name, scored
 
     def _made(self, case: Case, how: Windows, own: Volume | str) -> str:
@@ -175,9 +176,10 @@ def _known(path: Path, made: str, label_map: Path) -> Scored | None:
         record = read_object(path, "")
         if record.pop("made") != made or record.pop("checksum") != checksum(label_map):
             return None
-        return Scored(**{**record, "scores": [Score(**score) for score in record["scores"]]})
-    except (SimcvdError, OSError, KeyError, TypeError):
+        found: Scored = typed(Scored, record)
+    except (SimcvdError, OSError, KeyError):
         return None
+    return found
 
 
 @lru_cache(1)
