@@ -70,12 +70,12 @@ def export(cache: Cache, labeled: Sequence[str], scored: Sequence[str], folder: 
     data, manifest = folder / "raw" / DATASET, cache.manifest
     for name in labeled:
         case = cache.case(name)
-        affine = np.array(case.info["affine"])
+        affine = np.array(case.info.affine)
         _write_channels(data / "imagesTr", name, case.image, affine)
         write_label(data / "labelsTr" / f"{name}.nii.gz", np.array(case.label), affine)
     for name in scored:
         case = cache.case(name)
-        _write_channels(folder / "scored", name, case.image, np.array(case.info["affine"]))
+        _write_channels(folder / "scored", name, case.image, np.array(case.info.affine))
     about = {
         "channel_names": {str(i): name for i, name in enumerate(manifest.channel_names)},
         "labels": {name: index for index, name in manifest.class_names.items()},
@@ -116,7 +116,7 @@ def entry(
     for name in names:
         case = cache.case(name)
         found = np.searchsorted(values, read_label(predictions / f"{name}.nii.gz").array)
-        known, spacing = cache.manifest.class_names, case.info["spacing"]
+        known, spacing = cache.manifest.class_names, case.info.spacing
         scores += score_case(found, np.asarray(case.label), known, spacing, name)
     report = Report(scores=scores, info={"grid": "prepared", "system": system})
     write_report(report, out)

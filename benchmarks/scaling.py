@@ -28,8 +28,9 @@ from rows import machine
 from torch import Tensor, nn
 from turns import Job, in_turn
 
-from simcvd.data.cache import MANIFEST, Cache, content_hash
+from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
+from simcvd.data.record import MANIFEST, content_hash
 from simcvd.data.sampler import Patches, TwoStreams, Views
 from simcvd.demo.phantom import PhantomSettings, write_phantoms
 from simcvd.files import replace_into, write_text

@@ -25,6 +25,6 @@ def segmented(
         start = time.perf_counter()
         labels = predict_labels(network, image, how).numpy()
         seconds = time.perf_counter() - start
-        x, y, z = case.info["spacing"]
+        x, y, z = case.info.spacing
         scores = score_case(labels, np.asarray(case.label), classes, (x, y, z))
         yield seconds, 100 * float(np.nanmean([score.values["dice"] for score in scores]))

@@ -23,8 +23,9 @@ from simcvd.checking.audit import (
     refuse_fatal,
 )
 from simcvd.checking.findings import Finding
-from simcvd.data.cache import MANIFEST, Cache, content_hash
+from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
+from simcvd.data.record import MANIFEST, content_hash
 from simcvd.types import SimcvdError
 
 WHOLE = (24, 24, 16)

@@ -126,12 +126,12 @@ def test_prepared_by_label_with_the_box_on_record(folders: Path, tmp_path: Path)
         folders, tmp_path / "cache", crop="label", margin=(1, 0, None), jobs=1, quiet=True
     )
     case = cache.case("a")  # a ball of radius 3: [3:9, 2:8, 1:7] of 12 x 10 x 8
-    assert case.info["box"] == [[2, 10], [2, 8], [0, 8]]
+    assert case.info.box == ((2, 10), (2, 8), (0, 8))
     np.testing.assert_array_equal(case.label, ball()[2:10, 2:8])
     affine = AFFINE.copy()
     affine[:3, 3] = [2, 2, 0]
-    np.testing.assert_allclose(case.info["affine"], affine)
-    assert case.info["source_shape"] == list(SHAPE)
+    np.testing.assert_allclose(case.info.affine, affine)
+    assert case.info.source_shape == SHAPE
     part = noise(0)[2:10, 2:8].astype(float)  # statistics are those of the crop
     wanted = (part - part.mean()) / part.std()
     np.testing.assert_allclose(case.image[0], wanted, atol=2e-3)

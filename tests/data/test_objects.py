@@ -76,7 +76,7 @@ def test_check_plan_and_prepare_tell(tmp_path: Path) -> None:
     plan = make_plan(root, jobs=1)
     assert "class '1' in fine (0.5 mm3)" in " ".join(plan.warnings)
     cache = prepare(root, tmp_path / "cache", spacing=(3,), jobs=1, quiet=True)
-    (note,) = cache.case("fine").info["notes"]
+    (note,) = cache.case("fine").info.notes
     assert note.endswith(
         "on a grid of 3 x 3 x 3 mm, class 'class 1' loses 1 of 1 objects, the largest of 2 voxels "
         "(0.5 mm3)"

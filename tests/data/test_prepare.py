@@ -266,8 +266,8 @@ def test_files_are_opened_only_when_read(folders: Path, tmp_path: Path) -> None:
 def test_case_info_leads_back_to_the_source(folders: Path, tmp_path: Path) -> None:
     case = again(folders, tmp_path / "cache", spacing=(2.0,)).case("c")
     info = case.info
-    assert info["sources"]["images"][0]["path"] == str((folders / "images" / "c.nii.gz").resolve())
-    assert info["source_shape"] == [12, 10, 8]
-    assert np.array_equal(info["source_affine"], np.diag([1.0, 1.0, 2.0, 1.0]))
-    assert info["spacing"] == [2.0, 2.0, 2.0]
-    assert info["shape"] == list(case.image.shape[1:]) == [6, 5, 8]
+    assert info.sources.images[0].path == str((folders / "images" / "c.nii.gz").resolve())
+    assert info.source_shape == (12, 10, 8)
+    assert np.array_equal(info.source_affine, np.diag([1.0, 1.0, 2.0, 1.0]))
+    assert info.spacing == (2.0, 2.0, 2.0)
+    assert info.shape == case.image.shape[1:] == (6, 5, 8)

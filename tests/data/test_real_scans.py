@@ -35,7 +35,7 @@ def test_left_atrium(shared_data: Path, tmp_path: Path) -> None:
     assert case.image.shape == (1, *(round(n / 3) for n in scan.shape))
     assert abs(float(case.image.mean(dtype=np.float64)) - scan.get_fdata().mean()) < 0.02
     shares = np.stack([case.label == k for k in (0, 1)]).astype(np.float32)
-    back = to_source(shares, np.array(case.info["affine"]), scan.shape, scan.affine)
+    back = to_source(shares, np.array(case.info.affine), scan.shape, scan.affine)
     overlap = 2 * (truth & (back == 1)).sum() / (truth.sum() + back.sum())
     assert overlap > 0.93  # 1.875 mm voxels cannot draw thin walls; a shift of one would give 0.85
 

@@ -91,10 +91,10 @@ def test_window_crop_and_grid_are_those_of_the_protocol(cache: Cache) -> None:
         [max(int(side[0]) - MARGIN, 0), min(int(side[-1]) + 1 + MARGIN, length)]
         for side, length in ((x, 90), (y, 80))
     ]
-    assert case.info["box"] == [*box, [0, 16]]
+    assert case.info.box == (*map(tuple, box), (0, 16))
     assert box == [[1, 78], [4, 77]]  # the organ's [33:46] and [36:45], 32 voxels around
     assert case.shape == (round(77 * 0.8), round(73 * 0.8), 40)
-    np.testing.assert_allclose(case.info["spacing"], (1, 1, 1), atol=1e-6)
+    np.testing.assert_allclose(case.info.spacing, (1, 1, 1), atol=1e-6)
     volume = np.count_nonzero(case.label) / (organ.sum() * np.prod(SPACING))
     assert volume == pytest.approx(1, abs=0.06)
     inside = case.image[0][np.asarray(case.label) == 1].mean()
@@ -105,7 +105,7 @@ def test_the_organ_keeps_its_place_in_the_world(cache: Cache) -> None:
     case = cache.case("PANCREAS_0002")
     found = np.argwhere(np.asarray(case.label)).mean(axis=0)
     wanted = np.argwhere(scan(2)[1]).mean(axis=0)
-    place = np.array(case.info["affine"]) @ [*found, 1] - AFFINE @ [*wanted, 1]
+    place = np.array(case.info.affine) @ [*found, 1] - AFFINE @ [*wanted, 1]
     assert np.abs(place).max() < 0.3
 
 

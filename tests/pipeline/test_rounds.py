@@ -120,7 +120,7 @@ def test_the_drawn_label_is_learnt_from_and_stays(two: Two) -> None:
     case = Cache(two.work / "cache").case("phantom_005")
     assert case.has_label
     assert (case.label > 0).sum() > 0
-    assert case.info["sources"]["label"]["path"] == str(drawn.resolve())
+    assert case.info.sources.label.path == str(drawn.resolve())
     mended = "predictions/phantom_006.nii.gz"
     assert _bytes_of(two.work)[mended] == two.before[mended]  # a corrected mask, not segmented anew
 

@@ -25,7 +25,7 @@ def _scored(cache: Cache, out: Path, names: tuple[str, ...], arm: str, shift: in
         case = cache.case(name)
         label = np.asarray(case.label)
         guess = np.roll(label, shift, axis=0)
-        write_label(out / f"{name}.nii.gz", guess, np.array(case.info["affine"]))
+        write_label(out / f"{name}.nii.gz", guess, np.array(case.info.affine))
         dice.append(2 * ((label > 0) & (guess > 0)).sum() / ((label > 0).sum() + (guess > 0).sum()))
     values = np.array(dice)[:, None]
     mean = Mean(mean=float(values.mean()), low=0.7, high=0.9, count=len(names))

@@ -42,7 +42,7 @@ def test_the_layout_is_nnunet_s(peer: ModuleType, tmp_path: Path) -> None:
     ):
         image = nibabel.load(data / folder / f"{names[0]}{suffix}.nii.gz")
         np.testing.assert_array_equal(np.asarray(image.dataobj), expected)
-        np.testing.assert_allclose(image.affine, case.info["affine"])
+        np.testing.assert_allclose(image.affine, case.info.affine)
     scored = sorted(p.name for p in (tmp_path / "peer" / "scored").iterdir())
     assert scored == [f"{name}_0000.nii.gz" for name in cache.test]
     assert not (data / "labelsTr" / f"{cache.test[0]}.nii.gz").exists()
@@ -53,7 +53,7 @@ def test_both_are_scored_alike_and_stand_in_one_table(peer: ModuleType, tmp_path
     for index, name in enumerate(cache.test):
         case = cache.case(name)
         label = np.array(case.label)
-        affine = np.array(case.info["affine"])
+        affine = np.array(case.info.affine)
         write_label(tmp_path / "right" / f"{name}.nii.gz", label, affine)
         write_label(tmp_path / "wrong" / f"{name}.nii.gz", label * (index > 0), affine)
     spent = peer.Spent(seconds=60.4, steps=7, patches=42)

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from tests.small import LABELED, NETWORK, TRAIN, write_scans
 
-from simcvd.data.cache import MANIFEST, Cache, content_hash
+from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
+from simcvd.data.record import MANIFEST, content_hash
 from simcvd.training.loop import train
 from simcvd.training.score_run import score_run
 from simcvd.types import SimcvdError
@@ -45,8 +46,8 @@ def test_test_split_is_scored_and_written(trained: Path, small_cache: Cache) -> 
     for name in small_cache.test:
         written = nibabel.load(trained / "predictions" / f"{name}.nii.gz")
         info = small_cache.case(name).info
-        assert written.shape == tuple(info["shape"])
-        np.testing.assert_allclose(written.affine, info["affine"])
+        assert written.shape == info.shape
+        np.testing.assert_allclose(written.affine, info.affine)
 
 
 def test_held_out_scans_are_scored_apart(trained: Path, small_cache: Cache) -> None:

@@ -89,7 +89,7 @@ def _shown(
         name=name,
         image=np.asarray(case.image[0], np.float32),
         reference=np.asarray(case.label),
-        spacing=case.info["spacing"],
+        spacing=case.info.spacing,
         predictions=predictions,
         dice=dice,
     )

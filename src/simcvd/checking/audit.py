@@ -166,7 +166,7 @@ def _content(cache: Cache, name: str) -> str:
 
 def _patients(cache: Cache, pattern: str | None) -> list[Finding]:
     names = list(dict.fromkeys((*cache.train, *cache.test)))
-    known = {name: str(cache.case(name).info.get("patient", "")) for name in names}
+    known = {name: cache.case(name).info.patient for name in names}
     who = {n: patient for n, patient in known.items() if patient} | by_names(names, pattern)
     shared = shared_patients(cache.train, cache.test, who)
     return [leak(PATIENT, text, cases) for cases, text in shared.items()]

@@ -18,67 +18,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from simcvd.files import checksum, json_hash, parse_object, seal_holds, stat_of
-from simcvd.naming import check_all, inside
-from simcvd.preprocessing import Preprocessing
-from simcvd.ranges import Range, Settings
-from simcvd.records import Kind
+from simcvd.data.record import CASE, MANIFEST, CaseRecord, Manifest, content_hash
+from simcvd.files import checksum, parse_object, seal_holds, stat_of
+from simcvd.naming import inside
 from simcvd.types import IntTriple, SimcvdError, Triple
 
 _VERIFIED: dict[tuple[str, int, int, int, int], str] = {}
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaseEntry(Settings):
-    """One case in the manifest. hash: of its recipe and source files."""
-
-    group: ClassVar[str] = "scan"
-    hash: str
-    shape: Annotated[IntTriple, Range(least=1)]
-    spacing: Annotated[Triple, Range(above=0)]
-    has_label: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """What a cache holds.
-
-    class_names, label_values: by class index 0..K-1; the values are those of the user's files.
-    spacing: mm, of the network's grid (the median over cases if each keeps its own).
-    train, test: case names in the order of the lists. cases: every name of either list.
-    data_hash: changes with any image, label, list or setting; not with paths or dates.
-    """
-
-    source_kind: str
-    source: str
-    channel_names: tuple[str, ...]
-    class_names: dict[int, str]
-    label_values: dict[int, int]
-    preprocessing: Preprocessing
-    spacing: Triple
-    train: tuple[str, ...]
-    test: tuple[str, ...]
-    cases: dict[str, CaseEntry]
-    data_hash: str
-
-    def __post_init__(self) -> None:
-        check_all(self.class_names.values(), "manifest.json: a class")
-        check_all((*self.cases, *self.train, *self.test), "manifest.json: a scan")
-
-
-MANIFEST = Kind(name="a manifest", record=Manifest, advice="Prepare again into a new folder.")
-
-
-def content_hash(content: dict[str, Any]) -> str:
-    """What the ``data_hash`` in the object of a manifest must be."""
-    told = {name: value for name, value in content.items() if name != "source"}
-    for name in ("class_names", "label_values"):  # in the order of numbers, 10 after 9
-        told[name] = {int(index): value for index, value in content[name].items()}
-    return json_hash({**told, "data_hash": ""})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +68,9 @@ class Case:
         return self._opened("distance.npy")
 
     @property
-    def info(self) -> dict[str, Any]:
-        """Sources with their hashes, source_shape, source_affine, box, shape, affine, ..."""
-        return read_json(self.folder / "case.json")
+    def info(self) -> CaseRecord:
+        """What it was made of, and where it lay there."""
+        return read_case(self.folder)
 
     def _opened(self, name: str) -> np.memmap[Any, Any]:
         array = _mapped(self.folder / name, self.checksums.get(name))
@@ -191,12 +140,12 @@ class Cache:
             raise SimcvdError(f"{self.root}: there is no scan '{name}' in the manifest.")
         self._check_manifest()
         folder = inside(self.root / "cases", name)
-        info = read_json(folder / "case.json")
-        if info.get("hash") != entry.hash:
+        info = read_case(folder)
+        if info.hash != entry.hash:
             raise SimcvdError(
                 f"{folder}: changed since the manifest was written. Run `simcvd prepare` again."
             )
-        return Case(name, folder, entry.has_label, entry.shape, _checksums(info))
+        return Case(name, folder, entry.has_label, entry.shape, info.checksums or {})
 
     def _check_manifest(self) -> None:
         """Refuse, before the first case, a manifest that was damaged or edited."""
@@ -221,9 +170,10 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _checksums(info: dict[str, Any]) -> dict[str, str]:
-    found = info.get("checksums", {})
-    return found if isinstance(found, dict) else {}
+def read_case(folder: Path) -> CaseRecord:
+    """The ``case.json`` of a case's folder; raises SimcvdError as `read_json`."""
+    path = folder / "case.json"
+    return CASE.read(read_json(path), path)
 
 
 def _read_manifest(root: Path) -> tuple[Manifest, dict[str, Any]]:

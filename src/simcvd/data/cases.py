@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from simcvd.data.cache import read_json
+from simcvd.data.cache import read_case
 from simcvd.data.crop import crop_box, cropped, stored_like
 from simcvd.data.objects import lost
 from simcvd.data.preprocess import label_to_network, to_network
 from simcvd.data.reading import label_on_scan, read_case_label, read_channels
+from simcvd.data.record import CASE, CaseRecord, LabelFile, SourceFile, Sources
 from simcvd.distance import signed_distance
 from simcvd.files import (
     CannotWrite,
@@ -34,7 +35,6 @@ from simcvd.records import as_json
 from simcvd.types import SimcvdError, Volume
 from simcvd.wording import by
 
-FORMAT = 1
 # EFBIG is what a quota on file size gives.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FLOAT16_MAX = float(np.finfo(np.float16).max)
@@ -62,7 +62,7 @@ class Job:
         if labels and (moved := [list(v) for v in self.case.values if v[0] != v[1]]):
             also["values"] = moved
         return {
-            "format": FORMAT,
+            "format": CASE.format,
             "preprocessing": as_json(self.preprocessing),
             "channels": self.channels,
             "label_values": labels,
@@ -70,46 +70,45 @@ class Job:
         }
 
 
-def current(folder: Path, job: Job) -> dict[str, Any] | None:
+def current(folder: Path, job: Job) -> CaseRecord | None:
     """The case.json of `folder` if it was made by this recipe from these files, else None.
 
     Files that nobody touched since (`stat_of`) are taken for unchanged; others are hashed. Arrays
     that are not as they were written are made again.
     """
     try:
-        info = read_json(folder / "case.json")
-        sizes = {name: (folder / name).stat().st_size for name in info["files"]}
-        if sizes != info["files"] or not _as_written(folder, info):
+        info = read_case(folder)
+        sizes = {name: (folder / name).stat().st_size for name in info.files}
+        if sizes != info.files or not _as_written(folder, info):
             return None
-        known = info["sources"]
-        sources = source_records(job.case, known)
-        if info["hash"] != case_hash(job.recipe, sources):
+        sources = source_records(job.case, info.sources)
+        if info.hash != case_hash(job.recipe, sources):
             return None
-        if sources != known:
-            info = {**info, "sources": sources}
-            write_json(folder / "case.json", sealed(info))
-    except (SimcvdError, OSError, KeyError, TypeError):
+        if sources != info.sources:
+            info = replace(info, sources=sources)
+            write_json(folder / "case.json", sealed(CASE.content(info)))
+    except (SimcvdError, OSError):
         return None
     return info
 
 
-def _as_written(folder: Path, info: dict[str, Any]) -> bool:
+def _as_written(folder: Path, info: CaseRecord) -> bool:
     """Whether the arrays have their checksums; true where none were noted (older caches)."""
-    return all(checksum(folder / name) == one for name, one in info.get("checksums", {}).items())
+    return all(checksum(folder / name) == one for name, one in (info.checksums or {}).items())
 
 
-def source_records(case: SourceCase, known: dict[str, Any] | None = None) -> dict[str, Any]:
+def source_records(case: SourceCase, known: Sources | None = None) -> Sources:
     """Path, size, time and SHA-256 of every file of a case, reusing the hashes in `known`.
 
-    stat: of all files behind a path, every slice of a series among them; see `stats_of`.
+    Those of all files behind a path, every slice of a series among them.
     """
-    old = [*(known or {}).get("images", []), (known or {}).get("label") or {}]
-    hashes = {record["stat"]: record["sha256"] for record in old if "stat" in record}
+    old = [one for one in (*known.images, known.label) if one] if known else []
+    hashes = {one.stat: one.sha256 for one in old}
     label = _label_files(case)
-    return {
-        "images": [_record(path, files, hashes) for path, files in _image_files(case)],
-        "label": _record(case.label, label, hashes) if case.label else None,
-    }
+    return Sources(
+        images=tuple(_record(path, files, hashes) for path, files in _image_files(case)),
+        label=_record(case.label, label, hashes) if case.label else None,
+    )
 
 
 def touched(case: SourceCase) -> list[str]:
@@ -134,25 +133,25 @@ def _label_files(case: SourceCase) -> list[Path]:
     return [path for _, path in case.masks] or files_of(case.label)
 
 
-def case_hash(recipe: dict[str, Any], sources: dict[str, Any]) -> str:
+def case_hash(recipe: dict[str, Any], sources: Sources) -> str:
     """SHA-256 of a recipe and the contents of the files; not of their paths or dates."""
-    label = sources["label"]["sha256"] if sources["label"] else None
-    return json_hash([recipe, [record["sha256"] for record in sources["images"]], label])
+    label = sources.label.sha256 if sources.label else None
+    return json_hash([recipe, [image.sha256 for image in sources.images], label])
 
 
-def _record(path: Path, files: list[Path], hashes: dict[str, str]) -> dict[str, Any]:
+def _record(path: Path, files: list[Path], hashes: dict[str, str]) -> SourceFile:
     stat = stats_of(files)  # before the bytes: what is touched meanwhile is hashed again next time
     sizes = [file.stat() for file in files]
     if stat not in hashes:
         each = [_hashed(file) for file in files]
         hashes[stat] = each[0] if len(each) == 1 else json_hash(each)
-    return {
-        "path": str(path.resolve()),
-        "size": sum(s.st_size for s in sizes),
-        "mtime_ns": max(s.st_mtime_ns for s in sizes),
-        "stat": stat,
-        "sha256": hashes[stat],
-    }
+    return SourceFile(
+        path=str(path.resolve()),
+        size=sum(s.st_size for s in sizes),
+        mtime_ns=max(s.st_mtime_ns for s in sizes),
+        stat=stat,
+        sha256=hashes[stat],
+    )
 
 
 def _hashed(path: Path) -> str:
@@ -246,7 +245,7 @@ def _value_problems(path: Path, label: Volume, values: tuple[int, ...]) -> list[
     ]
 
 
-def _write_case(job: Job, image: Volume, label: Volume | None, sources: dict[str, Any]) -> None:
+def _write_case(job: Job, image: Volume, label: Volume | None, sources: Sources) -> None:
     label = None if label is None else stored_like(label, image)
     box = crop_box(image, job.preprocessing, _foreground(job, label))
     prepared = to_network(cropped(image, box), job.preprocessing)
@@ -258,36 +257,37 @@ def _write_case(job: Job, image: Volume, label: Volume | None, sources: dict[str
         losses = _losses(job, cropped(label, box), part)
         arrays["label.npy"] = classes
         arrays["distance.npy"] = signed_distance(classes, len(job.label_values)).astype(np.float16)
-    info = {
-        "format": FORMAT,
-        "name": job.case.name,
-        "hash": case_hash(job.recipe, sources),
-        "recipe": job.recipe,
-        "sources": sources,
-        "source_shape": image.array.shape[1:],
-        "source_affine": image.affine.tolist(),
-        "box": [[side.start, side.stop] for side in box],
-        "shape": prepared.array.shape[1:],
-        "affine": prepared.affine.tolist(),
-        "spacing": spacing_of(prepared.affine),
-        "notes": [*image.notes, *(label.notes if label else ()), *losses],
-        "patient": job.case.patient,
-        "label": _label_record(job.case),
-        "label_found": None if label is None else np.unique(label.array).tolist(),
-    }
+    x, y, z = ((side.start, side.stop) for side in box)
+    info = CaseRecord(
+        name=job.case.name,
+        hash=case_hash(job.recipe, sources),
+        recipe=job.recipe,
+        sources=sources,
+        source_shape=image.size,
+        source_affine=image.affine.tolist(),
+        box=(x, y, z),
+        shape=prepared.size,
+        affine=prepared.affine.tolist(),
+        spacing=spacing_of(prepared.affine),
+        notes=(*image.notes, *(label.notes if label else ()), *losses),
+        patient=job.case.patient,
+        label=_label_file(job.case),
+        label_found=None if label is None else tuple(np.unique(label.array).tolist()),
+        files={},
+    )
     _write_folder(job.folder, arrays, info)
 
 
-def _label_record(case: SourceCase) -> dict[str, Any] | None:
+def _label_file(case: SourceCase) -> LabelFile | None:
     """Where the label lies and how it is read, for `simcvd.data.reference`."""
     if case.label is None:
         return None
-    return {
-        "path": str(case.label.absolute()),
-        "masks": [[value, str(path.absolute())] for value, path in case.masks],
-        "values": [list(pair) for pair in case.values],
-        "resample": case.resample_label,
-    }
+    return LabelFile(
+        path=str(case.label.absolute()),
+        masks=tuple((value, str(path.absolute())) for value, path in case.masks),
+        values=case.values,
+        resample=case.resample_label,
+    )
 
 
 def _losses(job: Job, label: Volume, resampled: Volume) -> list[str]:
@@ -321,7 +321,7 @@ def _classes(label: Volume, values: tuple[int, ...]) -> np.ndarray:
     return np.searchsorted(values, label.array).astype(np.uint8)
 
 
-def _write_folder(folder: Path, arrays: dict[str, np.ndarray], info: dict[str, Any]) -> None:
+def _write_folder(folder: Path, arrays: dict[str, np.ndarray], info: CaseRecord) -> None:
     """The folder exists only when it is whole; one that waited, of other settings, makes way."""
     try:
         with replace_into(folder) as temporary:
@@ -329,12 +329,12 @@ def _write_folder(folder: Path, arrays: dict[str, np.ndarray], info: dict[str, A
             for name, array in arrays.items():
                 _save(temporary / name, array)
             paths = {name: temporary / name for name in arrays}
-            record = {
-                **info,
-                "files": {name: path.stat().st_size for name, path in paths.items()},
-                "checksums": {name: checksum(path) for name, path in paths.items()},
-            }
-            write_json(temporary / "case.json", sealed(record))
+            record = replace(
+                info,
+                files={name: path.stat().st_size for name, path in paths.items()},
+                checksums={name: checksum(path) for name, path in paths.items()},
+            )
+            write_json(temporary / "case.json", sealed(CASE.content(record)))
     except CannotWrite as error:
         cause: BaseException | None = error
         while isinstance(cause, CannotWrite):  # of the folder, because of case.json in it

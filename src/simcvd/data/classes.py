@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from simcvd.data.cache import read_json
+from simcvd.data.cache import read_case
 from simcvd.data.cases import label_values_of
 from simcvd.files import stats_of
 from simcvd.formats import files_of
@@ -47,8 +47,9 @@ def _named(values: list[int], labeled: int, unreadable: list[str]) -> dict[int, 
 def _known_values(label: Path, folder: Path) -> list[int] | None:
     """The values noted when this very label file was prepared last, else None."""
     try:
-        info = read_json(folder / "case.json")
-        same = info["sources"]["label"]["stat"] == stats_of(files_of(label))
-        return list(info["label_found"]) if same else None
-    except (SimcvdError, OSError, KeyError, TypeError):
+        info = read_case(folder)
+        known = info.sources.label
+        same = known is not None and known.stat == stats_of(files_of(label))
+        return list(info.label_found) if same and info.label_found is not None else None
+    except (SimcvdError, OSError):
         return None

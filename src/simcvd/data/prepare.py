@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
-from simcvd.data.cache import MANIFEST, Cache, CaseEntry, Manifest, content_hash, read_json
+from simcvd.data.cache import Cache, read_case
 from simcvd.data.cases import (
     Job,
     cannot_write,
@@ -24,6 +24,7 @@ from simcvd.data.cases import (
     prepare_case,
 )
 from simcvd.data.classes import find_classes
+from simcvd.data.record import MANIFEST, CaseEntry, CaseRecord, Manifest, content_hash
 from simcvd.files import LOCK, contents, move, remove, sweep, write_json
 from simcvd.layouts.accounts import summary
 from simcvd.layouts.decathlon import CT_WINDOW
@@ -35,7 +36,7 @@ from simcvd.preprocessing import Crop, Margin, Normalization, Preprocessing
 from simcvd.types import SimcvdError, Triple
 from simcvd.workers.processes import in_parallel
 
-Info = dict[str, Any]
+Infos = dict[str, CaseRecord]
 
 
 def prepare(
@@ -96,7 +97,7 @@ def _prepare(
         raise SimcvdError(_listed(source, [*found.problems, str(error)])) from error
     names = dict.fromkeys((*found.train, *found.test))
     work = [_job(found, name, classes, out) for name in names if name in found.cases]
-    infos: dict[str, Info] = {}
+    infos: Infos = {}
     outdated = []
     for job in work:
         staged = _staged(job.folder)
@@ -111,11 +112,11 @@ def _prepare(
     if problems:
         raise SimcvdError(_listed(source, problems))
     for job in outdated:
-        infos[job.case.name] = read_json(job.folder / "case.json")
+        infos[job.case.name] = read_case(job.folder)
     manifest = _manifest(source, found, classes, infos)
     with _disk(out):
         _publish(out, manifest)
-    notes = [note for name in names for note in infos[name].get("notes", [])]
+    notes = [note for name in names for note in infos[name].notes]
     return manifest, notes + ([] if found.labels else [_values(infos)])
 
 
@@ -172,9 +173,9 @@ def _remarks(manifest: Manifest) -> list[str]:
     return remarks
 
 
-def _values(infos: dict[str, Info]) -> str:
+def _values(infos: Infos) -> str:
     """Which values the labels were found to hold: a stray one would be taken for a class."""
-    labels = [info["label_found"] for info in infos.values() if info["label_found"] is not None]
+    labels = [info.label_found for info in infos.values() if info.label_found is not None]
     values = sorted({value for label in labels for value in label} - {0})
     each = ", ".join(f"{v} (in {sum(v in label for label in labels)})" for v in values)
     return f"the values found in {len(labels)} labels are the classes: {each}"
@@ -195,16 +196,14 @@ def _staged(folder: Path) -> Path:
     return folder.with_name(f".new-{folder.name}")
 
 
-def _manifest(
-    source: Path, found: Source, classes: dict[int, str], infos: dict[str, Info]
-) -> Manifest:
+def _manifest(source: Path, found: Source, classes: dict[int, str], infos: Infos) -> Manifest:
     names = (*found.train, *found.test)
     entries = {
         name: CaseEntry(
-            hash=infos[name]["hash"],
-            shape=tuple(infos[name]["shape"]),
-            spacing=tuple(infos[name]["spacing"]),
-            has_label=infos[name]["sources"]["label"] is not None,
+            hash=infos[name].hash,
+            shape=infos[name].shape,
+            spacing=infos[name].spacing,
+            has_label=infos[name].sources.label is not None,
         )
         for name in names
     }
@@ -232,7 +231,7 @@ def _publish(out: Path, manifest: Manifest) -> None:
     cases = out / "cases"
     for name in manifest.cases:
         staged = _staged(cases / name)
-        if staged.is_dir() and read_json(staged / "case.json")["hash"] == manifest.cases[name].hash:
+        if staged.is_dir() and read_case(staged).hash == manifest.cases[name].hash:
             move(staged, cases / name)
     move(draft, out / "manifest.json")
     for folder in contents(cases):

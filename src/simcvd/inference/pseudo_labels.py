@@ -89,7 +89,7 @@ def label_unlabelled(
     }
     complaints = defaultdict[str, list[str]](list)
     for name in track(cases, "labelling", disable=quiet, transient=True):
-        made = {**made_by, "case": cache.case(name).info["hash"]}
+        made = {**made_by, "case": cache.case(name).info.hash}
         record = _record(out, name)
         if not made.items() <= record.items():
             (out / f"{name}.json").unlink(missing_ok=True)  # of labels that are about to go

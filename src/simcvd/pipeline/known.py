@@ -42,7 +42,7 @@ def usual_of(cache: Cache) -> Usual:
         case = cache.case(name)
         label = np.asarray(case.label)
         voxels = np.bincount(label.ravel(), minlength=classes)[1:]
-        volumes.append(voxels * np.prod(case.info["spacing"]) / 1000)
+        volumes.append(voxels * np.prod(case.info.spacing) / 1000)
         counts.append(pieces(label, classes - 1))
         percentiles.append(percentiles_of(case.image))
     return Usual.of(np.array(volumes), np.array(counts), np.array(percentiles))

@@ -15,15 +15,16 @@ control has seen no unlabelled scan, so the question whether these help starts a
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from simcvd.data.cache import Cache, read_json
+from simcvd.data.cache import Cache, read_case, read_json
 from simcvd.data.cases import source_records
-from simcvd.files import LOCK, contents, move, read_object, replace_into, write_json
+from simcvd.data.record import SourceFile
+from simcvd.files import LOCK, contents, move, replace_into, write_json
 from simcvd.inference.model import DESCRIPTION, WORK_RECORD
 from simcvd.inference.results import corrected
 from simcvd.layouts.patients import ALWAYS, folds_by_patient
@@ -175,16 +176,16 @@ def changes(work: Path, found: Source) -> list[str]:
 def _changed(folder: Path, found: Source, name: str) -> list[str]:
     """Whether the images or the label of a scan have other contents than when it was prepared."""
     try:
-        known = read_object(folder / "case.json", "")["sources"]
+        known = read_case(folder).sources
         now = source_records(found.cases[name], known)
-        return [part for part in ("images", "label") if _hashes(now[part]) != _hashes(known[part])]
-    except (OSError, SimcvdError, KeyError, TypeError):
+    except (OSError, SimcvdError):
         return []  # a damaged cache is made again by preparing, which changes nothing
+    pairs = {"images": (known.images, now.images), "label": ((known.label,), (now.label,))}
+    return [part for part, (a, b) in pairs.items() if _hashes(a) != _hashes(b)]
 
 
-def _hashes(records: list[dict[str, Any]] | dict[str, Any] | None) -> list[str]:
-    each = records if isinstance(records, list) else [records] if records else []
-    return [record["sha256"] for record in each]
+def _hashes(files: Iterable[SourceFile | None]) -> list[str]:
+    return [file.sha256 for file in files if file]
 
 
 def _move_result(work: Path) -> None:

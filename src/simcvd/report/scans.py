@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from simcvd.data.cache import Cache, Manifest
+from simcvd.data.cache import Cache
 from simcvd.data.crop import stored_like
 from simcvd.data.preprocess import canonical
 from simcvd.data.reading import label_on_scan, read_case_label, read_channels
+from simcvd.data.record import Manifest
 from simcvd.escape import cell
 from simcvd.formats import read_label, spacing_of
 from simcvd.inference.table import MILLILITRES, PIECES, read_table
@@ -112,7 +113,7 @@ def _held_out(root: Path, name: str, folders: Mapping[str, Path]) -> Picture:
         arm: indices_of(read_label(inside(folder, name, ".nii.gz")).array, values)
         for arm, folder in folders.items()
     }
-    x, y, z = case.info["spacing"]
+    x, y, z = case.info.spacing
     label = np.asarray(case.label)
     maps = {LABEL: label, **maps}
     return Picture(image=case.image[0], maps=maps, spacing=(x, y, z), dotted=(LABEL,))

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from simcvd import __version__
 from simcvd.data.cache import Cache, Case
 from simcvd.data.crop import grid_of_box
+from simcvd.data.record import CaseRecord
 from simcvd.data.reference import label_of_file, own_grid, was_resampled
 from simcvd.files import checksum, json_hash, read_object, write_json
 from simcvd.formats import spacing_of, write_label
@@ -167,7 +167,7 @@ class Scoring:
         """A hash of what the scores depend on."""
         windows = [how.patch, how.stride, how.tapered, str(how.autocast)]
         label = own if isinstance(own, str) else ""
-        return json_hash([__version__, self.digest, case.info["hash"], windows, label])
+        return json_hash([__version__, self.digest, case.info.hash, windows, label])
 
 
 def _known(path: Path, made: str, label_map: Path) -> Scored | None:
@@ -227,7 +227,7 @@ def _score(
     ``own`` grid then, where the label's file is still as it was.
     """
     spec, info = model.spec, case.info
-    scan = Volume(array=case.image.astype(np.float32), affine=np.array(info["affine"]))
+    scan = Volume(array=case.image.astype(np.float32), affine=np.array(info.affine))
     x, y, z = scan.array.shape[1:]
     labels, on_own = sparing(
         fitted(model, scan, (x, y, z), how, processes=processes),
@@ -237,7 +237,7 @@ def _score(
     write_label(label_map, values, scan.affine)
     names = spec.class_names
     if on_own is None or isinstance(own, str):
-        x, y, z = info["spacing"]
+        x, y, z = info.spacing
         why = own if isinstance(own, str) and own != NOT_RESAMPLED else ""
         scores = score_case(labels, np.asarray(case.label), names, (x, y, z), name)
         return Scored(scores=scores, own_grid=False, why=why)
@@ -247,7 +247,7 @@ def _score(
 
 
 def _predicted(
-    model: Model, how: Windows, scan: Volume, info: dict[str, Any] | None
+    model: Model, how: Windows, scan: Volume, info: CaseRecord | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Classes ``[X, Y, Z]`` on the prepared grid and, given a case.json, on the scan's own."""
     image = torch.from_numpy(scan.array)

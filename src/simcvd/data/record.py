@@ -1,0 +1,136 @@
+"""What the files of a cache hold: the manifest, and the record of each case."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from simcvd.data.crop import Box
+from simcvd.files import json_hash
+from simcvd.naming import check_all
+from simcvd.preprocessing import Preprocessing
+from simcvd.ranges import Range, Settings
+from simcvd.records import Kind, younger
+from simcvd.types import IntTriple, Triple
+
+Sides = Annotated[IntTriple, Range(least=1)]
+Spacing = Annotated[Triple, Range(above=0)]
+Row = tuple[float, float, float, float]
+Affine = tuple[Row, Row, Row, Row]
+Edges = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseEntry(Settings):
+    """One case in the manifest. hash: of its recipe and source files."""
+
+    group: ClassVar[str] = "scan"
+    hash: str
+    shape: Sides
+    spacing: Spacing
+    has_label: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a cache holds.
+
+    class_names, label_values: by class index 0..K-1; the values are those of the user's files.
+    spacing: mm, of the network's grid (the median over cases if each keeps its own).
+    train, test: case names in the order of the lists. cases: every name of either list.
+    data_hash: changes with any image, label, list or setting; not with paths or dates.
+    """
+
+    source_kind: str
+    source: str
+    channel_names: tuple[str, ...]
+    class_names: dict[int, str]
+    label_values: dict[int, int]
+    preprocessing: Preprocessing
+    spacing: Triple
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    cases: dict[str, CaseEntry]
+    data_hash: str
+
+    def __post_init__(self) -> None:
+        check_all(self.class_names.values(), "manifest.json: a class")
+        check_all((*self.cases, *self.train, *self.test), "manifest.json: a scan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFile:
+    """A file, or all files of a series, that a scan was prepared from.
+
+    stat: `stats_of` them then, "" where an older version did not note it.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    stat: str = younger("")
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What a scan was prepared from."""
+
+    images: tuple[SourceFile, ...]
+    label: SourceFile | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelFile:
+    """Where a label lies and how it is read; the fields as `SourceCase` has them."""
+
+    path: str
+    masks: tuple[tuple[int, str], ...]
+    values: tuple[tuple[int, int], ...]
+    resample: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseRecord(Settings):
+    """``case.json``: what a scan was made of and how, and where it lay in its file.
+
+    hash: of recipe and sources. source_shape, source_affine: of the scan in its file; box: what of
+    it was prepared, None for all. shape, affine, spacing: of what was made of it. label_found: the
+    values in its label. files, checksums: of the arrays, by name.
+    """
+
+    group: ClassVar[str] = "case"
+    name: str
+    hash: str
+    recipe: dict[str, Any]
+    sources: Sources
+    source_shape: Sides
+    source_affine: Affine
+    box: tuple[Edges, Edges, Edges] | None = younger(None)
+    shape: Sides
+    affine: Affine
+    spacing: Spacing
+    notes: tuple[str, ...] = younger(())
+    patient: str = younger("")
+    label: LabelFile | None = younger(None)
+    label_found: tuple[int, ...] | None = younger(None)
+    files: dict[str, int]
+    checksums: dict[str, str] | None = younger(None)
+
+    @property
+    def part(self) -> Box:
+        """The box as slices."""
+        x, y, z = self.box or ((0, side) for side in self.source_shape)
+        return slice(*x), slice(*y), slice(*z)
+
+
+MANIFEST = Kind(name="a manifest", record=Manifest, advice="Prepare again into a new folder.")
+CASE = Kind(name="a prepared scan", record=CaseRecord, advice="Run `simcvd prepare` again.")
+
+
+def content_hash(content: dict[str, Any]) -> str:
+    """What the ``data_hash`` in a manifest's object must be, whatever number stands in it."""
+    told = {name: value for name, value in content.items() if name != "source"}
+    for name in ("class_names", "label_values"):  # in the order of numbers, 10 after 9
+        told[name] = {int(index): value for index, value in content[name].items()}
+    return json_hash({**told, "data_hash": ""})
