@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from simcvd.methods.registry import find
 from simcvd.networks.base import Architecture
@@ -11,6 +11,7 @@ from simcvd.networks.build import architecture
 from simcvd.networks.vnet import VNetConfig
 from simcvd.planning.memory import step_bytes
 from simcvd.preprocessing import Normalization, Preprocessing
+from simcvd.ranges import BelowOne, Count, Natural, Positive, Range, Settings, Several
 from simcvd.training.recipes import PAPER, find_recipe
 from simcvd.transforms.augment import fine_axes
 from simcvd.transforms.spatial import Augmentation
@@ -24,7 +25,7 @@ QUICK_SHARE = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(Settings):
     """How one data set is prepared and trained on.
 
     channels, classes: of the scans and their labels, background included.
@@ -43,52 +44,41 @@ class Plan:
     Raises SimcvdError when the choices do not go together.
     """
 
-    channels: int
-    classes: int
+    group: ClassVar[str] = "plan"
+    channels: Count
+    classes: Several
     spacing: Triple
     normalization: Normalization
     window: tuple[float, float] | None = None
     crop: Literal["none", "nonzero"] = "none"
-    patch: IntTriple
+    patch: Annotated[IntTriple, Range(least=1)]
     network: str = VNetConfig.name
-    widths: tuple[int, ...]
-    blocks: tuple[int, ...]
-    strides: tuple[IntTriple, ...]
+    widths: Annotated[tuple[int, ...], Range(least=1)]
+    blocks: Annotated[tuple[int, ...], Range(least=1)]
+    strides: Annotated[tuple[IntTriple, ...], Range(least=1)]
     recipe: str = PAPER.name
-    batch: int = 4
-    labeled_batch: int = 2
-    base: int = 0
-    iterations: int = 6000
-    control_iterations: int = 0
-    lr: float = 0.01
-    dropout: float = 0.5
+    batch: Count = 4
+    labeled_batch: Count = 2
+    base: Natural = 0
+    iterations: Count = 6000
+    control_iterations: Natural = 0
+    lr: Positive = 0.01
+    dropout: BelowOne = 0.5
     augmentation: Augmentation = "fixed"
     mirror: tuple[int, ...] = ()
     reasons: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         Preprocessing(spacing=self.spacing, normalization=self.normalization, window=self.window)
-        self._check_network()
         find_recipe(self.recipe)
-        counts = {
-            name: getattr(self, name)
-            for name in ("channels", "batch", "labeled_batch", "iterations")
-        }
-        for name, value in counts.items():
-            if value < 1:
-                raise SimcvdError(f"{name} is {value}; it must be 1 or more.")
-        if self.classes < 2:
-            raise SimcvdError(f"classes is {self.classes}; background and one class at least.")
+        if reason := self.architecture.misfit(self.patch):
+            raise SimcvdError(f"patch {list(self.patch)} does not fit the network: {reason}.")
         if self.labeled_batch > self.batch:
             raise SimcvdError(
                 f"labeled_batch is {self.labeled_batch} of batch {self.batch}; "
                 "it cannot be the larger."
-            )
-        if not (self.lr > 0 and 0 <= self.dropout < 1):
-            raise SimcvdError(
-                f"lr is {self.lr} and dropout {self.dropout}; give a positive lr, and a dropout "
-                "of 0 or more below 1."
             )
 
     @property
@@ -184,10 +174,3 @@ class Plan:
         fewer: dict[str, Any] = {name: n for name, n in steps.items() if n < getattr(self, name)}
         reasons = {name: f"{getattr(self, name)} were planned; fewer, for speed." for name in fewer}
         return replace(self, **fewer, reasons={**self.reasons, **reasons})
-
-    def _check_network(self) -> None:
-        numbers = [*self.widths, *self.blocks, *self.patch, *(n for s in self.strides for n in s)]
-        if min(numbers) < 1:
-            raise SimcvdError("widths, blocks, strides and patch must be 1 or more everywhere.")
-        if reason := self.architecture.misfit(self.patch):
-            raise SimcvdError(f"patch {list(self.patch)} does not fit the network: {reason}.")
