@@ -30,7 +30,7 @@ from turns import Job, in_turn
 
 from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
-from simcvd.data.record import MANIFEST, content_hash
+from simcvd.data.record import MANIFEST
 from simcvd.data.sampler import Patches, TwoStreams, Views
 from simcvd.demo.phantom import PhantomSettings, write_phantoms
 from simcvd.files import replace_into, write_text
@@ -159,7 +159,7 @@ def many_cases(one: Path, root: Path, count: int) -> Path:
         shutil.copytree(one / "cases" / first, root / "cases" / name, copy_function=os.link)
     cases = dict.fromkeys(names, manifest.cases[first])
     grown = replace(manifest, train=names, test=(), cases=cases)
-    grown = replace(grown, data_hash=content_hash(MANIFEST.content(grown)))
+    grown = replace(grown, data_hash=grown.content_hash())
     write_text(root / "manifest.json", json.dumps(MANIFEST.content(grown)))
     return root
 

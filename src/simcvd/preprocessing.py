@@ -8,10 +8,11 @@ from typing import Literal, get_args
 import numpy as np
 
 from simcvd.records import younger
-from simcvd.types import SimcvdError, Triple
+from simcvd.types import SimcvdError
 
 Normalization = Literal["none", "zscore", "ct"]
 Crop = Literal["none", "nonzero", "label"]
+Number = int | float  # as it was given: 1 and 1.0 have different hashes
 Margin = tuple[int | None, int | None, int | None]
 
 
@@ -28,9 +29,9 @@ class Preprocessing:
     else of the scan's own; None leaves an axis whole.
     """
 
-    spacing: Triple | None = None
+    spacing: tuple[Number, Number, Number] | None = None
     normalization: Normalization = "zscore"
-    window: tuple[float, float] | None = None
+    window: tuple[Number, Number] | None = None
     crop: Crop = younger("none")
     margin: Margin = younger((0, 0, 0), beside="crop")
 

@@ -114,7 +114,8 @@ class Kind(Generic[Record]):
         try:
             record: Record = typed(self.record, values, whole=self.whole)
         except SimcvdError as error:
-            raise SimcvdError(f"{where}: is not {self.name} ({error}). {self.advice}") from error
+            reason = str(error).removesuffix(".")
+            raise SimcvdError(f"{where}: is not {self.name} ({reason}). {self.advice}") from error
         return record
 
 

@@ -25,7 +25,7 @@ from simcvd.checking.audit import (
 from simcvd.checking.findings import Finding
 from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
-from simcvd.data.record import MANIFEST, content_hash
+from simcvd.data.record import MANIFEST
 from simcvd.types import SimcvdError
 
 WHOLE = (24, 24, 16)
@@ -91,7 +91,7 @@ def test_a_name_in_both_lists_is_refused(tmp_path: Path) -> None:
     cache = make_cache(tmp_path, make_scans(4), test=1)
     name = cache.test[0]
     listed = replace(cache.manifest, train=(name, *cache.train))
-    listed = replace(listed, data_hash=content_hash(MANIFEST.content(listed)))
+    listed = replace(listed, data_hash=listed.content_hash())
     (cache.root / "manifest.json").write_text(json.dumps(MANIFEST.content(listed)))
     findings = audit(Cache(cache.root))
     assert kinds(findings) == [TEST_IN_TRAINING]

@@ -14,7 +14,7 @@ from tests.small import LABELED, NETWORK, TRAIN, write_scans
 
 from simcvd.data.cache import Cache
 from simcvd.data.prepare import prepare
-from simcvd.data.record import MANIFEST, content_hash
+from simcvd.data.record import MANIFEST
 from simcvd.training.loop import train
 from simcvd.training.score_run import score_run
 from simcvd.types import SimcvdError
@@ -66,7 +66,7 @@ def test_other_data_than_trained_on_is_refused(
     shutil.copytree(small_cache.root, other)
     found = small_cache.manifest
     found = replace(found, train=found.train[::-1])
-    found = replace(found, data_hash=content_hash(MANIFEST.content(found)))
+    found = replace(found, data_hash=found.content_hash())
     (other / "manifest.json").write_text(json.dumps(MANIFEST.content(found)))
     with pytest.raises(SimcvdError, match="holds other data"):
         score_run(trained, cache=other, quiet=True)

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from simcvd.data.record import CASE, MANIFEST, CaseRecord, Manifest, content_hash
+from simcvd.data.record import CASE, MANIFEST, CaseRecord, Manifest
 from simcvd.files import checksum, parse_object, seal_holds, stat_of
 from simcvd.naming import inside
 from simcvd.types import IntTriple, SimcvdError, Triple
@@ -94,7 +94,8 @@ class Cache:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
-        self.manifest, self._unchecked = _read_manifest(self.root)
+        self.manifest = _read_manifest(self.root)
+        self._sound = False  # not looked at yet
 
     def __repr__(self) -> str:
         return f"Cache({str(self.root)!r}, train={len(self.train)}, test={len(self.test)})"
@@ -149,12 +150,12 @@ class Cache:
 
     def _check_manifest(self) -> None:
         """Refuse, before the first case, a manifest that was damaged or edited."""
-        if self._unchecked and content_hash(self._unchecked) != self.manifest.data_hash:
+        if not self._sound and self.manifest.content_hash() != self.manifest.data_hash:
             raise SimcvdError(
                 f"{self.root / 'manifest.json'}: its content is not what `simcvd prepare` wrote "
                 "(damaged or edited). Prepare again."
             )
-        self._unchecked = {}
+        self._sound = True
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -176,15 +177,14 @@ def read_case(folder: Path) -> CaseRecord:
     return CASE.read(read_json(path), path)
 
 
-def _read_manifest(root: Path) -> tuple[Manifest, dict[str, Any]]:
+def _read_manifest(root: Path) -> Manifest:
     path = root / "manifest.json"
     if not path.is_file():
         raise SimcvdError(
             f"{root}: is not a prepared data set (it has no manifest.json). "
             "Make one with `simcvd prepare SOURCE --out CACHE`."
         )
-    content = read_json(path)
-    return MANIFEST.read(content, path), content
+    return MANIFEST.read(read_json(path), path)
 
 
 def _mapped(path: Path, wanted: str | None) -> np.memmap[Any, Any]:

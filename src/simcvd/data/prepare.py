@@ -24,7 +24,7 @@ from simcvd.data.cases import (
     prepare_case,
 )
 from simcvd.data.classes import find_classes
-from simcvd.data.record import MANIFEST, CaseEntry, CaseRecord, Manifest, content_hash
+from simcvd.data.record import MANIFEST, CaseEntry, CaseRecord, Manifest
 from simcvd.files import LOCK, contents, move, remove, sweep, write_json
 from simcvd.layouts.accounts import summary
 from simcvd.layouts.decathlon import CT_WINDOW
@@ -221,7 +221,7 @@ def _manifest(source: Path, found: Source, classes: dict[int, str], infos: Infos
         cases=entries,
         data_hash="",
     )
-    return replace(manifest, data_hash=content_hash(MANIFEST.content(manifest)))
+    return replace(manifest, data_hash=manifest.content_hash())
 
 
 def _publish(out: Path, manifest: Manifest) -> None:

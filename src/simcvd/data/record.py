@@ -8,13 +8,14 @@ from typing import Annotated, Any, ClassVar
 from simcvd.data.crop import Box
 from simcvd.files import json_hash
 from simcvd.naming import check_all
-from simcvd.preprocessing import Preprocessing
+from simcvd.preprocessing import Number, Preprocessing
 from simcvd.ranges import Range, Settings
 from simcvd.records import Kind, younger
-from simcvd.types import IntTriple, Triple
+from simcvd.types import IntTriple
 
 Sides = Annotated[IntTriple, Range(least=1)]
-Spacing = Annotated[Triple, Range(above=0)]
+Millimetres = tuple[Number, Number, Number]
+Spacing = Annotated[Millimetres, Range(above=0)]
 Row = tuple[float, float, float, float]
 Affine = tuple[Row, Row, Row, Row]
 Edges = tuple[int, int]
@@ -47,15 +48,23 @@ class Manifest:
     class_names: dict[int, str]
     label_values: dict[int, int]
     preprocessing: Preprocessing
-    spacing: Triple
+    spacing: Millimetres
     train: tuple[str, ...]
     test: tuple[str, ...]
     cases: dict[str, CaseEntry]
     data_hash: str
 
     def __post_init__(self) -> None:
-        check_all(self.class_names.values(), "manifest.json: a class")
-        check_all((*self.cases, *self.train, *self.test), "manifest.json: a scan")
+        check_all(self.class_names.values(), "a class")
+        check_all((*self.cases, *self.train, *self.test), "a scan")
+
+    def content_hash(self) -> str:
+        """What ``data_hash`` must be."""
+        told = MANIFEST.content(self)
+        del told["source"]
+        # Keyed by numbers: 10 comes after 9.
+        by_class = {"class_names": self.class_names, "label_values": self.label_values}
+        return json_hash({**told, **by_class, "data_hash": ""})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,11 +135,3 @@ class CaseRecord(Settings):
 
 MANIFEST = Kind(name="a manifest", record=Manifest, advice="Prepare again into a new folder.")
 CASE = Kind(name="a prepared scan", record=CaseRecord, advice="Run `simcvd prepare` again.")
-
-
-def content_hash(content: dict[str, Any]) -> str:
-    """What the ``data_hash`` in a manifest's object must be, whatever number stands in it."""
-    told = {name: value for name, value in content.items() if name != "source"}
-    for name in ("class_names", "label_values"):  # in the order of numbers, 10 after 9
-        told[name] = {int(index): value for index, value in content[name].items()}
-    return json_hash({**told, "data_hash": ""})

@@ -100,8 +100,10 @@ def read_report(folder: Path) -> Report:
         raise NotScored(f"{path} is missing")
     try:
         content = read_object(path, REPORT.advice)
-        kept = {name: value for name, value in content.items() if name not in DERIVED}
-        report = REPORT.read({**kept, "scores": _with_nan(kept.get("scores"))}, path)
+        told = {name: value for name, value in content.items() if name not in DERIVED}
+        if "scores" in told:
+            told["scores"] = _with_nan(told["scores"])
+        report = REPORT.read(told, path)
     except SimcvdError as error:
         raise NoReport(str(error)) from None
     check_all(report.cases, f"{path}: a scan")
