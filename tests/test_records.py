@@ -140,6 +140,15 @@ def test_a_format_of_the_future_or_of_nobody_is_refused(found: object) -> None:
         NOW.read({**NOW.content(WHOLE), "format": found}, "x.json")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [{}, {"titles": {}, "rest": None}, {"format": 2, "scale": "x"}, {"format": 2, "scale": None}],
+)
+def test_what_no_migration_can_make_anything_of_is_refused(content: dict[str, Any]) -> None:
+    with pytest.raises(SimcvdError, match=r"^x\.json: is not a whole \(.+\)\. Make it again\.$"):
+        NOW.read(content, "x.json")
+
+
 def test_the_file_is_named_with_what_is_wrong() -> None:
     with pytest.raises(SimcvdError, match=r"^x\.json: is not a whole \(scale is 'x': .*\)\. Make"):
         NOW.read({**NOW.content(WHOLE), "scale": "x"}, "x.json")

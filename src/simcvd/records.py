@@ -109,11 +109,11 @@ class Kind(Generic[Record]):
                 f"{self.advice}"
             )
         values = {name: value for name, value in content.items() if name not in (FORMAT, SEAL)}
-        for migrate in self.migrations[found - 1 :]:
-            values = migrate(values)
         try:
+            for migrate in self.migrations[found - 1 :]:
+                values = migrate(values)
             record: Record = typed(self.record, values, whole=self.whole)
-        except SimcvdError as error:
+        except (SimcvdError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
             reason = str(error).removesuffix(".")
             raise SimcvdError(f"{where}: is not {self.name} ({reason}). {self.advice}") from error
         return record
@@ -121,9 +121,11 @@ class Kind(Generic[Record]):
 
 def _as_before(record: Any, one: Field[Any]) -> bool:
     """Whether a field is `younger` and says what was done before."""
-    defaults = {f.name: f.default for f in fields(record)}
-    name = one.metadata.get(_YOUNGER, "") or one.name
-    return _YOUNGER in one.metadata and bool(getattr(record, name) == defaults[name])
+    if _YOUNGER not in one.metadata:
+        return False
+    name = one.metadata[_YOUNGER] or one.name
+    (default,) = (f.default for f in fields(record) if f.name == name)
+    return bool(getattr(record, name) == default)
 
 
 def _told(refused: str, kind: Any, values: Any, whole: bool) -> str:
@@ -183,7 +185,7 @@ def _names(kind: Any, values: Mapping[str, Any], whole: bool, path: str) -> Iter
     known = [f.name for f in fields(kind)]
     for name in values:
         if name not in known:
-            yield f"there is no {name!r}{within}; {did_you_mean(name, known)}"
+            yield f"there is no {shown(name)}{within}; {did_you_mean(name, known)}"
     needed = (f.name for f in fields(kind) if _is_needed(f, whole))
     if missing := [name for name in needed if name not in values]:
         yield f"{', '.join(missing)} missing{within}"
