@@ -33,8 +33,8 @@ from segmenting import segmented
 
 from simcvd.active.looking import Seen, look
 from simcvd.active.picking import STRATEGIES, By, pick
-from simcvd.data.cache import Cache, read_json
-from simcvd.files import remove, replace_into, write_json, write_text
+from simcvd.data.cache import Cache
+from simcvd.files import read_object, remove, replace_into, write_json, write_text
 from simcvd.inference.compute import Compute
 from simcvd.inference.model import load_model
 from simcvd.planning.record import QUICK_SHARE
@@ -115,7 +115,7 @@ class Unit:
         name = f"seed_{self.seed}-{'all' if first else arm}-{len(labeled):02d}"
         path = self.out / "units" / f"{name}.json"
         if path.exists():
-            return read_json(path)
+            return read_object(path, "Remove it.")
         work = self.out / "trainings" / name
         held, pool = self.design.dealt(self.cache, self.seed)
         network = load_model(self.trained(work / "main", labeled, self.design.steps))
@@ -209,7 +209,8 @@ def collected(out: Path, design: Design, seeds: Sequence[int]) -> tuple[Scores, 
     for arm in ARMS:
         for count in design.labels:
             which = "all" if count == design.labels[0] else arm
-            records = [read_json(units / f"seed_{s}-{which}-{count:02d}.json") for s in done]
+            files = [units / f"seed_{s}-{which}-{count:02d}.json" for s in done]
+            records = [read_object(file, "Remove it.") for file in files]
             tables = [np.array([list(r["dice"].values())]).T for r in records]
             scores[arm][count] = tables
     return scores, done
@@ -317,8 +318,8 @@ def write_results(out: Path, root: Path, design: Design, seeds: Sequence[int]) -
 def open_folder(out: Path, design: Design) -> None:
     """Note the design, or refuse a folder that was begun with another."""
     path, now = out / "design.json", json.loads(json.dumps(asdict(design)))
-    if path.exists() and read_json(path) != now:
-        raise SimcvdError(f"{out} was begun with {read_json(path)}; give another --out")
+    if path.exists() and (begun := read_object(path, "Remove it.")) != now:
+        raise SimcvdError(f"{out} was begun with {begun}; give another --out")
     write_json(path, now)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_typ
 
 from msgspec import ValidationError, convert
 
-from simcvd.files import SEAL
+from simcvd.files import SEAL, read_object, seal_holds
 from simcvd.naming import shown
 from simcvd.types import SimcvdError
 from simcvd.wording import did_you_mean
@@ -96,6 +96,16 @@ class Kind(Generic[Record]):
     def content(self, record: Record) -> dict[str, Any]:
         """The object of its file."""
         return {FORMAT: self.format, **as_json(record)}
+
+    def load(self, path: Path) -> Record:
+        """The record in a file of its own.
+
+        Raises SimcvdError as `read`, and for one that is missing, broken or not as it was sealed.
+        """
+        content = read_object(path, self.advice)
+        if not seal_holds(content):
+            raise SimcvdError(f"{path}: its content is not what was written. {self.advice}")
+        return self.read(content, path)
 
     def read(self, content: Mapping[str, Any], where: object) -> Record:
         """The record in a file's object. where: the file, for messages.

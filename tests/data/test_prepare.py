@@ -97,7 +97,7 @@ def test_a_damaged_case_is_made_again(folders: Path, tmp_path: Path) -> None:
     whole = contents(again(folders, tmp_path / "cache"))
     os.truncate(tmp_path / "cache" / "cases" / "a" / "image.npy", 1000)
     (tmp_path / "cache" / "cases" / "c" / "case.json").write_text('{"format": 1, ')
-    with pytest.raises(SimcvdError, match=r"case\.json: missing or broken"):
+    with pytest.raises(SimcvdError, match=r"case\.json is broken"):
         Cache(tmp_path / "cache").case("c")
     assert contents(again(folders, tmp_path / "cache")) == whole
 

@@ -15,7 +15,6 @@ were checksums is read without them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from simcvd.data.record import CASE, MANIFEST, CaseRecord, Manifest
-from simcvd.files import checksum, parse_object, seal_holds, stat_of
+from simcvd.files import checksum, stat_of
 from simcvd.naming import inside
 from simcvd.types import IntTriple, SimcvdError, Triple
 
@@ -42,13 +41,24 @@ class TaskInfo:
 
 @dataclass(frozen=True)
 class Case:
-    """One prepared scan. A file is opened when its property is read, and not before."""
+    """One prepared scan. An array is opened when its property is read, and not before.
+
+    info: what it was made of, and where it lay there.
+    """
 
     name: str
     folder: Path
-    has_label: bool
-    shape: IntTriple
-    checksums: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    info: CaseRecord = field(compare=False, repr=False)
+
+    @property
+    def has_label(self) -> bool:
+        """Whether it was prepared with one."""
+        return self.info.sources.label is not None
+
+    @property
+    def shape(self) -> IntTriple:
+        """Voxels along each axis."""
+        return self.info.shape
 
     @property
     def image(self) -> np.memmap[Any, Any]:
@@ -67,13 +77,8 @@ class Case:
         self._need_label()
         return self._opened("distance.npy")
 
-    @property
-    def info(self) -> CaseRecord:
-        """What it was made of, and where it lay there."""
-        return read_case(self.folder)
-
     def _opened(self, name: str) -> np.memmap[Any, Any]:
-        array = _mapped(self.folder / name, self.checksums.get(name))
+        array = _mapped(self.folder / name, (self.info.checksums or {}).get(name))
         if array.shape[-3:] != self.shape:
             raise SimcvdError(
                 f"{self.folder / name}: has {array.shape[-3:]} voxels, and {self.shape} when it "
@@ -146,7 +151,7 @@ class Cache:
             raise SimcvdError(
                 f"{folder}: changed since the manifest was written. Run `simcvd prepare` again."
             )
-        return Case(name, folder, entry.has_label, entry.shape, info.checksums or {})
+        return Case(name, folder, info)
 
     def _check_manifest(self) -> None:
         """Refuse, before the first case, a manifest that was damaged or edited."""
@@ -158,23 +163,9 @@ class Cache:
         self._sound = True
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises SimcvdError if the file is missing, broken or not as it was sealed."""
-    try:
-        content = parse_object(path.read_bytes())
-        if not seal_holds(content):
-            raise ValueError("its content is not what was written")
-    except (OSError, ValueError) as error:
-        raise SimcvdError(
-            f"{path}: missing or broken ({error}). Run `simcvd prepare` again."
-        ) from error
-    return content
-
-
 def read_case(folder: Path) -> CaseRecord:
-    """The ``case.json`` of a case's folder; raises SimcvdError as `read_json`."""
-    path = folder / "case.json"
-    return CASE.read(read_json(path), path)
+    """The ``case.json`` in a case's folder; raises SimcvdError as `Kind.load`."""
+    return CASE.load(folder / "case.json")
 
 
 def _read_manifest(root: Path) -> Manifest:
@@ -184,7 +175,7 @@ def _read_manifest(root: Path) -> Manifest:
             f"{root}: is not a prepared data set (it has no manifest.json). "
             "Make one with `simcvd prepare SOURCE --out CACHE`."
         )
-    return MANIFEST.read(read_json(path), path)
+    return MANIFEST.load(path)
 
 
 def _mapped(path: Path, wanted: str | None) -> np.memmap[Any, Any]:

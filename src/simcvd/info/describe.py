@@ -11,8 +11,8 @@ from typing import Any
 
 from simcvd.benchmark.catalogue import PROTOCOLS
 from simcvd.benchmark.results import PROTOCOL
-from simcvd.data.cache import Cache, read_json
-from simcvd.files import parse_object
+from simcvd.data.cache import Cache
+from simcvd.files import parse_object, read_object
 from simcvd.inference.model import DESCRIPTION, SETTINGS, WORK_RECORD, load_model, model_files
 from simcvd.info import outputs
 from simcvd.info.record import Info
@@ -21,8 +21,11 @@ from simcvd.pipeline.request import ASKED
 from simcvd.planning import Plan, read_plan
 from simcvd.records import as_json
 from simcvd.scoring.record import is_scored
+from simcvd.training.run import read_config
 from simcvd.types import SimcvdError
 from simcvd.wording import counted
+
+RESTORE = "Put the file back as it was."
 
 
 def describe(path: Path | str) -> Info:
@@ -139,9 +142,9 @@ def describe_model(path: Path) -> Info:
 
 def describe_benchmark(path: Path) -> Info:
     """The protocol and how far each run is; which runs were asked for is recorded nowhere."""
-    record = read_json(path / PROTOCOL)
+    record = read_object(path / PROTOCOL, RESTORE)
     protocol = record["protocol"]
-    runs = [read_json(file) for file in sorted((path / "runs").glob("*.json"))]
+    runs = [read_object(file, RESTORE) for file in sorted((path / "runs").glob("*.json"))]
     done = [run for run in runs if "seconds" in run]
     facts = {
         "protocol": protocol["name"],
@@ -165,7 +168,7 @@ def describe_benchmark(path: Path) -> Info:
 
 def describe_work(path: Path) -> Info:
     """A folder of `simcvd run`: which of its stages are done."""
-    asked = ASKED.read(read_json(path / WORK_RECORD), path / WORK_RECORD)
+    asked = ASKED.load(path / WORK_RECORD)
     stages = {
         "checked": (path / "check.json").exists(),
         "planned": (path / "plan.toml").exists(),
@@ -195,7 +198,7 @@ def _all_segmented(work: Path) -> bool:
 def _cache_of(results: Path) -> str | None:
     """Where the runs of a benchmark found their scans."""
     configs = sorted((results / "runs").glob("*/config.json"))
-    return str(read_json(configs[0])["cache"]) if configs else None
+    return str(read_config(configs[0].parent)["cache"]) if configs else None
 
 
 def _rows(runs: Iterable[dict[str, Any]]) -> dict[str, int]:

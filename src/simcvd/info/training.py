@@ -7,7 +7,6 @@ import shlex
 from pathlib import Path
 from typing import Any, get_args
 
-from simcvd.data.cache import read_json
 from simcvd.inference.model import DESCRIPTION
 from simcvd.info.record import Info
 from simcvd.methods.registry import default_config
@@ -18,13 +17,13 @@ from simcvd.scoring.record import Split, is_scored, read_report, scores_folder
 from simcvd.scoring.scores import summarise
 from simcvd.training.checkpoint import latest_step
 from simcvd.training.recipes import find_recipe
-from simcvd.training.run import completed
+from simcvd.training.run import completed, read_config
 from simcvd.types import SimcvdError
 
 
 def describe_run(path: Path) -> Info:
     """What was trained on what, how far it is, and what its scores are."""
-    config = read_json(path / "config.json")
+    config = read_config(path)
     run, cache = config["run"], config.get("cache", "")
     scores = {split: found for split in get_args(Split) if (found := _dice(path, split))}
     facts = {

@@ -10,8 +10,7 @@ from rich.console import Console
 from simcvd.checking.check import examine_all, report_of
 from simcvd.checking.facts import CaseFacts
 from simcvd.checking.findings import CheckReport, show
-from simcvd.data.cache import read_json
-from simcvd.files import write_json
+from simcvd.files import read_object, write_json
 from simcvd.inference.model import WORK_RECORD
 from simcvd.layouts.records import Source
 from simcvd.pipeline.estimate import Estimate, estimate, fitted, with_equal_time
@@ -127,7 +126,7 @@ def looked_at(asked: Request, begun: Begun, console: Console) -> Looked | None:
     """Check the scans, unless these very files were found good and there is a plan for them."""
     checked, path = asked.work / "check.json", asked.work / "plan.toml"
     known = path.exists() and checked.exists() and not begun.changed
-    if known and read_json(checked).get("stat") == asked.files():
+    if known and read_object(checked, "Remove it.").get("stat") == asked.files():
         return None
     looked = look(asked, begun.found, console)
     refuse_full_disk(asked.work, looked.facts)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simcvd.data.cache import read_json
 from simcvd.files import stats_of
 from simcvd.inference.model import WORK_RECORD
 from simcvd.layouts.lists import visible
@@ -105,7 +104,7 @@ class Request:
             "patient_pattern": patient_pattern,
         }
         path = Path(work) / WORK_RECORD
-        begun = as_json(_begun(path)) if path.exists() else {}
+        begun = as_json(ASKED.load(path)) if path.exists() else {}
         asked = {**begun, **{name: value for name, value in given.items() if value is not None}}
         learns, size = asked.get("method", METHOD), asked.get("preset", QUICK.name)
         if not asked.get("images"):
@@ -190,7 +189,7 @@ class Request:
             )
         path = self.work / WORK_RECORD
         if path.exists():
-            if changed := changes(as_json(_begun(path)), as_json(self.record())):
+            if changed := changes(as_json(ASKED.load(path)), as_json(self.record())):
                 raise SimcvdError(
                     f"{self.work} was begun with something else:\n  "
                     + "\n  ".join(changed)
@@ -212,7 +211,3 @@ def _below(work: Path, folder: Path) -> bool:
 
 def _says_data(name: str) -> bool:
     return names_labels(name) or name.lower() == "images"
-
-
-def _begun(path: Path) -> Asked:
-    return ASKED.read(read_json(path), path)

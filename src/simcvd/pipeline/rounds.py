@@ -21,10 +21,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from simcvd.data.cache import Cache, read_case, read_json
+from simcvd.data.cache import Cache, read_case
 from simcvd.data.cases import source_records
 from simcvd.data.record import SourceFile
-from simcvd.files import LOCK, contents, move, replace_into, write_json
+from simcvd.files import LOCK, contents, move, read_object, replace_into, write_json
 from simcvd.inference.model import DESCRIPTION, WORK_RECORD
 from simcvd.inference.results import corrected
 from simcvd.layouts.patients import ALWAYS, folds_by_patient
@@ -50,6 +50,7 @@ RESULT = (
 )
 COPIED = (WORK_RECORD, "plan.toml", ROUND, "cache/manifest.json")
 MOST_ROUNDS = 10_000
+RESTORE = "Put the file back as it was, or start `simcvd run` in another folder."
 # How many times shorter trainings are that start from trained weights, which reach what they had
 # learnt in a sixth of the steps (docs/recipes.md).
 SHORTER = {"base": 4, "iterations": 2, "control_iterations": 2}
@@ -196,7 +197,7 @@ def _move_result(work: Path) -> None:
         if (work / name).exists() and not copy.exists():
             with replace_into(copy) as temporary:
                 shutil.copyfile(work / name, temporary)
-    method = read_json(target / WORK_RECORD).get("method", "simcvd")
+    method = read_object(target / WORK_RECORD, RESTORE).get("method", "simcvd")
     for name in (*RESULT, checked(method, f"{target / WORK_RECORD}: a method")):
         if (work / name).exists():
             move(work / name, target / name)
@@ -234,13 +235,12 @@ def _numbers(path: Path, before: int | None = None) -> tuple[int, int | None]:
 
     Raises SimcvdError for a record of anything else, which might have no end or lead anywhere.
     """
-    record = read_json(path) if path.exists() else {}
+    record = read_object(path, RESTORE) if path.exists() else {}
     number, start = record.get("number", 1), record.get("start")
     latest = number if before is None else before
     known = type(number) is int and 1 <= number <= MOST_ROUNDS
     if known and (start is None or (type(start) is int and 1 <= start < latest)):
         return number, start
     raise SimcvdError(
-        f"{path}: a round {number!r} that starts from round {start!r} is none. Put the file back "
-        "as it was, or start `simcvd run` in another folder."
+        f"{path}: a round {number!r} that starts from round {start!r} is none. {RESTORE}"
     )
