@@ -271,23 +271,11 @@ def _write_case(job: Job, image: Volume, label: Volume | None, sources: Sources)
         spacing=spacing_of(prepared.affine),
         notes=(*image.notes, *(label.notes if label else ()), *losses),
         patient=job.case.patient,
-        label=_label_file(job.case),
+        label=LabelFile.of(job.case),
         label_found=None if label is None else tuple(np.unique(label.array).tolist()),
         files={},
     )
     _write_folder(job.folder, arrays, info)
-
-
-def _label_file(case: SourceCase) -> LabelFile | None:
-    """Where the label lies and how it is read, for `simcvd.data.reference`."""
-    if case.label is None:
-        return None
-    return LabelFile(
-        path=str(case.label.absolute()),
-        masks=tuple((value, str(path.absolute())) for value, path in case.masks),
-        values=case.values,
-        resample=case.resample_label,
-    )
 
 
 def _losses(job: Job, label: Volume, resampled: Volume) -> list[str]:

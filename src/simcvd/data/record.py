@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from simcvd.data.crop import Box
 from simcvd.files import json_hash
+from simcvd.layouts.records import SourceCase
 from simcvd.naming import check_all
 from simcvd.preprocessing import Number, Preprocessing
 from simcvd.ranges import Range, Settings
@@ -97,6 +99,29 @@ class LabelFile:
     masks: tuple[tuple[int, str], ...]
     values: tuple[tuple[int, int], ...]
     resample: bool
+
+    @classmethod
+    def of(cls, case: SourceCase) -> LabelFile | None:
+        """None for a scan without a label."""
+        if case.label is None:
+            return None
+        return cls(
+            path=str(case.label.absolute()),
+            masks=tuple((value, str(path.absolute())) for value, path in case.masks),
+            values=case.values,
+            resample=case.resample_label,
+        )
+
+    def case(self, name: str) -> SourceCase:
+        """The scan called so, as far as its label goes."""
+        return SourceCase(
+            name=name,
+            images=(),
+            label=Path(self.path),
+            masks=tuple((value, Path(path)) for value, path in self.masks),
+            values=self.values,
+            resample_label=self.resample,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from simcvd.data.cases import source_records
 from simcvd.data.crop import Box, stored_like
 from simcvd.data.preprocess import canonical_grid
 from simcvd.data.reading import label_on_scan, read_case_label
-from simcvd.data.record import CaseRecord, LabelFile
-from simcvd.layouts.records import SourceCase
+from simcvd.data.record import CaseRecord
 from simcvd.types import IntTriple, SimcvdError, Volume
 
 
@@ -34,7 +31,7 @@ def label_of_file(info: CaseRecord) -> Volume | str:
     """
     if info.label is None:
         return "was prepared by an older version"
-    case = _case(info.name, info.label)
+    case = info.label.case(info.name)
     try:
         known, now = info.sources.label, source_records(case, info.sources).label
         if known is None or now is None or now.sha256 != known.sha256:
@@ -46,14 +43,3 @@ def label_of_file(info: CaseRecord) -> Volume | str:
         return f"its label cannot be read ({error.strerror})"
     except SimcvdError as error:
         return str(error)
-
-
-def _case(name: str, label: LabelFile) -> SourceCase:
-    return SourceCase(
-        name=name,
-        images=(),
-        label=Path(label.path),
-        masks=tuple((value, Path(path)) for value, path in label.masks),
-        values=label.values,
-        resample_label=label.resample,
-    )

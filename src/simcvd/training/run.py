@@ -21,7 +21,7 @@ from simcvd.methods.registry import default_config, find, origin, package
 from simcvd.naming import check_all
 from simcvd.networks.base import Architecture
 from simcvd.networks.build import CustomNetwork, name_of
-from simcvd.records import as_json
+from simcvd.records import Kind, as_json
 from simcvd.training.recipes import PAPER, Recipe
 from simcvd.training.settings import (
     NetworkConfig,
@@ -33,7 +33,7 @@ from simcvd.training.settings import (
 from simcvd.transforms.augment import AugmentConfig, check_augment
 from simcvd.types import IntTriple, SimcvdError, Task
 
-FORMAT = 1
+RUN = Kind(name="a run", record=dict, advice="Use the simcvd that it was begun with.")
 CASE_LISTS = ("labeled", "unlabeled", "holdout")  # of which an exported model keeps the lengths
 CONTROL = "supervised"  # the method that others are held against, and start from
 BENCHMARK_PATCH_MM = (70.0, 70.0, 50.0)  # 112 x 112 x 80 voxels of 0.625 mm
@@ -67,7 +67,7 @@ class Run:
         """As JSON: what must be the same for a run to be resumed."""
         record = {**as_json(self), "network": as_json(_sizes(self.network))}
         revision = find(self.method).revision
-        known = {"format": FORMAT, "simcvd": __version__, "revision": revision}
+        known = {"format": RUN.format, "simcvd": __version__, "revision": revision}
         offered = package(self.method)
         return {**known, **({"package": offered} if offered else {}), **record}
 
@@ -294,6 +294,7 @@ def read_config(out: Path) -> dict[str, Any]:
     record = read_object(path, "Restore it, or give another --out")
     if not _is_record(record):
         raise SimcvdError(f"{path} is no record of a run of simcvd; give another --out")
+    record["run"] = RUN.content(RUN.read(record["run"], path))
     for cases in cases_of(record["run"]).values():
         check_all(cases, f"{path}: a scan")
     return record

@@ -172,7 +172,7 @@ def _resolve(name: str, configs: Mapping[str, Any]) -> tuple[str, str]:
 
 def _parse(name: str, text: str, kind: Any) -> Any:
     try:
-        value = ast.literal_eval(text)
+        value = text if "{" in text else ast.literal_eval(text)  # a set has no order
     except (ValueError, SyntaxError):
         value = text
     try:
