@@ -31,8 +31,8 @@ USUAL = Usual(
 )
 
 
-def written(folder: Path, cache: Cache) -> list[tuple[Path, Callable[[Path], Any]]]:
-    """A file of each kind, and what reads it."""
+def written(folder: Path, cache: Cache) -> dict[str, tuple[Path, Callable[[Path], Any]]]:
+    """A file of each kind and what reads it, by its name."""
     known = Known(usual=USUAL, expected={"wall": [0.8, None, None]}, scans=5, largest_only=[1])
     save_model(folder / "run", small_vnet(), spec(known=known))
     scores = [absent_score("a", 1, "wall"), absent_score("b", 1, "wall")]
@@ -40,13 +40,14 @@ def written(folder: Path, cache: Cache) -> list[tuple[Path, Callable[[Path], Any
     asked = Request(images=folder, labels=None, work=folder / "work", preset=QUICK)
     write_json(folder / "work" / "run.json", ASKED.content(asked.record()))
     root = Path(shutil.copytree(cache.root, folder / "cache"))
-    return [
+    files: list[tuple[Path, Callable[[Path], Any]]] = [
         (root / "manifest.json", lambda path: Cache(path.parent)),
         (root / "cases" / "case0" / "case.json", lambda path: read_case(path.parent)),
         (folder / "run" / DESCRIPTION, lambda path: load_model(path.parent)),
         (folder / "scores" / FILE, lambda path: read_report(path.parent)),
         (folder / "work" / "run.json", ASKED.load),
     ]
+    return {path.name: (path, read) for path, read in files}
 
 
 def complaint(read: Callable[[Path], Any], path: Path) -> str | None:
@@ -57,11 +58,12 @@ def complaint(read: Callable[[Path], Any], path: Path) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("number", range(5))
-def test_nothing_but_a_sentence_comes_of_it(
-    small_cache: Cache, tmp_path: Path, number: int
-) -> None:
-    path, read = written(tmp_path, small_cache)[number]
+KINDS = ["manifest.json", "case.json", "model.json", "metrics.json", "run.json"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_but_a_sentence_comes_of_it(small_cache: Cache, tmp_path: Path, kind: str) -> None:
+    path, read = written(tmp_path, small_cache)[kind]
     read(path)
     refused = taken = 0
     for what, data in exchanged(path):

@@ -8,24 +8,24 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from lightning_fabric import Fabric
 
 from simcvd.benchmark.check import check
-from simcvd.benchmark.protocols import Protocol, difference
+from simcvd.benchmark.protocols import OPENED, Opened, Protocol, difference
 from simcvd.benchmark.units import State, Unit, make_units, seconds_of, state, steps_done
 from simcvd.benchmark.worker import work
 from simcvd.checking.audit import audit, refuse_fatal
 from simcvd.checking.findings import Finding
 from simcvd.data.cache import Cache
 from simcvd.experiments import Row
-from simcvd.files import contents, read_object, write_json
+from simcvd.files import contents, write_json
+from simcvd.records import as_json
 from simcvd.torch_state import left_as_found
 from simcvd.training.apart import Call, Ended, execute_all
 from simcvd.training.loop import Trainer
@@ -108,8 +108,8 @@ def plan_grid(
 
 def open_results(grid: Grid) -> None:
     """Make the folder of the grid's results, with the protocol that all in it were made under."""
-    record = _record(grid.protocol, grid.cache)
-    write_json(grid.results / RECORD, {**record, "findings": list(grid.findings)})
+    opened = _opened(grid.protocol, grid.cache, grid.findings)
+    write_json(grid.results / RECORD, OPENED.content(opened))
 
 
 def seconds_left(grid: Grid, missing: Sequence[Unit]) -> dict[str, float]:
@@ -134,7 +134,7 @@ def seconds_left(grid: Grid, missing: Sequence[Unit]) -> dict[str, float]:
 def read_findings(results: Path) -> list[str]:
     """The leak audit's sentences as the grid wrote them; none where no grid did."""
     path = results / RECORD
-    return list(_read(path).get("findings", ())) if path.exists() else []
+    return list(OPENED.load(path).findings) if path.exists() else []
 
 
 def _sentences(findings: Sequence[Finding], patient: str | None) -> tuple[str, ...]:
@@ -173,17 +173,20 @@ def _step_seconds(grid: Grid) -> float:
     return median(times[1:])
 
 
-def _record(protocol: Protocol, cache: Cache) -> dict[str, Any]:
-    record = {"protocol": protocol.record(), "hash": protocol.hash()}
-    return {**record, "data": cache.manifest.data_hash}
+def _opened(protocol: Protocol, cache: Cache, findings: tuple[str, ...] = ()) -> Opened:
+    return Opened(
+        protocol=protocol.record(),
+        hash=protocol.hash(),
+        data=cache.manifest.data_hash,
+        findings=findings,
+    )
 
 
 def _check_folder(results: Path, protocol: Protocol, cache: Cache) -> None:
     path = results / RECORD
     if path.exists():
-        old = _read(path)
-        old.pop("findings", None)
-        if changed := difference(old, _record(protocol, cache)):
+        old = replace(OPENED.load(path), findings=())
+        if changed := difference(as_json(old), as_json(_opened(protocol, cache))):
             raise SimcvdError(
                 f"{results} holds results of another protocol or of other data:\n  "
                 + "\n  ".join(changed)
@@ -191,7 +194,3 @@ def _check_folder(results: Path, protocol: Protocol, cache: Cache) -> None:
             )
     elif contents(results):
         raise SimcvdError(f"{results} is not empty and holds no benchmark; give another folder")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return read_object(path, "Move it away")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from simcvd.preprocessing import Margin
-from simcvd.records import as_json, younger
+from simcvd.records import Kind, as_json, younger
 from simcvd.training.recipes import PAPER, find_recipe
 from simcvd.training.settings import differences
 from simcvd.transforms.spatial import Augmentation
@@ -132,6 +132,22 @@ class Protocol:
     def split_scored(self) -> Literal["test", "holdout"]:
         """Which scans are scored."""
         return "holdout" if self.holdout else "test"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """``protocol.json``: what all results in a folder are made under.
+
+    protocol, hash: as `Protocol` has them. findings: the leak audit's sentences.
+    """
+
+    protocol: dict[str, Any]
+    hash: str
+    data: str
+    findings: tuple[str, ...] = younger(())
+
+
+OPENED = Kind(name="a record of a benchmark", record=Opened, advice="Move it away.")
 
 
 def hash_of(record: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from simcvd.benchmark.catalogue import PROTOCOLS
+from simcvd.benchmark.protocols import OPENED
 from simcvd.benchmark.results import PROTOCOL
 from simcvd.data.cache import Cache
 from simcvd.files import parse_object, read_object
@@ -142,19 +143,19 @@ def describe_model(path: Path) -> Info:
 
 def describe_benchmark(path: Path) -> Info:
     """The protocol and how far each run is; which runs were asked for is recorded nowhere."""
-    record = read_object(path / PROTOCOL, RESTORE)
-    protocol = record["protocol"]
+    record = OPENED.load(path / PROTOCOL)
+    protocol = record.protocol
     runs = [read_object(file, RESTORE) for file in sorted((path / "runs").glob("*.json"))]
     done = [run for run in runs if "seconds" in run]
     facts = {
         "protocol": protocol["name"],
-        "hash": record["hash"],
-        "data": record["data"],
+        "hash": record.hash,
+        "data": record.data,
         "iterations": protocol["iterations"],
         "patch": protocol["patch"],
         "runs done": _rows(done),
         "runs begun": [run["name"] for run in runs if "seconds" not in run],
-        "findings": record.get("findings", []),
+        "findings": list(record.findings),
     }
     state = f"{counted(len(done), 'run')} done, {len(runs) - len(done)} begun; re-run to resume"
     cache = _cache_of(path)
