@@ -56,7 +56,7 @@ def test_round_trip_keeps_every_bit(folder: Path) -> None:
             {"label_values": {"0": 0, "1": 1.5, "2": 2}},
             r"label_values\[\.\.\.\]: expected int, got float",
         ),
-        ({"network": {"channels": 1, "classes": 3, "depth": 9}}, "is not a model that this"),
+        ({"network": {"channels": 1, "classes": 3, "depth": 9}}, "there is no 'depth'; did you"),
         ({"network": {"channels": 1, "classes": 3}}, "is not a model that this version"),
     ],
 )

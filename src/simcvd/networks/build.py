@@ -18,6 +18,7 @@ from simcvd.networks.fast import accelerate
 from simcvd.networks.residual_unet import ResidualUNetConfig
 from simcvd.networks.vnet import VNetConfig
 from simcvd.plugins import by_reference, load, offered, reference_of
+from simcvd.records import typed
 from simcvd.types import Prediction, SimcvdError
 from simcvd.wording import did_you_mean
 
@@ -65,7 +66,9 @@ def architecture(name: str) -> type[Architecture]:
 
 def described(arguments: Mapping[str, Any]) -> Architecture:
     """The settings in the arguments of `build_network`, which name no factory."""
-    return architecture(arguments.get("name", VNetConfig.name))(**sizes_of(arguments))
+    kind = architecture(arguments.get("name", VNetConfig.name))
+    settings: Architecture = typed(kind, sizes_of(arguments), whole=False)
+    return settings
 
 
 def network_title(arguments: Mapping[str, Any]) -> str:
