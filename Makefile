@@ -2,7 +2,8 @@
 # make test   style, types and tests
 # make site   the pages of docs/ as a site
 # make campaign   kills, full disks and damaged scans by the thousand, within an hour on two cores
-# Both create .venv first. On a GPU machine name another torch build when .venv is created:
+# make lowest   tests of files, models and scores with the lowest versions of the dependencies
+# All create .venv first. On a GPU machine name another torch build when .venv is created:
 #   make env TORCH="torch==2.13.0 --index-url <the address pytorch.org shows for your driver>"
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := .venv/.installed
 
-.PHONY: env demo test campaign lint format site dist clean
+.PHONY: env demo test campaign lowest lint format site dist clean
 
 env: $(STAMP)
 
@@ -41,6 +42,20 @@ test: lint
 
 campaign: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.campaign
+
+# A user may have had an environment for longer than requirements.lock has stood as it is.
+LOWEST := build/lowest
+lowest: env
+	rm -rf $(LOWEST)
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet $(TORCH)
+	$(BIN)/python .ci/lowest.py >$(LOWEST)/versions.txt
+	$(LOWEST)/bin/pip install --quiet --requirement $(LOWEST)/versions.txt \
+	  pytest pytest-xdist hypothesis
+	$(LOWEST)/bin/pip install --quiet --no-deps .
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest --numprocesses=auto --dist=loadfile \
+	  tests/formats tests/layouts tests/checking tests/data tests/planning tests/inference \
+	  tests/metrics tests/scoring tests/share
 
 format: env
 	$(BIN)/ruff check --fix .
