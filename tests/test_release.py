@@ -34,5 +34,5 @@ def test_the_same_versions_of_python_everywhere() -> None:
     assert listed == list(range(first, last + 1))
     assert project["requires-python"] == f">=3.{first},<3.{last + 1}"
     assert f"(3, {first}) <= sys.version_info < (3, {last + 1})" in read("Makefile")
-    for page in ("README.md", "Makefile"):
+    for page in ("README.md", "docs/tutorial.md", "Makefile"):
         assert f"Python 3.{first} to 3.{last}" in read(page), page

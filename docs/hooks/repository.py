@@ -13,7 +13,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
-TAKEN = ("benchmarks/results/**/*.md", "benchmarks/results/**/*.png", "examples/*.py")
+TAKEN = ("benchmarks/results/**/*.md", "benchmarks/results/**/*.png", "examples/*.*")
 OUTSIDE = re.compile(r"(\]\((?:\.\./)*)\.\./(benchmarks/results|examples)/")
 
 
