@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import sys
 import time
@@ -13,7 +12,8 @@ import pytest
 from starlette.testclient import TestClient
 from tests.review.work import make_work
 
-from simcvd.cli.learning import run
+from simcvd.pipeline.presets import QUICK
+from simcvd.pipeline.request import Request
 from simcvd.review import server
 from simcvd.review.learning import Learning, run_command
 from simcvd.review.round import Round
@@ -41,15 +41,20 @@ def until(learning: Learning, *states: str, text: str = "") -> dict[str, Any]:
 def test_run_is_typed_again_as_it_was_recorded(tmp_path: Path) -> None:
     work = make_work(tmp_path, ["a"])
     record = json.loads((work / "run.json").read_text())
-    more = {"method": "cutmix", "resample_labels": True, "workers": 2, "version": "0.9"}
-    del record["resample_labels"]
+    more = {"method": "cutmix", "resample_labels": True, "patient_pattern": "(.)"}
     (work / "run.json").write_text(json.dumps({**record, **more}))
-    options = inspect.signature(run).parameters.keys()
-    assert run_command(Round.read(work), options) == [
-        *(sys.executable, "-m", "simcvd.cli", "run", "--out", str(work)),
-        *("--images", str(tmp_path / "images"), "--labels", str(tmp_path / "labels")),
-        *("--preset", "quick", "--method", "cutmix", "--resample-labels", "--workers", "2"),
-    ]
+    assert run_command(work) == [sys.executable, "-m", "simcvd.cli", "run", "--out", str(work)]
+    asked = Request.of(work)  # as that command does
+    assert (asked.images, asked.labels) == (tmp_path / "images", tmp_path / "labels")
+    assert (asked.preset, asked.method, asked.patient) == (QUICK, "cutmix", "(.)")
+    assert asked.resample_labels
+
+
+def test_a_record_of_something_else_is_refused(tmp_path: Path) -> None:
+    path = make_work(tmp_path, ["a"]) / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "images": 1}))
+    with pytest.raises(SimcvdError, match=r"run\.json: is not a record .*\(images is 1: expected"):
+        Round.read(path.parent)
 
 
 def test_a_round_is_watched_and_stopped(tmp_path: Path) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from simcvd.cli.application import command
-from simcvd.cli.learning import run
 
 
 @command("next")
@@ -48,5 +46,4 @@ def review(
     """Look at every scan in a browser, correct or accept segmentations, and learn again."""
     from simcvd.review.command import review as serve
 
-    options = inspect.signature(run).parameters.keys() - {"out", "dry_run"}
-    serve(work, host=host, port=port, browser=not no_browser, options=options)
+    serve(work, host=host, port=port, browser=not no_browser)

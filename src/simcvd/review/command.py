@@ -6,13 +6,11 @@ import secrets
 import socket
 import threading
 import webbrowser
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simcvd.plugins import optional
 from simcvd.review.guard import MAX_HEADERS, Guard, is_local
-from simcvd.review.learning import OPTIONS
 from simcvd.types import SimcvdError
 
 if TYPE_CHECKING:
@@ -27,15 +25,13 @@ def review(
     host: str = "127.0.0.1",
     port: int | None = None,
     browser: bool = True,
-    options: Collection[str] = OPTIONS,
 ) -> None:
     """Serve the page for the round in ``work`` until Ctrl-C.
 
     host: what to listen on; anything but this machine's own address lets others in who know the
-    token. port: None takes `PORT`, or a free one if that is taken. browser: open one. options:
-    what "Learn again" takes from run.json, as `simcvd run` names it. Raises SimcvdError if
-    ``work`` is no folder of `simcvd run`, the port is taken, or the packages of simcvd[review]
-    are missing.
+    token. port: None takes `PORT`, or a free one if that is taken. browser: open one. Raises
+    SimcvdError if ``work`` is no folder of `simcvd run`, the port is taken, or the packages of
+    simcvd[review] are missing.
     """
     for package in ("starlette", "uvicorn", "h11"):
         optional(package, "review", "`simcvd review`")
@@ -45,7 +41,7 @@ def review(
 
     listening = listen(host, port)
     number, token = listening.getsockname()[1], secrets.token_urlsafe(24)
-    app = application(Path(work), token, host, number, options)
+    app = application(Path(work), token, host, number)
     address = f"http://{_shown(host)}:{number}/?token={token}"
     print(f"review of {work}: {address}\nCtrl-C ends it; what was saved stays.", flush=True)
     if not is_local(host):

@@ -8,35 +8,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from simcvd.files import read_object, write_json
-from simcvd.review.round import Round
 from simcvd.types import SimcvdError
 
 TAIL = 4000
-# What `simcvd run` takes and run.json records; the command line gives its own, which may be more.
-OPTIONS = ("images", "labels", "preset", "method", "resample_labels")
 
 
-def run_command(round_: Round, options: Collection[str]) -> list[str]:
-    """The command line that goes on with a round, as run.json recorded it.
-
-    options: of `simcvd run`, as its function names them; other entries of run.json are left out.
-    """
-    command = [sys.executable, "-m", "simcvd.cli", "run", "--out", str(round_.work)]
-    for name, value in round_.record.items():
-        if name not in options or value in (None, False, "", []):
-            continue
-        flag = f"--{name.replace('_', '-')}"
-        if value is True:
-            command.append(flag)
-            continue
-        values = value if isinstance(value, list) else [value]
-        command += [part for one in values for part in (flag, str(one))]
-    return command
+def run_command(work: Path) -> list[str]:
+    """The command line that goes on with a round: ``run.json`` says all else."""
+    return [sys.executable, "-m", "simcvd.cli", "run", "--out", str(work)]
 
 
 class Learning:

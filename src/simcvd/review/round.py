@@ -19,6 +19,7 @@ from simcvd.inference.table import read_table
 from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import Source, SourceCase
 from simcvd.naming import checked
+from simcvd.pipeline.request import ASKED
 from simcvd.scoring.titles import method_title
 from simcvd.types import SimcvdError
 
@@ -46,10 +47,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class Round:
-    """One WORK folder. record: its run.json, the arguments of `simcvd run`."""
+    """One WORK folder."""
 
     work: Path
-    record: dict[str, Any]
     source: Source
     classes: tuple[Class, ...]
 
@@ -62,14 +62,10 @@ class Round:
                 f"{work}: holds no run.json, so `simcvd run` did not make it. Give the folder that "
                 "was its --out."
             )
-        record = read_object(path, "Start `simcvd run` anew with another --out.")
-        images, labels = record.get("images"), record.get("labels")
-        if not isinstance(images, str) or not isinstance(labels, str | None):
-            raise SimcvdError(f"{path}: does not say where the scans are. Start `simcvd run` anew.")
-        resample = bool(record.get("resample_labels"))
-        folder = Path(labels) if labels else None
-        source = recognise(Path(images), folder, resample_labels=resample)
-        return cls(work, record, source, _classes(work, source))
+        asked = ASKED.load(path)
+        labels = Path(asked.labels) if asked.labels else None
+        source = recognise(Path(asked.images), labels, resample_labels=asked.resample_labels)
+        return cls(work, source, _classes(work, source))
 
     def case(self, name: str) -> SourceCase:
         """The files of a scan. Raises SimcvdError for an unknown name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from simcvd.review.labels import (
     save,
 )
 from simcvd.review.layers import layer_file
-from simcvd.review.learning import OPTIONS, Learning, run_command
+from simcvd.review.learning import Learning, run_command
 from simcvd.review.locks import Locks
 from simcvd.review.round import Round
 from simcvd.review.scans import View, view_of
@@ -62,8 +62,8 @@ STATUS = {Conflict: 409, Held: 423, CannotWrite: 507}
 class Server:
     """The round, its locks and its process; one method an address."""
 
-    def __init__(self, work: Path, options: Collection[str]) -> None:
-        self.round, self.options = Round.read(work), options
+    def __init__(self, work: Path) -> None:
+        self.round = Round.read(work)
         self.locks, self.learning, self.slices = Locks(work), Learning(work), Slices()
         self._page = _page_files()
 
@@ -222,7 +222,7 @@ class Server:
 
     def learn(self, request: Request) -> Response:
         """Start the next round."""
-        self.learning.start(run_command(self.round, self.options))
+        self.learning.start(run_command(self.round.work))
         return _json(self.learning.state())
 
     def stop(self, request: Request) -> Response:
@@ -262,11 +262,9 @@ class Server:
         return Response(zlib.decompress(body, wbits=31), media_type=kind, headers=headers)
 
 
-def application(
-    work: Path, token: str, host: str, port: int, options: Collection[str] = OPTIONS
-) -> Guard:
+def application(work: Path, token: str, host: str, port: int) -> Guard:
     """The whole page for one WORK folder. Raises SimcvdError as `Round.read` does."""
-    app = Starlette(routes=Server(work, options).routes())
+    app = Starlette(routes=Server(work).routes())
     return Guard(app, token, host, cookie=f"simcvd-{port}")
 
 
