@@ -8,7 +8,8 @@ from threading import Event
 
 import pytest
 
-from simcvd.workers.processes import ahead, in_parallel
+from simcvd.types import SimcvdError
+from simcvd.workers.processes import ahead, in_parallel, on_workers
 
 
 def test_the_next_is_made_while_this_one_is_worked_on() -> None:
@@ -59,3 +60,19 @@ def test_processes_that_are_used_again_work_where_they_are_called_from(
         monkeypatch.chdir(tmp_path / name)
         found = set(in_parallel(folder_of, range(4), 2, "looking", quiet=True))
         assert found == {str(tmp_path / name)}
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:8786", "tcp://127.0.0.1", "tls://127.0.0.1:8786", "x:y", "::"]
+)
+def test_no_client_is_made_for_an_address_that_is_none(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that never began takes twenty seconds and a traceback to end with the process."""
+    distributed = pytest.importorskip("distributed")
+    made: list[object] = []
+    monkeypatch.setattr(distributed, "Client", lambda *args, **_: made.append(args))
+    told = pytest.raises(SimcvdError, match=f"no Dask scheduler answers at {address} ")
+    with told, on_workers(address):
+        pass
+    assert not made

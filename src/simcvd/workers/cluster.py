@@ -6,6 +6,7 @@ stands in another folder; Dask sees bytes, which it sends again where a worker d
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import io
 import os
@@ -14,6 +15,7 @@ import socket
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -107,14 +109,29 @@ def _client(workers: str, address: Any) -> Iterator[Any]:
     from distributed import Client
 
     try:
+        if isinstance(address, str):
+            _knock(address)
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError, TimeoutError) as error:
+    except Exception as error:  # whatever a transport makes of an address
         raise SimcvdError(
             f"no Dask scheduler answers at {workers} ({error}). Nothing was started and nothing "
             "is lost; start one (dask scheduler), check the address, and re-run the command"
         ) from error
     with client:
         yield client
+
+
+def _knock(address: str) -> None:
+    """Connect once. Of most addresses that are none, a Client is left that nothing closes."""
+    from distributed import Security
+    from distributed.comm.core import connect
+
+    async def knock() -> None:
+        known = Security().get_connection_args("client")
+        (await connect(address, timeout=CONNECT_SECONDS, **known)).abort()
+
+    with ThreadPoolExecutor(1) as thread:  # in the caller's own a loop may run, as a notebook's
+        thread.submit(asyncio.run, knock()).result()
 
 
 @contextmanager
