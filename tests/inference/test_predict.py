@@ -12,7 +12,7 @@ from rich.console import Console
 from tests.inference.tools import OBLIQUE, blob, small_vnet, spec
 
 from simcvd.formats import read_image
-from simcvd.inference.compute import Compute
+from simcvd.inference.compute import Compute, pick_device
 from simcvd.inference.inputs import jobs
 from simcvd.inference.model import load_model, save_model
 from simcvd.inference.predict import predict_files
@@ -151,8 +151,18 @@ def test_nothing_to_do_is_said(run: Path, tmp_path: Path) -> None:
         predict_files(run, [], tmp_path / "out")
     with pytest.raises(SimcvdError, match="there is no such file"):
         predict_files(run, [tmp_path / "absent.nii.gz"], tmp_path / "out")
-    with pytest.raises(SimcvdError, match="device 'gpu' cannot be used"):
-        predict_files(run, [tmp_path], tmp_path / "out", device="gpu")
+
+
+@pytest.mark.parametrize("device", ["gpu", "mps", "meta", "cpu:-1", ""])
+def test_only_devices_that_networks_are_run_on_are_taken(device: str) -> None:
+    with pytest.raises(SimcvdError, match=f"no device '{device}'; give auto, cpu, cuda or cuda:N"):
+        pick_device(device)
+
+
+def test_a_device_that_is_not_here_is_refused_in_a_line() -> None:
+    with pytest.raises(SimcvdError, match=r"'cuda:99' cannot be used \(.*\); try") as refused:
+        pick_device("cuda:99")
+    assert "\n" not in str(refused.value)
 
 
 def test_channels_that_do_not_fit_are_refused(run: Path) -> None:

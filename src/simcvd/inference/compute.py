@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Literal, get_args
 
 import torch
@@ -60,10 +61,15 @@ class Compute:
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """``auto`` is the GPU if there is one, else the CPU; anything else is taken as it is."""
+    """``auto`` is the GPU if there is one, else the CPU. Raises SimcvdError for none of this
+    machine's.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"(cpu|cuda)(:\d+)?", str(device)):
+        raise SimcvdError(f"there is no device {device!r}; give auto, cpu, cuda or cuda:N")
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
-        raise SimcvdError(f"device '{device}' cannot be used ({error}); try cpu or cuda") from error
+        why = str(error).partition("\n")[0]
+        raise SimcvdError(f"device '{device}' cannot be used ({why}); try cpu or cuda") from error
