@@ -108,6 +108,27 @@ def test_a_network_that_cannot_be_converted_is_refused() -> None:
         in_runtime(model(Breaking()), COMPUTE)
 
 
+class _Choosing(nn.Module):
+    """Bright patches go another way: tracing with a dark one would follow that for all."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x, -x, -x] if x.mean() > 0.5 else [-x, x, x], 1)
+
+
+class _OfOneBatch(nn.Module):
+    """Right for any batch in torch; a graph keeps the size of the batch that it was traced with."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        each = x.reshape(int(x.shape[0]), -1).mean(1).reshape(int(x.shape[0]), 1, 1, 1, 1)
+        return torch.cat([x, each - x, 2 * each - x], 1)
+
+
+@pytest.mark.parametrize("network", [_Choosing(), _OfOneBatch()])
+def test_a_network_of_which_no_one_graph_is_right_is_refused(network: nn.Module) -> None:
+    with pytest.raises(SimcvdError, match="leave --runtime out"):
+        in_runtime(model(network), COMPUTE)
+
+
 def test_refused_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SimcvdError, match="there is no runtime 'tensorrt'; give torch or openvino"):
         Compute(runtime="tensorrt")  # type: ignore[arg-type]

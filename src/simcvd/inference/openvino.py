@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from simcvd.inference.compute import Compute
 from simcvd.inference.model import Model
@@ -45,15 +46,19 @@ class OnOpenVINO(nn.Module):
         super().__init__()
         openvino = optional("openvino", "openvino", "--runtime openvino")
         network = _Logits(plain(network))
-        patch = torch.randn(1, *size, generator=torch.Generator().manual_seed(0))
+        patches = torch.randn(2, *size, generator=torch.Generator().manual_seed(0))
+        patches[1] += 3  # unlike the first: what a graph made of one patch mixes up is seen in two
         given = {
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
         }
         try:
+            _refuse_choices(network, patches)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of tracing's age, and of the check of sizes
-                graph = openvino.convert_model(network, example_input=(patch,), input=[-1, *size])
+                graph = openvino.convert_model(
+                    network, example_input=(patches[:1],), input=[-1, *size]
+                )
             self._run: Any = openvino.Core().compile_model(graph, "CPU", given)
         except Exception as error:  # whatever it raises at a layer that it does not know
             why = " ".join(str(error).split())[:200]
@@ -61,7 +66,7 @@ class OnOpenVINO(nn.Module):
                 f"OpenVINO cannot take this network ({why}); leave --runtime out"
             ) from error
         with torch.inference_mode():
-            apart = (self(patch).softmax(1) - network(patch).softmax(1)).abs().max().item()
+            apart = (self(patches).softmax(1) - network(patches).softmax(1)).abs().max().item()
         if not apart <= TOLERANCE[half]:  # NaN, too
             raise SimcvdError(
                 f"OpenVINO's probabilities differ from torch's by up to {apart:.2g}, more than "
@@ -74,6 +79,16 @@ class OnOpenVINO(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OnOpenVINO:
         return self  # it holds nothing that changes
+
+
+def _refuse_choices(network: nn.Module, patches: Tensor) -> None:
+    """Raise where the scan's values decide which layers come next: a graph has one way only.
+
+    A tensor on the meta device has sizes and no values, and whoever asks for one is told so.
+    """
+    held = {name: value.to("meta") for name, value in network.state_dict(keep_vars=True).items()}
+    with torch.inference_mode():
+        functional_call(network, held, (patches.to("meta"),))
 
 
 class _Logits(nn.Module):
