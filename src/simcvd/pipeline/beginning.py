@@ -61,7 +61,7 @@ class Begun:
             "All start from fresh weights"
             if self.round.start is None
             else f"Trainings start from the weights of round {self.round.start} and are shorter, a "
-            "base by three quarters and what follows by half"
+            "base by three quarters and what follows by two thirds"
         )
         return (
             f"The result of round {former} goes to rounds/{former}. {weights}; then the same "

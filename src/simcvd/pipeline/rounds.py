@@ -53,7 +53,7 @@ MOST_ROUNDS = 10_000
 RESTORE = "Put the file back as it was, or start `simcvd run` in another folder."
 # How many times shorter trainings are that start from trained weights, which reach what they had
 # learnt in a sixth of the steps (docs/recipes.md).
-SHORTER = {"base": 4, "iterations": 2, "control_iterations": 2}
+SHORTER = {"base": 4, "iterations": 3, "control_iterations": 3}
 
 
 @dataclass(frozen=True, kw_only=True)
