@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from itertools import islice
 from pathlib import Path
 from types import NoneType
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -22,6 +23,7 @@ from simcvd.types import SimcvdError
 from simcvd.wording import did_you_mean
 
 FORMAT = "format"
+MOST_TOLD = 5  # of what is wrong with the names in a file
 Record = TypeVar("Record")
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 _YOUNGER = "younger than its files"
@@ -61,8 +63,8 @@ def typed(kind: Any, values: Any, *, whole: bool = True) -> Any:
         found = convert(values, kind, str_keys=True)
     except ValidationError as error:
         raise SimcvdError(_told(str(error), kind, values, whole)) from None
-    if problems := list(_strange(found, values, whole)):
-        raise SimcvdError("; ".join(problems))
+    if problems := "; ".join(islice(_strange(found, values, whole), MOST_TOLD)):
+        raise SimcvdError(problems)
     return found
 
 
@@ -145,7 +147,7 @@ def _told(refused: str, kind: Any, values: Any, whole: bool) -> str:
     kind, value = _followed(kind, values, path)
     where = f"a name in {path}" if place.startswith("key") else path
     if reason.startswith("Object missing") and is_dataclass(kind) and isinstance(value, Mapping):
-        return "; ".join(_names(kind, value, whole, where))
+        return "; ".join(islice(_names(kind, value, whole, where), MOST_TOLD))
     if get_origin(kind) is Literal:
         reason = f"expected {describe(kind)}"
     found = "" if value is None or place.startswith("key") else f" is {shown(value)}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from simcvd.files import parse_object, seal_holds, sealed, write_bytes, write_text
+from simcvd.files import parse_object, seal_holds, sealed, write_bytes, write_json
 from simcvd.inference.archive import read_archive
 from simcvd.inference.known import Known
 from simcvd.naming import check_all
@@ -138,7 +137,7 @@ def add_known(folder: Path, known: Known) -> None:
 
 def _describe(folder: Path, digest: str, spec: ModelSpec) -> None:
     content = {**MODEL.content(spec), "weights_sha256": digest}
-    write_text(folder / DESCRIPTION, json.dumps(sealed(content), indent=1))
+    write_json(folder / DESCRIPTION, sealed(content))
 
 
 @left_as_found()

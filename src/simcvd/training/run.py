@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import platform
 import subprocess
@@ -15,7 +14,7 @@ import torch
 
 from simcvd import __version__
 from simcvd.data.cache import Cache
-from simcvd.files import contents, read_object, write_text
+from simcvd.files import contents, read_object, write_json
 from simcvd.inference.model import ModelSpec
 from simcvd.methods.registry import default_config, find, origin, package
 from simcvd.naming import check_all
@@ -266,8 +265,7 @@ def open_folder(out: Path, run: Run, cache: Cache) -> None:
     if contents(out):
         raise SimcvdError(f"{out} is not empty and holds no run; give another --out")
     made_with = {"method": origin(run.method), **_versions()}
-    text = json.dumps({**record, "cache": str(cache.root), "made_with": made_with}, indent=1)
-    write_text(path, text)
+    write_json(path, {**record, "cache": str(cache.root), "made_with": made_with})
 
 
 def _way_back(run: Run, old: Mapping[str, Any], cache: Cache) -> str:
