@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from simcvd.data.record import CASE, MANIFEST, CaseEntry, Manifest
-from simcvd.data.reference import label_of_file, own_grid, was_resampled
 from simcvd.preprocessing import Preprocessing
+from simcvd.scoring.reference import label_of_file, own_grid, was_resampled
 from simcvd.types import SimcvdError
 
 CT = Preprocessing(spacing=(1, 1, 2.5), normalization="ct", window=(-160, 240))

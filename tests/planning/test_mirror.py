@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simcvd.data.places import Place, places_of
+from simcvd.checking.places import Place, places_of
 from simcvd.planning.mirror import mirror_axes
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from simcvd.checking.audit import Ends, ends
 from simcvd.checking.findings import Finding, Notes
+from simcvd.checking.places import Place, places_of
 from simcvd.data.crop import crop_box, grid_of_box
 from simcvd.data.objects import smallest
-from simcvd.data.places import Place, places_of
 from simcvd.data.preprocess import canonical
 from simcvd.data.reading import (
     GEOMETRY_TOLERANCE,

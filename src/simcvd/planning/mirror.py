@@ -12,7 +12,7 @@ from itertools import combinations
 from statistics import median
 
 from simcvd.checking.compare import AXES
-from simcvd.data.places import Place
+from simcvd.checking.places import Place
 
 # Words that name a side, for each axis.
 SIDES = (

@@ -15,7 +15,6 @@ from simcvd import __version__
 from simcvd.data.cache import Cache, Case
 from simcvd.data.crop import grid_of_box
 from simcvd.data.record import CaseRecord
-from simcvd.data.reference import label_of_file, own_grid, was_resampled
 from simcvd.files import checksum, json_hash, read_object, write_json
 from simcvd.formats import spacing_of, write_label
 from simcvd.inference.compute import Compute, pick_device
@@ -37,6 +36,7 @@ from simcvd.naming import inside
 from simcvd.networks.build import Factory
 from simcvd.records import as_json, typed
 from simcvd.scoring.record import Report, Split, scores_folder, write_report
+from simcvd.scoring.reference import label_of_file, own_grid, was_resampled
 from simcvd.scoring.scores import Score, score_case
 from simcvd.torch_state import left_as_found
 from simcvd.training.run import cases_of, read_config
