@@ -26,6 +26,7 @@ FORMAT = "format"
 MOST_TOLD = 5  # of what is wrong with the names in a file
 Record = TypeVar("Record")
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
+_BARE = (str, int, float, bool, NoneType)
 _YOUNGER = "younger than its files"
 
 
@@ -180,15 +181,23 @@ def _strange(found: Any, values: Any, whole: bool, path: str = "") -> Iterator[s
     """Names too many or too few in the plain values that records were made of, at every depth."""
     if is_dataclass(found):
         yield from _names(type(found), values, whole, path)
-        inner = {f.name: getattr(found, f.name) for f in fields(found) if f.name in values}
-        for name, value in inner.items():
-            yield from _strange(value, values[name], whole, f"{path}.{name}".lstrip("."))
+    for value, plain, place in _parts(found, values):
+        if type(value) not in _BARE:
+            yield from _strange(value, plain, whole, f"{path}{place}".lstrip("."))
+
+
+def _parts(found: Any, values: Any) -> Iterator[tuple[Any, Any, str]]:
+    """What stands right within a value, what it was made of, and its place."""
+    if is_dataclass(found):
+        for f in fields(found):
+            if f.name in values:
+                yield getattr(found, f.name), values[f.name], f".{f.name}"
     elif isinstance(found, Mapping):
-        for name, value, plain in zip(found, found.values(), values.values(), strict=False):
-            yield from _strange(value, plain, whole, f"{path}.{name}")
+        for (name, value), plain in zip(found.items(), values.values(), strict=False):
+            yield value, plain, f".{name}"
     elif isinstance(found, list | tuple):
         for place, (value, plain) in enumerate(zip(found, values, strict=False)):
-            yield from _strange(value, plain, whole, f"{path}[{place}]")
+            yield value, plain, f"[{place}]"
 
 
 def _names(kind: Any, values: Mapping[str, Any], whole: bool, path: str) -> Iterator[str]:
