@@ -108,6 +108,11 @@ def test_what_is_no_record_is_refused_where_it_is_wrong(
         typed(Whole, {**PLAIN, **change})
 
 
+def test_a_type_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(SimcvdError, match=r"nothing can be read as tuple\[int\] \| tuple\[str\]"):
+        typed(tuple[int] | tuple[str], [1])
+
+
 def test_all_that_is_missing_is_told_at_once() -> None:
     with pytest.raises(SimcvdError, match=r"^names, parts, best, scale, by_name, more missing$"):
         typed(Whole, {})

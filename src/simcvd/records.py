@@ -64,6 +64,8 @@ def typed(kind: Any, values: Any, *, whole: bool = True) -> Any:
         found = convert(values, kind, str_keys=True)
     except ValidationError as error:
         raise SimcvdError(_told(str(error), kind, values, whole)) from None
+    except TypeError as error:  # another package's field: of two kinds of tuple, for example
+        raise SimcvdError(f"nothing can be read as {kind}: {error}") from error
     if problems := "; ".join(islice(_strange(found, values, whole), MOST_TOLD)):
         raise SimcvdError(problems)
     return found
