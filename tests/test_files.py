@@ -203,6 +203,7 @@ def test_names_that_are_no_utf_8_are_written_readably(tmp_path: Path) -> None:
         ("{" * 3, "Expecting"),
         ("[" * 100_000, "without end"),
         ('{"a":' * 60 + "1" + "}" * 60, "more than 50 brackets"),
+        ('{"a": {"b": 1, "c": 2, "b": 3}}', "holds 'b' twice"),
         ("\udcff", "utf-8"),
     ],
 )

@@ -234,7 +234,7 @@ def read_object(path: Path, advice: str) -> dict[str, Any]:
 def parse_object(data: bytes) -> dict[str, Any]:
     """The object of a JSON text in UTF-8. Raises ValueError, whatever is wrong with it."""
     try:
-        content = json.loads(data.decode("utf-8"))
+        content = json.loads(data.decode("utf-8"), object_pairs_hook=_once)
     except RecursionError as error:
         raise ValueError("brackets within brackets without end") from error
     if not isinstance(content, dict):
@@ -246,6 +246,15 @@ def parse_object(data: bytes) -> dict[str, Any]:
     if level:
         raise ValueError(f"more than {DEEPEST} brackets within brackets")
     return content
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of these names; json's own takes of one that is there twice the last value."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"holds {next(n for n in names if names.count(n) > 1)!r} twice")
+    return found
 
 
 def json_hash(content: Any) -> str:
