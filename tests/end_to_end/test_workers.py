@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +182,34 @@ def test_what_kills_its_workers_is_named(cluster: Any, monkeypatch: pytest.Monke
         with pytest.raises(SimcvdError, match="no: worker after worker died"):
             list(results)
         assert [*in_parallel(abs, [-1], jobs, "", True)] == [1]
+
+
+def test_a_scheduler_that_is_killed_is_told_in_a_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("distributed.client"), "propagate", True)
+    file = tmp_path / "scheduler.json"
+    where = ["--scheduler-file", str(file), "--no-dashboard", "--host", "127.0.0.1"]
+    with dask("scheduler", *where, "--port", "0") as scheduler, dask("worker", *where[:3]):
+        while not (file.exists() and file.read_bytes()):
+            time.sleep(0.05)
+        address = json.loads(file.read_bytes())["address"]
+        pid, told = scheduler.pid, pytest.raises(SimcvdError, match=r"scheduler is gone.*re-run")
+        with told, on_workers(address):
+            list(in_parallel(lambda _: os.kill(pid, signal.SIGKILL), [0], None, "", True))
+    assert [record for record in caplog.records if record.name == "distributed.client"] == []
+
+
+@contextmanager
+def dask(kind: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of Dask's own, which says nothing."""
+    command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *options]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=quiet, stderr=quiet) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("workers", ["0", "-1", "two", "1.5", "1000000", "9" * 5000])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import io
+import logging
 import os
 import pickle
 import socket
@@ -117,8 +118,13 @@ def _client(workers: str, address: Any) -> Iterator[Any]:
             f"no Dask scheduler answers at {workers} ({error}). Nothing was started and nothing "
             "is lost; start one (dask scheduler), check the address, and re-run the command"
         ) from error
-    with client:
-        yield client
+    pages = logging.getLogger("distributed.client")  # of a scheduler that goes away; see `_fail`
+    pages.disabled = True
+    try:
+        with client:
+            yield client
+    finally:
+        pages.disabled = False
 
 
 def _knock(address: str) -> None:
