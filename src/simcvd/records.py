@@ -64,6 +64,8 @@ def typed(kind: Any, values: Any, *, whole: bool = True) -> Any:
         found = convert(values, kind, str_keys=True)
     except ValidationError as error:
         raise SimcvdError(_told(str(error), kind, values, whole)) from None
+    except UnicodeError as error:  # half of a pair of UTF-16, which JSON can spell
+        raise SimcvdError(f"holds text that is no Unicode ({error})") from error
     except TypeError as error:  # another package's field: of two kinds of tuple, for example
         raise SimcvdError(f"nothing can be read as {kind}: {error}") from error
     if problems := "; ".join(islice(_strange(found, values, whole), MOST_TOLD)):

@@ -7,6 +7,7 @@ do its work or refuse in a sentence.
 from __future__ import annotations
 
 import json
+import math
 import random
 import shutil
 from collections.abc import Iterator
@@ -23,7 +24,9 @@ from simcvd.files import SEAL, sealed
 DEEP: list[Any] = []
 for _ in range(100):
     DEEP = [DEEP]
-VALUES = (None, True, -1, 0, 10**30, 0.5, "", "../../x", "x" * 300, [], {}, [[1]], {"x": 1}, DEEP)
+NUMBERS = (-1, 0, 10**30, 0.5, math.nan)
+TEXTS = ("", "../../x", "x" * 300, "\ud800")
+VALUES = (None, True, *NUMBERS, *TEXTS, [], {}, [[1]], {"x": 1}, DEEP)
 
 
 def exchanged(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -31,7 +34,7 @@ def exchanged(path: Path) -> Iterator[tuple[str, bytes]]:
     content = json.loads(path.read_bytes())
     for place in _places(content):
         for value in VALUES:
-            yield f"{path.name} {place} = {str(value)[:20]}", _with(content, place, value)
+            yield f"{path.name} {place} = {ascii(value)[:20]}", _with(content, place, value)
 
 
 def _places(content: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
