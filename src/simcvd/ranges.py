@@ -61,10 +61,9 @@ class Settings:
             value = getattr(self, name)
             wrong = [number for number in _numbers(value) if number not in allowed]
             if wrong:
-                finite = "" if all(map(isfinite, wrong)) else "finite and "
-                raise SimcvdError(
-                    f"{self.group}.{name.rstrip('_')} is {value}; it must be {finite}{allowed}"
-                )
+                finite = "" if all(map(isfinite, wrong)) else "finite"
+                must = " and ".join(filter(None, (finite, str(allowed))))
+                raise SimcvdError(f"{self.group}.{name.rstrip('_')} is {value}; it must be {must}")
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,20 @@ def test_the_hash_of_data_is_what_it_was_before_files_had_migrations(
     assert made.content_hash() == wanted
     read = MANIFEST.read(MANIFEST.content(made), "manifest.json")
     assert (read, read.content_hash()) == (made, wanted)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -1.0])
+def test_a_manifest_s_spacing_is_a_length(number: float) -> None:
+    content = {**MANIFEST.content(manifest(CT)), "spacing": [1, 1, number]}
+    with pytest.raises(SimcvdError, match=r"manifest\.json: .*spacing is .*above 0"):
+        MANIFEST.read(content, "manifest.json")
+
+
+@pytest.mark.parametrize("name", ["affine", "source_affine"])
+def test_a_scan_s_affine_is_finite(name: str) -> None:
+    wrong = [[1.0, 0.0, 0.0, math.nan], *OLDEST[name][1:]]
+    with pytest.raises(SimcvdError, match=rf"case\.{name} is .*; it must be finite\)"):
+        CASE.read({**OLDEST, name: wrong}, "case.json")
 
 
 OLDEST: dict[str, Any] = {  # as commit 84000a1 wrote it

@@ -19,7 +19,7 @@ Sides = Annotated[IntTriple, Range(least=1)]
 Millimetres = tuple[Number, Number, Number]
 Spacing = Annotated[Millimetres, Range(above=0)]
 Row = tuple[float, float, float, float]
-Affine = tuple[Row, Row, Row, Row]
+Affine = Annotated[tuple[Row, Row, Row, Row], Range()]
 Edges = tuple[int, int]
 
 
@@ -35,7 +35,7 @@ class CaseEntry(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest:
+class Manifest(Settings):
     """What a cache holds.
 
     class_names, label_values: by class index 0..K-1; the values are those of the user's files.
@@ -44,19 +44,21 @@ class Manifest:
     data_hash: changes with any image, label, list or setting; not with paths or dates.
     """
 
+    group: ClassVar[str] = "manifest"
     source_kind: str
     source: str
     channel_names: tuple[str, ...]
     class_names: dict[int, str]
     label_values: dict[int, int]
     preprocessing: Preprocessing
-    spacing: Millimetres
+    spacing: Spacing
     train: tuple[str, ...]
     test: tuple[str, ...]
     cases: dict[str, CaseEntry]
     data_hash: str
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_all(self.class_names.values(), "a class")
         check_all((*self.cases, *self.train, *self.test), "a scan")
 
