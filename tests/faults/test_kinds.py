@@ -23,17 +23,17 @@ from simcvd.types import SimcvdError
 
 USUAL = Usual(
     scans=5,
-    volumes=[[8.0, 10.0, 12.5], None],
-    spread=[0.1, 0.0],
-    pieces=[2, 1],
-    percentiles=[[-1.0, 0.0, 1.0]],
+    volumes=((8.0, 10.0, 12.5), None),
+    spread=(0.1, 0.0),
+    pieces=(2, 1),
+    percentiles=((-1.0, 0.0, 1.0),),
     shift=0.01,
 )
 
 
 def written(folder: Path, cache: Cache) -> dict[str, tuple[Path, Callable[[Path], Any]]]:
     """A file of each kind and what reads it, by its name."""
-    known = Known(usual=USUAL, expected={"wall": [0.8, None, None]}, scans=5, largest_only=[1])
+    known = Known(usual=USUAL, expected={"wall": (0.8, None, None)}, scans=5, largest_only=[1])
     save_model(folder / "run", small_vnet(), spec(known=known))
     scores = [absent_score("a", 1, "wall"), absent_score("b", 1, "wall")]
     write_report(Report(scores=scores, info={"split": "test"}), folder / "scores")

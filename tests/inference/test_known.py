@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import nibabel
@@ -12,6 +13,7 @@ import pytest
 from rich.console import Console
 from tests.inference.tools import OBLIQUE, small_vnet, spec
 
+from simcvd.files import sealed
 from simcvd.formats.nifti import NIFTI
 from simcvd.inference.inputs import Job
 from simcvd.inference.known import Known, Usual, percentiles_of
@@ -29,10 +31,10 @@ USUAL = Usual.of(VOLUMES, PIECES, PERCENTILES)
 
 
 def test_what_is_usual() -> None:
-    assert USUAL.volumes == [[8, 10, 12.5], None]  # blood is not in every scan
+    assert USUAL.volumes == ((8, 10, 12.5), None)  # blood is not in every scan
     # Logarithms from that of 10: 0.223, 0.105, 0, 0.095, 0.223; the median is 0.105.
     assert USUAL.spread[0] == pytest.approx(1.4826 * np.log(10 / 9))
-    assert USUAL.pieces == [2, 1]
+    assert USUAL.pieces == (2, 1)
     assert USUAL.shift == pytest.approx(0.01)
 
 
@@ -96,7 +98,7 @@ def test_a_model_keeps_what_is_known_and_refuses_nonsense(tmp_path: Path) -> Non
     weights, before = (tmp_path / "model.safetensors").read_bytes(), load_model(tmp_path).spec
     known = Known(
         usual=USUAL,
-        expected={"wall": [0.8, 0.7, 0.9], "blood": [0.5, None, None]},
+        expected={"wall": (0.8, 0.7, 0.9), "blood": (0.5, None, None)},
         scans=5,
         largest_only=[1],
     )
@@ -112,6 +114,40 @@ def test_a_model_keeps_what_is_known_and_refuses_nonsense(tmp_path: Path) -> Non
         SimcvdError, match=r"no 'a' in known; .*; usual, expected, scans, .* missing"
     ):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("volumes", [[8, 10, 12.5]]),
+        ("volumes", [[8, 10], None]),
+        ("volumes", [[0, 0, 0], None]),
+        ("spread", [0, 0]),
+        ("pieces", [1]),
+        ("percentiles", []),
+        ("percentiles", [[0, float("nan"), 1]]),
+        ("shift", float("inf")),
+        ("largest_only", [0]),
+        ("largest_only", [3]),
+        ("expected", {"wall": [0.5]}),
+    ],
+)
+def test_what_is_known_of_another_model_is_refused(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    save_model(tmp_path, small_vnet(), spec(known=Known(usual=USUAL)))
+    path = tmp_path / "model.json"
+    content = json.loads(path.read_bytes())
+    known = content["known"]
+    (known["usual"] if name in known["usual"] else known)[name] = value
+    path.write_text(json.dumps(sealed(content)))
+    with pytest.raises(SimcvdError, match=r"model\.json: is not a model"):
+        load_model(tmp_path)
+
+
+def test_two_classes_of_one_value_are_refused() -> None:
+    with pytest.raises(SimcvdError, match="has one value twice"):
+        spec(label_values={0: 0, 1: 5, 2: 5})
 
 
 def test_predict_keeps_the_largest_piece_where_the_model_says_so(tmp_path: Path) -> None:

@@ -56,4 +56,4 @@ def test_the_usual_volumes_are_those_of_the_labels(small_cache: Cache) -> None:
     core = sorted(2 * np.count_nonzero(one == 2) / 1000 for one in label)  # voxels of 2 mm3
     assert usual.scans == CASES
     assert usual.volumes[1] == pytest.approx([core[0], np.median(core), core[-1]])
-    assert usual.pieces == [1, 1]
+    assert usual.pieces == (1, 1)

@@ -118,7 +118,7 @@ def test_the_card_holds_the_measured_numbers(run: Path, tmp_path: Path) -> None:
 
 def test_the_card_tells_what_cross_validation_expects(run: Path, tmp_path: Path) -> None:
     usual = Usual.of(np.ones((4, 2)), np.ones((4, 2), int), np.tile([-1.0, 0, 1], (4, 1, 1)))
-    expected = {"class 1": [0.812, 0.7, 0.9], "class 2": [0.5, None, None]}
+    expected = {"class 1": (0.812, 0.7, 0.9), "class 2": (0.5, None, None)}
     copy = shutil.copytree(run, tmp_path / "run")
     add_known(copy, Known(usual=usual, expected=expected, scans=12, largest_only=[2]))
     card = texts(export_run(copy, tmp_path / "m.zip").path)["MODEL_CARD.md"]

@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
 import numpy as np
 
+from simcvd.ranges import Natural, Range, Settings, Weight, plain
+from simcvd.types import SimcvdError
+
+Three = tuple[float, float, float]
 PERCENTILES = (1, 50, 99)
 # With fewer labelled scans nothing is called unusual.
 FEWEST = 4
@@ -19,7 +24,7 @@ MAD = 1.4826  # the standard deviation over the median absolute deviation of a n
 
 
 @dataclass(frozen=True, kw_only=True)
-class Usual:
+class Usual(Settings):
     """What labelled scans are like.
 
     volumes: smallest, median and largest ml of each foreground class where it is present; None for
@@ -28,12 +33,20 @@ class Usual:
     `shift_of` any of them.
     """
 
-    scans: int
-    volumes: list[list[float] | None]
-    spread: list[float]
-    pieces: list[int]
-    percentiles: list[list[float]]
-    shift: float
+    group: ClassVar[str] = "usual"
+    scans: Natural
+    volumes: Annotated[tuple[Three | None, ...], Range(above=0)]
+    spread: Annotated[tuple[float, ...], Range(least=0)]
+    pieces: Annotated[tuple[int, ...], Range(least=0)]
+    percentiles: Annotated[tuple[Three, ...], Range()]
+    shift: Weight
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        measured = zip(self.volumes, self.spread, strict=False)
+        sizes = {len(self.volumes), len(self.spread), len(self.pieces)}
+        if len(sizes) > 1 or any(ends and not spread for ends, spread in measured):
+            raise SimcvdError("usual: volumes, spread and pieces are not of the same classes")
 
     @classmethod
     def of(cls, volumes: np.ndarray, pieces: np.ndarray, percentiles: np.ndarray) -> Usual:
@@ -42,10 +55,10 @@ class Usual:
         middle = np.median(percentiles, axis=0)
         return cls(
             scans=len(volumes),
-            volumes=[None if c is None else _ends(c) for c in columns],
-            spread=[0.0 if c is None else _spread(np.log(c)) for c in columns],
-            pieces=pieces.max(axis=0).tolist(),
-            percentiles=middle.tolist(),
+            volumes=tuple(None if c is None else _ends(c) for c in columns),
+            spread=tuple(0.0 if c is None else _spread(np.log(c)) for c in columns),
+            pieces=plain(pieces.max(axis=0)),
+            percentiles=plain(middle),
             shift=max(_shift(one, middle) for one in percentiles),
         )
 
@@ -84,9 +97,17 @@ class Known:
     """
 
     usual: Usual
-    expected: dict[str, list[float | None]] = field(default_factory=dict)
+    expected: dict[str, tuple[float | None, float | None, float | None]] = field(
+        default_factory=dict
+    )
     scans: int = 0
     largest_only: list[int] = field(default_factory=list)
+
+    def refuse_others(self, classes: int, channels: int) -> None:
+        """Raise SimcvdError for a model of other classes, background included, or channels."""
+        sizes = len(self.usual.volumes) + 1, len(self.usual.percentiles)
+        if sizes != (classes, channels) or not {*self.largest_only} <= {*range(1, classes)}:
+            raise SimcvdError("model: what is known of it is of other classes or channels")
 
 
 def percentiles_of(scan: np.ndarray) -> np.ndarray:
@@ -102,8 +123,8 @@ def _shift(percentiles: np.ndarray, usual: np.ndarray) -> float:
     return float((np.abs(percentiles - usual) / width[:, None]).max())
 
 
-def _ends(values: np.ndarray) -> list[float]:
-    return [float(values.min()), float(np.median(values)), float(values.max())]
+def _ends(values: np.ndarray) -> Three:
+    return float(values.min()), float(np.median(values)), float(values.max())
 
 
 def _spread(values: Sequence[float] | np.ndarray) -> float:

@@ -69,7 +69,10 @@ class ModelSpec:
                     f"model: {name} has the classes {sorted(getattr(self, name))}, but the network "
                     f"has {self.classes}; give every class from 0 to {self.classes - 1}"
                 )
-
+        if len({*self.label_values.values()}) < self.classes:
+            raise SimcvdError(f"model: label_values {self.label_values} has one value twice")
+        if self.known:
+            self.known.refuse_others(self.classes, self.channels)
         check_all(self.class_names.values(), "model: a class")
 
     @property

@@ -23,15 +23,19 @@ def known_of(cache: Cache, chosen: Result, dice: dict[str, list[float]]) -> Know
     """
     return Known(
         usual=usual_of(cache),
-        # JSON has no NaN, and a seal that held one would not be equal to itself.
         expected={
-            name: [None if math.isnan(one) else one for one in found]
-            for name, found in dice.items()
-            if not math.isnan(found[0])
+            name: (_number(mean), _number(low), _number(high))
+            for name, (mean, low, high) in dice.items()
+            if not math.isnan(mean)
         },
         scans=len(chosen.cases),
         largest_only=largest_only(cache, chosen),
     )
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN, and a seal that held one would not be equal to itself."""
+    return None if math.isnan(value) else value
 
 
 def usual_of(cache: Cache) -> Usual:
