@@ -382,6 +382,22 @@ def test_a_folder_that_run_did_not_make_is_refused(tmp_path: Path) -> None:
         Round.read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"class_names": ["background"], "label_values": {"0": 0}},
+        {"class_names": {"0": "background"}, "label_values": {"0": "none"}},
+        {"class_names": {"0": "background"}, "label_values": {"0": 0, "1": 1}},
+    ],
+)
+def test_a_manifest_without_the_classes_is_refused(tmp_path: Path, content: object) -> None:
+    work = make_work(tmp_path, ["a"])
+    (work / "cache" / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(SimcvdError, match=r"manifest\.json: is not a manifest.*simcvd run"):
+        Round.read(work)
+
+
 def test_a_label_that_slicer_saved_is_the_scan_s_own(tmp_path: Path) -> None:
     work = make_work(tmp_path, ["a"], labelled=0)
     round_ = Round.read(work)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import Source, SourceCase
 from simcvd.naming import checked
 from simcvd.pipeline.request import ASKED
+from simcvd.records import Kind
 from simcvd.scoring.titles import method_title
 from simcvd.types import SimcvdError
 
@@ -33,6 +34,21 @@ class Class:
     name: str
     value: int
     colour: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassNames:
+    """What a cache's manifest says of classes, by index: only this, so any version's will do."""
+
+    class_names: dict[int, str]
+    label_values: dict[int, int]
+
+    def __post_init__(self) -> None:
+        if self.class_names.keys() != self.label_values.keys():
+            raise SimcvdError("class_names and label_values are of different classes")
+
+
+CLASSES = Kind(name="a manifest", record=ClassNames, advice="Type `simcvd run` again.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,10 +236,10 @@ def _classes(work: Path, source: Source) -> tuple[Class, ...]:
     """The classes of the prepared data; before there are any, those that the labels declare."""
     path = work / "cache" / "manifest.json"
     if path.is_file():
-        # Only this of it, so that one of any version will do.
-        manifest = read_object(path, "Type `simcvd run` again.")
-        names = {int(k): str(name) for k, name in manifest["class_names"].items()}
-        values = {int(k): int(value) for k, value in manifest["label_values"].items()}
+        manifest = read_object(path, CLASSES.advice)
+        wanted = [field.name for field in fields(ClassNames)]
+        found = CLASSES.read({name: manifest.get(name) for name in wanted}, path)
+        names, values = found.class_names, found.label_values
     else:
         declared = source.labels or {0: "background", 1: "class 1"}
         names, values = dict(enumerate(declared.values())), dict(enumerate(declared))
