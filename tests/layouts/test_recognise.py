@@ -228,6 +228,7 @@ def test_what_would_be_recognised_is_said(tmp_path: Path) -> None:
         ({"labels": {"background": 0, "x": 1, "ignore": 2}}, "ignored value"),
         ({"labels": {"1": "x", "2": "y"}}, "value 0 must be the background"),
         ({"labels": ["x"]}, "declares no labels"),
+        ({"labels": {"0": "none", "1": "x", "2": "x"}}, r"values are called x.*one value\."),
         ({"modality": None}, "declares no channels"),
     ],
 )

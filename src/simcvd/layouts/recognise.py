@@ -111,7 +111,13 @@ def _completed(
     """With its patients and the use of every file, its names found to be names."""
     found = with_drawn(with_patients(with_own_names(found), patient), drawn)
     check_all(found.cases, f"{source}: a scan")
-    check_all((found.labels or {}).values(), f"{source}: a class")
+    classes = list((found.labels or {}).values())
+    check_all(classes, f"{source}: a class")
+    if doubled := [name for name in dict.fromkeys(classes) if classes.count(name) > 1]:
+        raise SimcvdError(
+            f"{source}: several values are called {few(doubled)}, and tables and segmentations "
+            "tell classes by name. Rename them, or give them one value."
+        )
     check_all(found.channel_names, f"{source}: a channel")
     if resample_labels:
         cases = {name: replace(case, resample_label=True) for name, case in found.cases.items()}
