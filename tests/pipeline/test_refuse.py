@@ -11,13 +11,14 @@ import numpy as np
 import pydicom
 import pytest
 from tests.data.dicom_series import write_series
-from tests.small import make_cache
+from tests.small import make_cache, write_scans
 
 from simcvd.checking.check import examine_all
-from simcvd.files import write_json
+from simcvd.files import write_json, write_text
 from simcvd.formats.dicom_seg_write import writer
 from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import SourceCase
+from simcvd.pipeline import beginning, run
 from simcvd.pipeline.presets import QUICK
 from simcvd.pipeline.refuse import refuse_full_disk
 from simcvd.pipeline.request import ASKED, Request
@@ -41,6 +42,16 @@ def test_a_disk_that_the_results_would_fill(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(103_679))
     with pytest.raises(SimcvdError, match=r"million voxels takes about .* another disk"):
         refuse_full_disk(tmp_path / "not" / "yet", facts)
+
+
+def test_a_plan_that_is_none_is_told_before_scans_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_scans(tmp_path / "scans", labels=3)
+    write_text(tmp_path / "work" / "plan.toml", "iterations = 6.0\n")
+    monkeypatch.setattr(beginning, "examine_all", lambda *_, **__: pytest.fail("scans were read"))
+    with pytest.raises(SimcvdError, match=r"plan\.toml: is not a plan \(iterations is 6\.0"):
+        run(tmp_path / "scans", tmp_path / "work")
 
 
 def test_a_series_without_a_frame_of_reference_is_answered_in_nifti(tmp_path: Path) -> None:

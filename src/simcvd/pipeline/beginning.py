@@ -103,6 +103,8 @@ def begun_of(asked: Request, console: Console) -> Begun:
             look(asked, found, console)
         raise
     asked.refuse_folder()
+    if (plan := asked.work / "plan.toml").exists():
+        read_plan(plan)  # one that was edited wrongly is told before all scans are read
     here = current(asked.work)
     changed = changes(asked.work, found)
     now, folds = (here.next(fresh=asked.fresh) if changed else here).folds(found, folds)
