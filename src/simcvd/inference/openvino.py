@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -86,9 +87,10 @@ def _refuse_choices(network: nn.Module, patches: Tensor) -> None:
 
     A tensor on the meta device has sizes and no values, and whoever asks for one is told so.
     """
-    held = {name: value.to("meta") for name, value in network.state_dict(keep_vars=True).items()}
+    held = chain(network.named_parameters(), network.named_buffers())
     with torch.inference_mode():
-        functional_call(network, held, (patches.to("meta"),))
+        bare = {name: tensor.to("meta") for name, tensor in held}
+        functional_call(network, bare, (patches.to("meta"),))
 
 
 class _Logits(nn.Module):
