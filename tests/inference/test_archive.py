@@ -103,7 +103,7 @@ def test_a_network_larger_than_its_weights_is_never_built(
     told = json.loads(files[DESCRIPTION])
     told["network"]["widths"] = [4, 100_000]  # one convolution of a terabyte
     write_archive(tmp_path / "m.zip", {**files, DESCRIPTION: json.dumps(told).encode()})
-    with pytest.raises(SimcvdError, match=r"(?s)does not describe.*size mismatch"):
+    with pytest.raises(SimcvdError, match=r"(?s)is not a model that.*size mismatch"):
         load_model(tmp_path / "m.zip")
 
 
