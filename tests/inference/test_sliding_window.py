@@ -88,7 +88,7 @@ def test_equals_a_plain_loop_over_windows(
 
 def test_equals_monai_where_the_grids_agree() -> None:
     """MONAI's windows stand on the same grid when the stride divides size - patch."""
-    from monai.inferers import sliding_window_inference
+    inferers = pytest.importorskip("monai.inferers")
 
     network = small_vnet()
     image = noise(1, 24, 20, 16)
@@ -97,7 +97,7 @@ def test_equals_monai_where_the_grids_agree() -> None:
         return network(x).logits.softmax(1)
 
     with torch.no_grad():
-        theirs = sliding_window_inference(
+        theirs = inferers.sliding_window_inference(
             image[None], (8, 8, 8), 3, probabilities, overlap=0.5, mode="constant"
         )[0]
     ours = predict_probabilities(
