@@ -184,6 +184,24 @@ def test_what_kills_its_workers_is_named(cluster: Any, monkeypatch: pytest.Monke
         assert [*in_parallel(abs, [-1], jobs, "", True)] == [1]
 
 
+def test_a_result_that_could_not_be_fetched_is_asked_for_again(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch, failing = distributed.Client._gather, iter([True] * 3)
+
+    async def busy(*arguments: Any, **named: Any) -> Any:
+        if next(failing, False):
+            raise OSError("Timed out trying to connect")
+        return await fetch(*arguments, **named)
+
+    monkeypatch.setattr(distributed.Client, "_gather", busy)
+    with on_workers(cluster.scheduler_address) as jobs:
+        assert sorted(in_parallel(abs, range(-3, 0), jobs, "", True)) == [1, 2, 3]
+        failing = iter([True] * 100)
+        with pytest.raises(SimcvdError, match=r"scheduler is gone .*Timed out.*re-run the same"):
+            list(in_parallel(abs, [-1], jobs, "", True))
+
+
 def test_a_scheduler_that_is_killed_is_told_in_a_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

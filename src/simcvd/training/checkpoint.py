@@ -10,6 +10,7 @@ import io
 import sys
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
             "untouched; make room and re-run the same command to resume"
         ) from error
     left_by_a_kill = folder.glob(".*-step_*.pt")
-    for old in (*_checkpoints(folder)[:-KEEP], *left_by_a_kill):
-        remove(old)
+    _drop((*_checkpoints(folder)[:-KEEP], *left_by_a_kill))
     return path
 
 
@@ -54,9 +54,13 @@ def load_latest(folder: Path, device: torch.device) -> dict[str, Any] | None:
     paths = _checkpoints(folder)
     for path in reversed(paths):
         try:
-            return _read(path, device)
+            state = _read(path, device)
         except (OSError, ValueError):  # damaged from outside: the one before it is as good a start
             print(f"{path}: cannot be read and is passed over", file=sys.stderr)
+            continue
+        if path == paths[-1]:  # a kill may have come before they were dropped
+            _drop(paths[:-KEEP])
+        return state
     if paths:
         raise SimcvdError(
             f"{folder}: none of {', '.join(path.name for path in paths)} can be read. Restore one "
@@ -69,6 +73,11 @@ def latest_step(folder: Path) -> int | None:
     """The iteration that the newest checkpoint was written at, from its name; None without one."""
     names = [path.stem for path in _checkpoints(folder)]
     return int(names[-1].removeprefix("step_")) if names else None
+
+
+def _drop(paths: Iterable[Path]) -> None:
+    for path in paths:
+        remove(path)
 
 
 def _read(path: Path, device: torch.device) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import socket
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -32,6 +32,7 @@ from simcvd.wording import few
 
 SLURM = "slurm:"
 CONNECT_SECONDS = 10
+FETCHES = 5
 # The version, and each path that is looked for with what a message calls it.
 Needs = tuple[str, tuple[tuple[str, str], ...]]
 AGAIN = "What was finished is kept: re-run the same command"
@@ -57,17 +58,18 @@ class Cluster:
         call = functools.partial(_call, self.needs)
         futures = self.client.map(call, calls, key=f"simcvd-{uuid4().hex}", pure=False)
         waiting = {future.key: (future, i) for i, future in enumerate(futures)}
-        done = as_completed(futures, loop=self.client.loop, with_results=True, raise_errors=False)
+        # Not with results: one that cannot be fetched at once would never be given out.
+        done = as_completed(futures, loop=self.client.loop)
         del futures  # a result is dropped by its worker with the last future of it
         try:
-            for future, result in done:
+            for future in done:
                 _, i = waiting.pop(future.key)
-                if future.status == "finished":
-                    yield result
-                elif future.status == "error" and isinstance(result[1], KilledWorker):
+                try:
+                    result = _result(future)
+                except KilledWorker:
                     deadly.append(getattr(items[i], "name", str(items[i])))
                 else:
-                    self._fail(future, result)
+                    yield result
                 future.release()
         finally:
             self.client.cancel([future for future, _ in waiting.values()])
@@ -77,10 +79,21 @@ class Cluster:
                 f"out. {AGAIN}, with more memory a worker"
             )
 
-    def _fail(self, future: Any, result: Any) -> None:
+
+def _result(future: Any, more: int = FETCHES) -> Any:
+    """What a call gave, asked for again where a busy machine did not get the connection in time.
+
+    Raises what the call raised, and SimcvdError where its result cannot be had.
+    """
+    try:
+        return future.result()
+    except (CancelledError, OSError) as error:
         if future.status == "error":
-            raise result[1]
-        raise SimcvdError(f"the Dask scheduler is gone ({future.status}). {AGAIN}")
+            raise  # the call's own
+        if future.status == "cancelled" or not more:
+            why = "lost" if future.status == "cancelled" else error  # Dask's words are a paragraph
+            raise SimcvdError(f"the Dask scheduler is gone ({why}). {AGAIN}") from error
+        return _result(future, more - 1)
 
 
 @contextmanager
@@ -118,7 +131,7 @@ def _client(workers: str, address: Any) -> Iterator[Any]:
             f"no Dask scheduler answers at {workers} ({error}). Nothing was started and nothing "
             "is lost; start one (dask scheduler), check the address, and re-run the command"
         ) from error
-    pages = logging.getLogger("distributed.client")  # of a scheduler that goes away; see `_fail`
+    pages = logging.getLogger("distributed.client")  # of a scheduler that goes away; see `_result`
     pages.disabled = True
     try:
         with client:
