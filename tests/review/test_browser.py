@@ -18,7 +18,13 @@ from simcvd.review import server
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 SLOW = 180_000  # ms; software drawing on a busy machine
-WAITS = "import time; print('training 1 of 5, 4 min left in all', flush=True); time.sleep(600)"
+# As `simcvd run`, it can be interrupted where whoever started the tests ignores that.
+WAITS = """
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+print('training 1 of 5, 4 min left in all', flush=True)
+time.sleep(600)
+"""
 
 
 # A voxel in the lowest of five slices, a square of five in the highest, class 2 in the middle.
