@@ -57,6 +57,14 @@ def test_a_record_of_something_else_is_refused(tmp_path: Path) -> None:
         Round.read(path.parent)
 
 
+def test_scans_are_named_as_run_was_told(tmp_path: Path) -> None:
+    work = make_work(tmp_path, ["a"])
+    (tmp_path / "images" / "a.nii.gz").rename(tmp_path / "images" / "visit_a.nii.gz")
+    record = json.loads((work / "run.json").read_text())
+    (work / "run.json").write_text(json.dumps({**record, "names": "[a-z]$"}))
+    assert list(Round.read(work).source.cases) == ["a"]
+
+
 def test_a_round_is_watched_and_stopped(tmp_path: Path) -> None:
     learning = Learning(tmp_path)
     assert learning.state()["state"] == "none"

@@ -80,7 +80,13 @@ class Round:
             )
         asked = ASKED.load(path)
         labels = Path(asked.labels) if asked.labels else None
-        source = recognise(Path(asked.images), labels, resample_labels=asked.resample_labels)
+        source = recognise(
+            Path(asked.images),
+            labels,
+            resample_labels=asked.resample_labels,
+            names=asked.names or None,
+            patient=asked.patient_pattern or None,
+        )
         return cls(work, source, _classes(work, source))
 
     def case(self, name: str) -> SourceCase:
