@@ -191,7 +191,7 @@ def predict(
     device: Device = "auto",
     runtime: Annotated[
         Literal["torch", "openvino"],
-        typer.Option(help="What computes the network; OpenVINO is often faster on a CPU."),
+        typer.Option(help="What computes the network; OpenVINO can be faster for small windows."),
     ] = "torch",
     workers: Workers = None,
 ) -> None:

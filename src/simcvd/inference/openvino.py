@@ -1,4 +1,4 @@
-"""Networks in OpenVINO instead of torch: on a CPU often sooner, most so on small maps."""
+"""Networks in OpenVINO instead of torch: on a CPU sooner for small windows (docs/predict.md)."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class Round:
             Path(asked.images),
             labels,
             resample_labels=asked.resample_labels,
-            names=asked.names or None,
+            names=asked.names,
             patient=asked.patient_pattern or None,
         )
         return cls(work, source, _classes(work, source))

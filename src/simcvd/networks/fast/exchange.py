@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from simcvd.networks.autocast import Conv3d
-from simcvd.networks.fast.folding import folded
+from simcvd.networks.fast.folding import folded, sharing
 from simcvd.networks.fast.products import Grow, Pointwise
 from simcvd.networks.fast.winograd import Convolution
 
@@ -38,8 +36,7 @@ def accelerate(network: nn.Module, *, training: bool) -> nn.Module:
 
 def plain(network: nn.Module) -> nn.Module:
     """A network of torch's own layers that shares the weights: exporters cannot follow ours."""
-    shared = {id(t): t for t in (*network.parameters(), *network.buffers())}
-    network = copy.deepcopy(network, shared)
+    network = sharing(network)
     for layer in network.modules():
         if type(layer) in OURS:
             up = isinstance(layer, nn.ConvTranspose3d)

@@ -21,12 +21,17 @@ def folded(network: nn.Module) -> nn.Module:
     answers are equal up to rounding. A ReLU after one of simcvd's own convolutions is done by it
     (`Rectified`). A network of its own, which shares whatever did not change.
     """
-    shared = {id(t): t for t in (*network.parameters(), *network.buffers())}
-    network = copy.deepcopy(network, shared).eval()
+    network = sharing(network).eval()
     for stage in [m for m in network.modules() if isinstance(m, nn.Sequential)]:
         _fold_norms(stage)
         _join_activations(stage)
     return network
+
+
+def sharing(network: nn.Module) -> nn.Module:
+    """A copy whose layers may be exchanged, of the very same parameters and buffers."""
+    shared = {id(t): t for t in (*network.parameters(), *network.buffers())}
+    return copy.deepcopy(network, shared)
 
 
 class Rectified(nn.Module):
