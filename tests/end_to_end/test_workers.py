@@ -28,9 +28,11 @@ from simcvd.training.loop import train
 from simcvd.training.score_run import score_run
 from simcvd.types import SimcvdError
 from simcvd.workers import cluster as module
+from simcvd.workers import processes as module_of_work
 from simcvd.workers.processes import in_parallel, on_workers, processes_of
 
 distributed = pytest.importorskip("distributed")
+dask_settings = pytest.importorskip("dask").config
 
 SCANS, TEST, LABELED = 60, 12, 4
 
@@ -206,16 +208,53 @@ def test_a_scheduler_that_is_killed_is_told_in_a_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("distributed.client"), "propagate", True)
-    file = tmp_path / "scheduler.json"
-    where = ["--scheduler-file", str(file), "--no-dashboard", "--host", "127.0.0.1"]
-    with dask("scheduler", *where, "--port", "0") as scheduler, dask("worker", *where[:3]):
-        while not (file.exists() and file.read_bytes()):
-            time.sleep(0.05)
-        address = json.loads(file.read_bytes())["address"]
-        pid, told = scheduler.pid, pytest.raises(SimcvdError, match=r"scheduler is gone.*re-run")
-        with told, on_workers(address):
+    with scheduler_in(tmp_path) as (scheduler, address), dask("worker", address):
+        pid = scheduler.pid
+        with pytest.raises(SimcvdError, match=GONE), on_workers(address):
             list(in_parallel(lambda _: os.kill(pid, signal.SIGKILL), [0], None, "", True))
     assert [record for record in caplog.records if record.name == "distributed.client"] == []
+
+
+def test_a_scheduler_that_went_away_while_a_result_was_worked_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client has closed itself by then."""
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 1)
+    with scheduler_in(tmp_path) as (scheduler, address), dask("worker", address):
+        with on_workers(address):
+            client = module_of_work._cluster.get().client  # type: ignore[union-attr]
+            results = in_parallel(lambda x: time.sleep(30 * x), [0, 1], None, "", True)
+            next(results)
+            scheduler.kill()
+            while client.status != "closed":
+                time.sleep(0.05)
+            with pytest.raises(SimcvdError, match=GONE):
+                next(results)
+
+
+def test_a_scheduler_that_goes_away_before_there_is_a_worker(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 1)
+    with scheduler_in(tmp_path) as (scheduler, address):
+        threading.Timer(1, scheduler.kill).start()
+        with pytest.raises(SimcvdError, match=GONE), on_workers(address):
+            pass
+    assert "waiting for the first" in capsys.readouterr().err
+
+
+GONE = r"^the Dask scheduler is gone \(.*re-run the same command$"
+
+
+@contextmanager
+def scheduler_in(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A scheduler's process, and its address."""
+    file = folder / "scheduler.json"
+    where = ["--scheduler-file", str(file), "--no-dashboard", "--host", "127.0.0.1", "--port", "0"]
+    with dask("scheduler", *where) as process:
+        while not (file.exists() and file.read_bytes()):
+            time.sleep(0.05)
+        yield process, json.loads(file.read_bytes())["address"]
 
 
 @contextmanager
@@ -239,21 +278,7 @@ def test_a_number_that_is_none(workers: str) -> None:
 
 
 def test_slurm(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slurm's commands are stood in for by a shell; the jobs that they start are real."""
-    jobs = tmp_path / "slurm.toml"
-    for name, script in (
-        ("sbatch", 'sh "$1" > "$1.out" 2>&1 &\necho "Submitted batch job $!"\n'),
-        ("scancel", 'kill "$@"\n'),
-    ):
-        (tmp_path / "bin").mkdir(exist_ok=True)
-        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}")
-        (tmp_path / "bin" / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    jobs.write_text(
-        'jobs = 2\ncores = 1\nmemory = "1GB"\ninterface = "lo"\n'
-        f'log_directory = "{tmp_path / "logs"}"\n'
-        '[scheduler_options]\ndashboard_address = ""\n'
-    )
+    jobs = slurm_in(tmp_path, monkeypatch, jobs=2)
     with on_workers(f"slurm:{jobs}", reads=[scans], writes=tmp_path / "out") as processes:
         found = [*in_parallel(abs, range(-20, 0), processes, "", True)]
     assert sorted(found) == [*range(1, 21)]
@@ -269,3 +294,44 @@ def test_slurm(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             pass
     with pytest.raises(SimcvdError, match=r"cannot be read.*TOML"), on_workers("slurm:nowhere"):
         pass
+
+
+def test_a_job_of_slurm_that_ends_is_queued_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at the time limit that all of them have; nobody would do the rest of the work."""
+    jobs, ended = slurm_in(tmp_path, monkeypatch), tmp_path / "ended"
+    jobs.write_text('worker_extra_args = ["--no-nanny"]\n' + jobs.read_text())
+
+    def work(item: int) -> int:
+        if not ended.exists():
+            ended.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item
+
+    with (
+        dask_settings.set({"distributed.deploy.lost-worker-timeout": "1s"}),
+        on_workers(f"slurm:{jobs}") as processes,
+    ):
+        assert sorted(in_parallel(work, range(3), processes, "", True)) == [0, 1, 2]
+
+
+def slurm_in(folder: Path, monkeypatch: pytest.MonkeyPatch, jobs: int = 1) -> Path:
+    """Slurm's commands are stood in for by a shell; the jobs that they start are real."""
+    copied = 'script=$(mktemp) && cp "$1" "$script"\n'  # Dask removes the one that it gave
+    for name, script in (
+        ("sbatch", f'{copied}sh "$script" > "$script.out" 2>&1 &\necho "Submitted batch job $!"\n'),
+        ("scancel", 'kill "$@"\n'),
+    ):
+        (folder / "bin").mkdir(exist_ok=True)
+        (folder / "bin" / name).write_text(f"#!/bin/sh\n{script}")
+        (folder / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("TMPDIR", str(folder))
+    file = folder / "slurm.toml"
+    file.write_text(
+        f'jobs = {jobs}\ncores = 1\nmemory = "1GB"\ninterface = "lo"\n'
+        f'log_directory = "{folder / "logs"}"\n'
+        '[scheduler_options]\ndashboard_address = ""\n'
+    )
+    return file

@@ -17,7 +17,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -72,7 +72,8 @@ class Cluster:
                     yield result
                 future.release()
         finally:
-            self.client.cancel([future for future, _ in waiting.values()])
+            with suppress(Exception):  # a client whose scheduler is gone closes itself meanwhile
+                self.client.cancel([future for future, _ in waiting.values()])
         if deadly:
             raise SimcvdError(
                 f"{few(deadly)}: worker after worker died on it, as they do where memory runs "
@@ -92,8 +93,12 @@ def _result(future: Any, more: int = FETCHES) -> Any:
             raise  # the call's own
         if future.status == "cancelled" or not more:
             why = "lost" if future.status == "cancelled" else error  # Dask's words are a paragraph
-            raise SimcvdError(f"the Dask scheduler is gone ({why}). {AGAIN}") from error
+            raise _gone(why) from error
         return _result(future, more - 1)
+
+
+def _gone(why: object) -> SimcvdError:
+    return SimcvdError(f"the Dask scheduler is gone ({why}). {AGAIN}")
 
 
 @contextmanager
@@ -112,9 +117,12 @@ def connected(workers: str, reads: Sequence[Path], writes: Path | None) -> Itera
         client = stack.enter_context(_client(workers, address))
         paths = [(os.path.abspath(path), str(path)) for path in reads]
         paths += [(stack.enter_context(_mark(writes)), str(writes))] if writes else []
-        _first_worker(client, workers)
         cluster = Cluster(client, (simcvd.__version__, tuple(paths)))
-        _refuse_strangers(cluster)
+        try:
+            _first_worker(client, workers)
+            _refuse_strangers(cluster)
+        except OSError as error:
+            raise _gone(error) from error
         yield cluster
 
 
@@ -176,6 +184,8 @@ def _slurm(path: Path) -> Iterator[Any]:
         raise SimcvdError(f"{SLURM}{path}: SLURMCluster rejects it: {error}") from error
     with cluster:
         cluster.scale(jobs=jobs)
+        # A job that ends at its time limit is queued again; else nobody does the rest of the work.
+        cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)
         yield cluster
 
 
