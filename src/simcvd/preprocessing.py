@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from simcvd.ranges import Range
 from simcvd.records import younger
 from simcvd.types import SimcvdError
 
@@ -14,6 +15,7 @@ Normalization = Literal["none", "zscore", "ct"]
 Crop = Literal["none", "nonzero", "label"]
 Number = int | float  # as it was given: 1 and 1.0 have different hashes
 Margin = tuple[int | None, int | None, int | None]
+SPACINGS = Range(least=1e-3, most=1e3)  # mm; others fill the memory, or leave nothing of a scan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,15 +38,19 @@ class Preprocessing:
     margin: Margin = younger((0, 0, 0), beside="crop")
 
     def __post_init__(self) -> None:
-        if self.spacing is not None and not all(0 < s < np.inf for s in self.spacing):
-            raise SimcvdError(f"spacing must be three positive numbers in mm, not {self.spacing}.")
+        if self.spacing is not None and not all(s in SPACINGS for s in self.spacing):
+            raise SimcvdError(
+                f"spacing must be three positive numbers in mm, {SPACINGS}, not {self.spacing}."
+            )
         if self.normalization not in get_args(Normalization):
             choices = ", ".join(get_args(Normalization))
             raise SimcvdError(f"normalization '{self.normalization}' is none of: {choices}.")
         if (self.normalization == "ct") != (self.window is not None):
             raise SimcvdError("a window (low, high) goes with normalization 'ct', and only there.")
-        if self.window is not None and not self.window[0] < self.window[1]:
-            raise SimcvdError(f"window {self.window}: the low value must be below the high one.")
+        if self.window is not None and not -np.inf < self.window[0] < self.window[1] < np.inf:
+            raise SimcvdError(
+                f"window {self.window}: needs two finite numbers, the low one below the high one."
+            )
         self._check_crop()
 
     def _check_crop(self) -> None:

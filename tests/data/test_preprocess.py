@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import tracemalloc
 
 import numpy as np
@@ -212,6 +213,13 @@ def test_settings_survive_json_and_wrong_ones_are_refused() -> None:
         Preprocessing(normalization="ct")
     with pytest.raises(SimcvdError, match="below the high one"):
         Preprocessing(normalization="ct", window=(3.0, 1.0))
+    # What a model's description may not say is refused here, before there is a model.
+    for window in ((-math.inf, 1.0), (1.0, math.inf), (math.nan, 1.0)):
+        with pytest.raises(SimcvdError, match="two finite numbers"):
+            Preprocessing(normalization="ct", window=window)
+    for spacing in (1e-4, 2e3, math.nan):
+        with pytest.raises(SimcvdError, match=r"in mm, at least 0\.001 and at most 1000, not"):
+            Preprocessing(spacing=(1.0, spacing, 1.0))
 
 
 def test_grids_that_share_no_axes_are_refused() -> None:

@@ -28,7 +28,7 @@ from simcvd.training.loop import train
 from simcvd.training.score_run import score_run
 from simcvd.types import SimcvdError
 from simcvd.workers import cluster as module
-from simcvd.workers import processes as module_of_work
+from simcvd.workers import processes as workers
 from simcvd.workers.processes import in_parallel, on_workers, processes_of
 
 distributed = pytest.importorskip("distributed")
@@ -220,16 +220,19 @@ def test_a_scheduler_that_went_away_while_a_result_was_worked_on(
 ) -> None:
     """The client has closed itself by then."""
     monkeypatch.setattr(module, "CONNECT_SECONDS", 1)
-    with scheduler_in(tmp_path) as (scheduler, address), dask("worker", address):
-        with on_workers(address):
-            client = module_of_work._cluster.get().client  # type: ignore[union-attr]
-            results = in_parallel(lambda x: time.sleep(30 * x), [0, 1], None, "", True)
+    with (
+        scheduler_in(tmp_path) as (scheduler, address),
+        dask("worker", address),
+        on_workers(address),
+    ):
+        client = workers._cluster.get().client  # type: ignore[union-attr]
+        results = in_parallel(lambda item: time.sleep(30 * item), [0, 1], None, "", True)
+        next(results)
+        scheduler.kill()
+        while client.status != "closed":
+            time.sleep(0.05)
+        with pytest.raises(SimcvdError, match=GONE):
             next(results)
-            scheduler.kill()
-            while client.status != "closed":
-                time.sleep(0.05)
-            with pytest.raises(SimcvdError, match=GONE):
-                next(results)
 
 
 def test_a_scheduler_that_goes_away_before_there_is_a_worker(

@@ -117,7 +117,7 @@ def test_every_flipped_bit_of_a_description_is_noticed(folder: Path) -> None:
         ({"label_values": {"0": 0, "1": 10**30, "2": 2}}, "whole number of 32 bits"),
         (
             {"preprocessing": {**PLAIN, "spacing": [1e-9, 1, 1]}},
-            "are sensible",
+            r"at least 0\.001 and at most 1000",
         ),
         ({"class_names": {"0": "a", "1": {"deep": []}, "x": "c"}}, "class_names"),
         ({"patch": [10**6, 1000, 8]}, "patch"),

@@ -26,7 +26,6 @@ from simcvd.records import Kind, younger
 from simcvd.torch_state import left_as_found
 from simcvd.types import IntTriple, SimcvdError
 
-SPACINGS = (1e-3, 1e3)  # mm
 MOST_VOXELS = 1 << 28  # of a window: 645 along each side
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -260,15 +259,10 @@ def _weights(data: bytes, digest: str | None) -> Mapping[str, Tensor]:
 
 
 def _refuse_monsters(spec: ModelSpec) -> None:
-    """What would fill the memory or leave nothing of a scan."""
-    (low, high), done = SPACINGS, spec.preprocessing
+    """What would fill the memory."""
     for name, sides in {"patch": spec.patch, "stride": spec.stride}.items():
         if not (min(sides) > 0 and math.prod(sides) <= MOST_VOXELS):
             raise SimcvdError(f"{name} is {list(sides)}, but three sizes in voxels are needed")
     for value in spec.label_values.values():
         if abs(value) >= 2**31:
             raise SimcvdError(f"{value} among the label_values is no whole number of 32 bits")
-    if done.spacing is not None and not all(low <= s <= high for s in done.spacing):
-        raise SimcvdError(f"spacing is {done.spacing}; {low:g} to {high:g} mm are sensible")
-    if done.window is not None and not all(map(math.isfinite, done.window)):
-        raise SimcvdError(f"window is {done.window}; two finite numbers are needed")
