@@ -357,6 +357,7 @@ def test_a_scan_is_never_held_out_from_weights_that_have_seen_its_label(tmp_path
     """Round 1 held out a, c (fold 0) and b, d (fold 1), with e in both trainings."""
     first = (list("bde"), list("ac")), (list("ace"), list("bd"))
     _round(tmp_path, *first)
+    (tmp_path / "supervised" / "fold_0 (copy)").mkdir()  # of the user's, and no fold
     second = Round(work=tmp_path).next(fresh=False)
     assert second == Round(work=tmp_path, number=2, start=1)
     fresh = deal(_source("abcdefg", "hi"), QUICK)

@@ -214,8 +214,9 @@ def _finished(folder: Path) -> bool:
 
 
 def _folds(folder: Path) -> list[Path]:
-    found = [path for path in contents(folder / CONTROL) if path.name.startswith("fold_")]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("fold_")))
+    numbers = {p: p.name.removeprefix("fold_") for p in contents(folder / CONTROL)}
+    found = [p for p, n in numbers.items() if p.name == f"fold_{n}" and n.isdecimal()]
+    return sorted(found, key=lambda path: int(numbers[path]))
 
 
 def _dealt(lineage: list[Path]) -> dict[str, int]:
