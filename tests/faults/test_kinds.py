@@ -72,3 +72,11 @@ def test_nothing_but_a_sentence_comes_of_it(small_cache: Cache, tmp_path: Path, 
         assert said is None or str(path.parent) in said, what
         taken, refused = taken + (said is None), refused + (said is not None)
     assert refused > taken / 3  # free text is taken, and what a report repeats is not read
+
+
+def test_a_report_that_lacks_a_metric_is_refused(small_cache: Cache, tmp_path: Path) -> None:
+    path, read = written(tmp_path, small_cache)["metrics.json"]
+    path.write_text(path.read_text().replace('"dice": null', '"dise": null'))
+    said = complaint(read, path)
+    assert said is not None
+    assert f"{path}: metrics of a, b missing" in said

@@ -28,7 +28,7 @@ from simcvd.scoring.scores import (
 )
 from simcvd.scoring.titles import PERCENT, convention, metric_title, scale
 from simcvd.types import SimcvdError
-from simcvd.wording import counted
+from simcvd.wording import counted, few
 
 Split = Literal["test", "holdout"]
 FILE = "metrics.json"
@@ -104,6 +104,8 @@ def read_report(folder: Path) -> Report:
         if "scores" in told:
             told["scores"] = _with_nan(told["scores"])
         report = REPORT.read(told, path)
+        if without := [score.case for score in report.scores if not {*METRICS} <= {*score.values}]:
+            raise NoReport(f"{path}: metrics of {few(without)} missing. {REPORT.advice}")
     except SimcvdError as error:
         raise NoReport(str(error)) from None
     check_all(report.cases, f"{path}: a scan")
