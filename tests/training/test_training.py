@@ -164,6 +164,8 @@ def test_a_folder_with_something_else_in_it_is_left_alone(
         (3, ["train.lr=-1"], r"train\.lr is -1.*must be above 0"),
         (3, ["train.lr_every=-5"], r"train\.lr_every is -5.*at least 1"),
         (3, ["train.patch=(16,0,16)"], r"train\.patch is \(16, 0, 16\).*at least 1"),
+        (3, [f"train.seed=-{10**400}"], r"train\.seed is -10*; it must be at least 0"),
+        (3, [f"train.lr={'-' * 5000}1"], r"expected float"),
         (3, ["train.seed=-1"], r"train\.seed is -1.*at least 0"),
         (3, ["train.lr=1e999"], r"train\.lr is inf; it must be finite and above 0"),
         (3, ["train.patch=(17,16,16)"], r"\(17, 16, 16\).*multiple of \(16, 16, 16\)"),
@@ -289,6 +291,23 @@ def test_the_last_two_checkpoints_are_kept_and_a_broken_one_is_passed_over(
     (tmp_path / "step_00000002.pt").write_bytes(b"")
     with pytest.raises(SimcvdError, match=r"none of step_00000002\.pt, step_00000003\.pt can be"):
         load_latest(tmp_path, CPU)
+
+
+def test_what_is_written_after_a_restored_checkpoint_outlives_damaged_later_ones(
+    tmp_path: Path,
+) -> None:
+    """As where a copy of step 1 was put back because neither of the last two could be read."""
+    for step in (2, 3):
+        (tmp_path / f"step_{step * 100:08d}.pt").write_bytes(b"damaged")
+    for step in (100, 110, 120, 130):
+        save_checkpoint(tmp_path, step, {"seconds": 0.0})
+        assert load_latest(tmp_path, CPU)["step"] == step  # type: ignore[index]
+    save_checkpoint(tmp_path, 310, {"seconds": 0.0})
+    save_checkpoint(tmp_path, 320, {"seconds": 0.0})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "step_00000310.pt",
+        "step_00000320.pt",
+    ]
 
 
 @pytest.mark.parametrize("text", ["[]", '{"model_type": "unet"}', '{"run": {"tr'])

@@ -25,7 +25,10 @@ DIGITS = 8
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write ``step_<n>.pt`` atomically, then drop all but the last two."""
+    """Write ``step_<n>.pt`` atomically, then drop all but the last two up to it.
+
+    Later ones are those that could not be read: counted, they would drive out this one.
+    """
     path = folder / f"step_{step:08d}.pt"
     content = io.BytesIO()
     torch.save({"step": step, **state}, content)
@@ -38,8 +41,9 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
             f"could not write {path}: {error.__cause__ or error}. Earlier checkpoints are "
             "untouched; make room and re-run the same command to resume"
         ) from error
+    reached = [one for one in _checkpoints(folder) if one.name <= path.name]
     left_by_a_kill = folder.glob(".*-step_*.pt")
-    _drop((*_checkpoints(folder)[:-KEEP], *left_by_a_kill))
+    _drop((*reached[:-KEEP], *left_by_a_kill))
     return path
 
 
