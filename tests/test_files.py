@@ -218,6 +218,11 @@ def test_what_is_no_object_is_refused_in_a_sentence(
         read_object(tmp_path / "b.json", "Mend it")
 
 
+def test_the_mark_that_an_editor_of_windows_sets_is_read_over(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": 1}', encoding="utf-8-sig")
+    assert read_object(tmp_path / "a.json", "") == {"a": 1}
+
+
 def test_a_seal_tells_every_change() -> None:
     content = {"a": [1, 2.5, None], "b": {"c": "d"}}
     whole = json.loads(json.dumps(sealed(content)))

@@ -16,6 +16,7 @@ import re
 import shutil
 import socket
 import time
+import tomllib
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -40,6 +41,7 @@ LEFTOVER = re.compile(r"\.(\d+)(?:@([0-9a-f]{8}))?-.")
 LOCK = ".lock"
 ABANDONED_SECONDS = 86400.0  # after which a leftover of another machine is nobody's any more
 SEAL = "digest"
+UTF8 = "utf-8-sig"  # for files that people edit
 DEEPEST = 50  # brackets within brackets in a JSON file; ours have 6
 CHUNK = 1 << 22
 LONG_SWEEP = 0.002  # seconds: a folder of some thousand files
@@ -232,9 +234,12 @@ def read_object(path: Path, advice: str) -> dict[str, Any]:
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """The object of a JSON text in UTF-8. Raises ValueError, whatever is wrong with it."""
+    """The object of a JSON text in UTF-8, with the mark that Windows sets before it or without.
+
+    Raises ValueError, whatever is wrong with it.
+    """
     try:
-        content = json.loads(data.decode("utf-8"), object_pairs_hook=_once)
+        content = json.loads(data.decode(UTF8), object_pairs_hook=_once)
     except RecursionError as error:
         raise ValueError("brackets within brackets without end") from error
     if not isinstance(content, dict):
@@ -246,6 +251,14 @@ def parse_object(data: bytes) -> dict[str, Any]:
     if level:
         raise ValueError(f"more than {DEEPEST} brackets within brackets")
     return content
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The values of a TOML file. Raises ValueError, whatever is wrong with it."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("brackets within brackets without end") from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Settings:
             value = getattr(self, name)
             wrong = [number for number in _numbers(value) if number not in allowed]
             if wrong:
-                finite = "" if all(map(isfinite, wrong)) else "finite"
+                finite = "" if all(number in Range() for number in wrong) else "finite"
                 must = " and ".join(filter(None, (finite, str(allowed))))
                 raise SimcvdError(f"{self.group}.{name.rstrip('_')} is {value}; it must be {must}")
 

@@ -122,7 +122,7 @@ class Kind(Generic[Record]):
         found = content.get(FORMAT, 1)
         if type(found) is not int or not 1 <= found <= self.format:
             raise SimcvdError(
-                f"{where}: has format {found!r}, this version of simcvd reads {self.format}. "
+                f"{where}: has format {shown(found)}, this version of simcvd reads {self.format}. "
                 f"{self.advice}"
             )
         values = {name: value for name, value in content.items() if name not in (FORMAT, SEAL)}

@@ -184,6 +184,13 @@ def test_a_plan_is_read_back_as_it_was(tmp_path: Path) -> None:
         ("spacing = [0.8, 0.8, 5.0]", "spacing = [0.8, 0.8]", "spacing"),
         ("spacing = [0.8, 0.8, 5.0]", "spacing = 0.8 mm", "cannot be read as a plan"),
         ("iterations = 7", "iterations = 0", "iterations is 0"),
+        (
+            "iterations = 7",
+            f"iterations = -{10**400}",
+            r"iterations is -10*; it must be at least 1",
+        ),
+        ("mirror = []", "mirror = [3]", r"mirror is \(3,\); it must be at least 0 and at most 2"),
+        ("patch =", f"patch = {'[' * 5000}", "brackets within brackets without end"),
     ],
 )
 def test_a_wrong_edit_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -201,7 +208,7 @@ def test_a_right_edit_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "plan.toml"
     write_plan(PLAN, path)
     text = path.read_text(encoding="utf-8").replace("[0.8, 0.8, 5.0]", "[1, 1, 4]")
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8-sig")  # as some editors of Windows save it
     assert read_plan(path) == dataclasses.replace(PLAN, spacing=(1.0, 1.0, 4.0))
 
 

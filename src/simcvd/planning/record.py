@@ -65,7 +65,7 @@ class Plan(Settings):
     lr: Positive = 0.01
     dropout: BelowOne = 0.5
     augmentation: Augmentation = "fixed"
-    mirror: tuple[int, ...] = ()
+    mirror: Annotated[tuple[int, ...], Range(least=0, most=2)] = ()
     reasons: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import fields
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from simcvd.files import write_text
+from simcvd.files import UTF8, parse_toml, write_text
 from simcvd.planning.record import Plan
 from simcvd.records import Kind
 from simcvd.types import SimcvdError
@@ -54,8 +53,8 @@ def read_plan(path: Path | str) -> Plan:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text)
+        text = path.read_text(encoding=UTF8)
+        values = parse_toml(text)
     except (OSError, ValueError) as error:
         raise SimcvdError(
             f"{path}: cannot be read as a plan ({error}); give a file that `simcvd plan` wrote"

@@ -173,7 +173,7 @@ def _resolve(name: str, configs: Mapping[str, Any]) -> tuple[str, str]:
 def _parse(name: str, text: str, kind: Any) -> Any:
     try:
         value = text if "{" in text else ast.literal_eval(text)  # a set has no order
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):  # as Python's manual has it
         value = text
     try:
         return typed(kind, value)

@@ -14,7 +14,6 @@ import os
 import pickle
 import socket
 import sys
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -24,7 +23,7 @@ from typing import Any
 from uuid import uuid4
 
 import simcvd
-from simcvd.files import HOST, CannotWrite, complaint
+from simcvd.files import HOST, UTF8, CannotWrite, complaint, parse_toml
 from simcvd.machine import is_command
 from simcvd.plugins import optional
 from simcvd.types import SimcvdError
@@ -167,7 +166,7 @@ def _slurm(path: Path) -> Iterator[Any]:
     from dask_jobqueue.slurm import SLURMCluster
 
     try:
-        options = tomllib.loads(path.read_text(encoding="utf-8"))
+        options = parse_toml(path.read_text(encoding=UTF8))
     except (OSError, ValueError) as error:
         raise SimcvdError(
             f"{SLURM}{path}: cannot be read ({error}); give a TOML file of jobs = N and the "
