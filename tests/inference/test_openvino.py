@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ from simcvd.networks.fast import accelerate, plain
 from simcvd.networks.vnet import VNet
 from simcvd.types import SimcvdError, Volume
 
-pytest.importorskip("openvino")
+pytestmark = pytest.mark.skipif(find_spec("openvino") is None, reason="needs OpenVINO")
 COMPUTE = Compute(runtime="openvino", precision="float32")
 
 
@@ -137,3 +139,14 @@ def test_refused_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(SimcvdError, match=r"pip install 'simcvd\[openvino\]'"):
         in_runtime(model(small_vnet()), COMPUTE)
+
+
+def test_nobody_is_told_that_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO's telemetry begins by giving the user a number, in a file."""
+    for name in ("HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(tmp_path))
+    save_model(tmp_path / "run", small_vnet(), spec())
+    command = ["predict", tmp_path / "run", scan(tmp_path / "scans"), "--out", tmp_path / "out"]
+    simcvd = [sys.executable, "-m", "simcvd.cli", *map(str, command), "--runtime", "openvino"]
+    subprocess.run(simcvd, check=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "scans", "out"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from dataclasses import replace
 from itertools import chain
@@ -45,7 +46,7 @@ class OnOpenVINO(nn.Module):
         self, network: nn.Module, size: tuple[int, int, int, int], half: torch.dtype | None
     ) -> None:
         super().__init__()
-        openvino = optional("openvino", "openvino", "--runtime openvino")
+        openvino = _imported()
         network = _Logits(plain(network))
         patches = torch.randn(2, *size, generator=torch.Generator().manual_seed(0))
         patches[1] += 3  # unlike the first: what a graph made of one patch mixes up is seen in two
@@ -80,6 +81,15 @@ class OnOpenVINO(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OnOpenVINO:
         return self  # it holds nothing that changes
+
+
+def _imported() -> Any:
+    """OpenVINO, which else tells Google Analytics of each import and conversion, and asks nobody.
+
+    Without the package that does so it takes a stand-in of its own.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return optional("openvino", "openvino", "--runtime openvino")
 
 
 def _refuse_choices(network: nn.Module, patches: Tensor) -> None:
