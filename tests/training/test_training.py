@@ -23,7 +23,7 @@ from simcvd.training.checkpoint import load_latest, save_checkpoint
 from simcvd.training.faults import Faults
 from simcvd.training.log import read_log
 from simcvd.training.loop import train
-from simcvd.training.run import split
+from simcvd.training.run import open_folder, resolve, split
 from simcvd.training.settings import override
 from simcvd.types import SimcvdError
 
@@ -135,6 +135,19 @@ def test_a_run_of_another_version_is_resumed_and_said_so(
     capsys.readouterr()
     train(small_cache.root, tmp_path / "run", labeled=LABELED, settings=settings)
     assert "was begun with simcvd 0.0.1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("group", ["train", "augment", "config", "network", "recipe"])
+def test_a_run_whose_settings_are_none_is_refused(
+    small_cache: Cache, tmp_path: Path, group: str
+) -> None:
+    run = resolve(small_cache, method="simcvd", labeled=LABELED, settings=FLAGS)
+    open_folder(tmp_path, run, small_cache)
+    path = tmp_path / "config.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "run": {**record["run"], group: [1]}}))
+    with pytest.raises(SimcvdError, match=r"config\.json is no record of a run"):
+        open_folder(tmp_path, run, small_cache)
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(

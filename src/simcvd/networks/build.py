@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from simcvd.naming import shown
 from simcvd.networks.base import Architecture, sizes_of
 from simcvd.networks.fast import accelerate
 from simcvd.networks.residual_unet import ResidualUNetConfig
@@ -127,7 +128,9 @@ def check_sizes(arguments: Mapping[str, Any]) -> None:
     widths, blocks = arguments.get("widths", ()), arguments.get("blocks", ())
     counts = [arguments["channels"], arguments["classes"], *widths, *blocks]
     if not all(type(n) is int and n > 0 for n in counts):
-        raise SimcvdError(f"channels, classes, widths and blocks are {counts}; give whole numbers")
+        raise SimcvdError(
+            f"channels, classes, widths and blocks are {shown(counts)}; give whole numbers"
+        )
     if len(widths) > DEEPEST or sum(blocks) > MOST_LAYERS or arguments["classes"] > MOST_CLASSES:
         raise SimcvdError(
             f"a network of {len(widths)} stages, {sum(blocks)} layers and {arguments['classes']} "

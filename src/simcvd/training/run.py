@@ -34,6 +34,7 @@ from simcvd.types import IntTriple, SimcvdError, Task
 
 RUN = Kind(name="a run", record=dict, advice="Use the simcvd that it was begun with.")
 CASE_LISTS = ("labeled", "unlabeled", "holdout")  # of which an exported model keeps the lengths
+GROUPS = ("train", "augment", "config", "network")  # of settings, in its record
 CONTROL = "supervised"  # the method that others are held against, and start from
 BENCHMARK_PATCH_MM = (70.0, 70.0, 50.0)  # 112 x 112 x 80 voxels of 0.625 mm
 
@@ -306,11 +307,11 @@ def cases_of(run: dict[str, Any]) -> dict[str, list[str]]:
 def _is_record(record: dict[str, Any]) -> bool:
     """Whether what others look into has the types that it was written with."""
     run, made = record.get("run"), record.get("made_with", {})
-    if not (
-        isinstance(run, dict) and isinstance(run.get("train"), dict) and isinstance(made, dict)
-    ):
+    if not (isinstance(run, dict) and "train" in run and isinstance(made, dict)):
         return False
-    texts = (run.get("method"), record.get("data"), record.get("cache", ""))
+    if not all(isinstance(run.get(group, {}), dict) for group in GROUPS):
+        return False
+    texts = (run.get("method"), run.get("recipe", ""), record.get("data"), record.get("cache", ""))
     numbers = [run["train"].get(name) for name in ("iterations", "seed")]
     return (
         all(isinstance(text, str) for text in texts)
