@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,19 +79,19 @@ def draw(picture: Picture) -> Sprites:
     places = np.unique(np.linspace(0, whole - 1, min(whole, MOST_SLICES)).round().astype(int))
     columns = math.ceil(math.sqrt(len(places)))
     rows = math.ceil(len(places) / columns)
-    slices = _cuts(picture.image, axis, places)
+    slices = cuts(picture.image, axis, places)
     size = _size(picture, axis)
     finer = max(1, FINE // max(size))
     fine = size[0] * finer, size[1] * finer
-    maps = {layer: _cuts(values, axis, places) for layer, values in picture.maps.items()}
+    maps = {layer: cuts(values, axis, places) for layer, values in picture.maps.items()}
     grey = [_sized(cut, size, Image.Resampling.BILINEAR) for cut in _windowed(picture, slices)]
     outlines = {
-        layer: [_outline(_sized(cut, fine), layer in picture.dotted) for cut in cuts]
-        for layer, cuts in maps.items()
+        layer: [_outline(_sized(cut, fine), layer in picture.dotted) for cut in own]
+        for layer, own in maps.items()
     }
     return Sprites(
         image=_webp(_grid(grey, columns, rows)),
-        outlines={layer: _png(_grid(cuts, columns, rows)) for layer, cuts in outlines.items()},
+        outlines={layer: _png(_grid(own, columns, rows)) for layer, own in outlines.items()},
         columns=columns,
         rows=rows,
         count=len(places),
@@ -103,7 +103,7 @@ def draw(picture: Picture) -> Sprites:
     )
 
 
-def _cuts(array: np.ndarray, axis: int, places: np.ndarray) -> list[np.ndarray]:
+def cuts(array: np.ndarray, axis: int, places: Iterable[int]) -> list[np.ndarray]:
     """Slices ``[rows, columns]``: superior or anterior up; the patient's right on the left."""
     turned = [np.take(array, place, axis).T[::-1] for place in places]
     return [cut if axis == 0 else cut[:, ::-1] for cut in turned]

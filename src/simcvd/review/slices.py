@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import struct
+import io
 import threading
-import zlib
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from simcvd.data.preprocess import canonical
+from simcvd.report.sprites import PLANES, cuts
 from simcvd.review.labels import ONE_AT_A_TIME, classes_of, values_of
 from simcvd.review.round import Round
 from simcvd.review.scans import View
 from simcvd.types import SimcvdError, Volume
 
-Plane = Literal["axial", "coronal", "sagittal"]
-# The axis of RAS+ voxels that a plane lies across.
-ACROSS: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 OPACITY = 0.45
 
 
@@ -36,9 +34,9 @@ class Slices:
         Grey values run from the 1st to the 99th percentile of the scan. layer: a map of classes
         to lay over it, or None. Raises SimcvdError for an unknown plane or layer.
         """
-        if plane not in get_args(Plane):
-            raise SimcvdError(f"there is no plane '{plane}'; ask for {', '.join(ACROSS)}")
-        axis = next(ACROSS[p] for p in ACROSS if p == plane)
+        if plane not in PLANES:
+            raise SimcvdError(f"there is no plane '{plane}'; ask for {', '.join(PLANES)}")
+        axis = PLANES.index(plane)
         with self._lock:
             image = self._of("scan", (name, view.stamp), lambda: _grey(view))
             picture = _cut(image, axis, at)
@@ -47,7 +45,9 @@ class Slices:
                 key = (name, view.stamp, layer)
                 classes = self._of("layer", key, lambda: _classes(round_, view, name, layer))
                 _paint(rgb, _cut(classes, axis, at), [c.colour for c in round_.classes])
-        return png_of(rgb.astype(np.uint8))
+        buffer = io.BytesIO()
+        Image.fromarray(rgb.astype(np.uint8)).save(buffer, "PNG", compress_level=1)
+        return buffer.getvalue()
 
     def _of(self, what: str, key: tuple[str, ...], read: Any) -> np.ndarray:
         if what not in self._kept or self._kept[what][0] != key:
@@ -75,29 +75,15 @@ def _classes(round_: Round, view: View, name: str, layer: str) -> np.ndarray:
 
 
 def _cut(array: np.ndarray, axis: int, at: float) -> np.ndarray:
-    """Rows downwards, columns to the right: superior or anterior up, the patient's right left."""
+    """The slice at the share ``at`` of the way through."""
     size = array.shape[axis]
-    plane = np.take(array, min(size - 1, max(0, int(at * size))), axis)
-    turned = plane.T[::-1]
-    return turned if axis == 0 else turned[:, ::-1]
+    (cut,) = cuts(array, axis, [min(size - 1, max(0, int(at * size)))])
+    return cut
 
 
 def _paint(rgb: np.ndarray, classes: np.ndarray, colours: list[str]) -> None:
     for index, colour in enumerate(colours):
         if index:
-            tint = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
+            tint = np.array([*bytes.fromhex(colour[1:])], np.float32)
             inside = classes == index
             rgb[inside] = (1 - OPACITY) * rgb[inside] + OPACITY * tint
-
-
-def png_of(rgb: np.ndarray) -> bytes:
-    """``[H, W, 3]`` uint8 as a PNG file (ISO/IEC 15948): header, one block of rows, end."""
-    height, width, _ = rgb.shape
-    rows = np.concatenate([np.zeros((height, 1), np.uint8), rgb.reshape(height, -1)], axis=1)
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(rows.tobytes(), 1)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in parts)
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
