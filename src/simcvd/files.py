@@ -86,6 +86,12 @@ def write_bytes(path: Path | str, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def copy(source: Path, target: Path) -> None:
+    """A file's bytes as ``target``, whole or not at all; raises CannotWrite."""
+    with replace_into(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
 def write_text(path: Path | str, text: str) -> None:
     r"""`write_bytes` of the text in UTF-8, line ends as they are.
 

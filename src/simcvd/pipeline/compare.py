@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from simcvd.data.cache import Cache
-from simcvd.files import replace_into
+from simcvd.files import copy
 from simcvd.inference.model import DESCRIPTION
 from simcvd.pipeline.presets import Folds
 from simcvd.planning import Plan
@@ -233,8 +232,7 @@ def pool(runs: Sequence[Path], out: Path) -> tuple[tuple[str, ...], ...]:
     reports = [read_report(folder) for folder in folders]
     for folder in folders:
         for path in (folder / "predictions").glob("*.nii.gz"):
-            with replace_into(out / "predictions" / path.name) as temporary:
-                shutil.copyfile(path, temporary)
+            copy(path, out / "predictions" / path.name)
     scores = [score for report in reports for score in report.scores]
     info = {"split": "holdout", "folds": [run.name for run in runs]}
     write_report(Report(scores=sorted(scores, key=lambda s: (s.case, s.label)), info=info), out)

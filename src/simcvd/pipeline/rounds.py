@@ -14,17 +14,16 @@ control has seen no unlabelled scan, so the question whether these help starts a
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from simcvd.data.cache import Cache, read_case
 from simcvd.data.cases import source_records
 from simcvd.data.record import SourceFile
-from simcvd.files import LOCK, contents, move, read_object, replace_into, write_json
+from simcvd.files import LOCK, contents, copy, move, read_object, write_json
 from simcvd.inference.model import DESCRIPTION, WORK_RECORD
 from simcvd.inference.results import corrected
 from simcvd.layouts.patients import ALWAYS, folds_by_patient
@@ -137,7 +136,7 @@ def begin(following: Round) -> None:
             f"{following.work}: another `simcvd run` began round {number} meanwhile; re-run the "
             "same command to resume it"
         )
-    record = {name: value for name, value in asdict(following).items() if name != "work"}
+    record = {"number": following.number, "start": following.start}
     write_json(following.work / ROUNDS / CLOSING, record)
     _move_result(following.work)
 
@@ -193,10 +192,9 @@ def _move_result(work: Path) -> None:
     closing = work / ROUNDS / CLOSING
     target = work / ROUNDS / str(_numbers(closing)[0] - 1)
     for name in COPIED:
-        copy = target / Path(name).name
-        if (work / name).exists() and not copy.exists():
-            with replace_into(copy) as temporary:
-                shutil.copyfile(work / name, temporary)
+        kept = target / Path(name).name
+        if (work / name).exists() and not kept.exists():
+            copy(work / name, kept)
     method = read_object(target / WORK_RECORD, RESTORE).get("method", "simcvd")
     for name in (*RESULT, checked(method, f"{target / WORK_RECORD}: a method")):
         if (work / name).exists():
@@ -204,8 +202,7 @@ def _move_result(work: Path) -> None:
     for path in corrected(target / "predictions"):
         kept = work / "predictions" / path.name
         if not kept.exists():
-            with replace_into(kept) as temporary:
-                shutil.copyfile(path, temporary)
+            copy(path, kept)
     move(closing, work / ROUND)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from simcvd.data.crop import stored_like
 from simcvd.data.reading import label_on_scan, read_case_label
-from simcvd.files import remove, replace_into
+from simcvd.files import copy, remove
 from simcvd.formats import files_of, read_label, read_voxels
 from simcvd.formats.read import small
 from simcvd.formats.table import best_writer
@@ -193,8 +193,7 @@ def _keep_former(round_: Round, label: Path) -> None:
     """A label that is replaced stays below WORK/review/former, in a folder of its time."""
     when = time.strftime("%Y%m%d-%H%M%S", time.gmtime(label.stat().st_mtime))
     for file in files_of(label):
-        with replace_into(round_.work / "review" / "former" / when / file.name) as temporary:
-            temporary.write_bytes(file.read_bytes())
+        copy(file, round_.work / "review" / "former" / when / file.name)
 
 
 def overlays(round_: Round, view: View, name: str, layers: Iterable[Layer]) -> list[dict[str, Any]]:
