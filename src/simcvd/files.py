@@ -194,6 +194,15 @@ def alive(pid: int) -> bool:
     return True
 
 
+def began(pid: int) -> str:
+    """When a process began, in the kernel's ticks: another of the same number began later."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return stat.rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return "-"
+
+
 def age(path: Path) -> float:
     """Seconds since a file was written. Raises OSError for one that is gone.
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from simcvd.files import CannotWrite, age, alive, complaint
+from simcvd.files import CannotWrite, age, alive, began, complaint
 from simcvd.types import SimcvdError
 
 POLL_SECONDS = 0.05
@@ -88,7 +88,7 @@ def _take_by_name(owner: Path) -> Release | None:
     except FileExistsError:
         return _take_by_name(owner) if _broken(owner) else None
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(f"{socket.gethostname()} {os.getpid()} {_began(os.getpid())}")
+        file.write(f"{socket.gethostname()} {os.getpid()} {began(os.getpid())}")
     return lambda: owner.unlink(missing_ok=True)
 
 
@@ -99,9 +99,9 @@ def _broken(owner: Path) -> bool:
     if len(words) != 3 or not words[1].isdecimal():
         dead = age > UNWRITTEN_SECONDS
     else:
-        host, pid, began = words
+        host, pid, start = words
         here = host == socket.gethostname()
-        dead = here and not (alive(int(pid)) and _began(int(pid)) == began)
+        dead = here and not (alive(int(pid)) and began(int(pid)) == start)
     if not dead:
         return False
     aside = owner.with_name(f".{os.getpid()}-{owner.name}")
@@ -119,15 +119,6 @@ def _read(owner: Path) -> tuple[str, float]:
         return owner.read_text(encoding="utf-8", errors="replace"), age(owner)
     except FileNotFoundError:
         return "", float("inf")
-
-
-def _began(pid: int) -> str:
-    """When a process began, in the kernel's ticks: another of the same number began later."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        return stat.rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return "-"
 
 
 def _who(path: Path) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from simcvd.files import read_object, write_json
+from simcvd.files import alive, began, read_object, write_json
 from simcvd.types import SimcvdError
 
 TAIL = 4000
@@ -49,7 +49,7 @@ class Learning:
                     start_new_session=True,
                     env={**os.environ, "COLUMNS": "100"},
                 )
-            started = {"pid": self._process.pid, "start": _start_of(self._process.pid)}
+            started = {"pid": self._process.pid, "start": began(self._process.pid)}
             write_json(self.note, {**started, "time": time.time()})
 
     def stop(self) -> None:
@@ -95,16 +95,6 @@ class Learning:
         if self._process is not None:
             return self._process.pid if self._process.poll() is None else None
         note = self._note()
-        if note is None or _start_of(note["pid"]) != note["start"]:
+        if note is None or began(note["pid"]) != note["start"]:
             return None
-        return int(note["pid"])
-
-
-def _start_of(pid: int) -> str | None:
-    """When a process began, in clock ticks since the machine did; None if there is no such one."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else fields[19]
+        return int(note["pid"]) if alive(note["pid"]) else None
