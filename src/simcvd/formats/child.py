@@ -10,7 +10,6 @@ import atexit
 import os
 import pickle
 import selectors
-import struct
 import subprocess
 import sys
 from contextlib import suppress
@@ -21,7 +20,6 @@ from simcvd.types import SimcvdError
 
 # Seconds after which a file is taken to hang its reader.
 PATIENCE = 300.0
-LENGTH = struct.Struct("<Q")
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
 
@@ -35,7 +33,7 @@ def ask(path: Path, function: str, *arguments: Any) -> Any:
     try:
         _send(child.stdin, (function, (os.fspath(path), *arguments)))
         fine, result = _receive(child)
-    except (OSError, EOFError, TimeoutError) as error:
+    except (OSError, EOFError, pickle.UnpicklingError) as error:  # a TimeoutError is an OSError
         code = _end(child)
         why = "takes too long to read" if isinstance(error, TimeoutError) else "crashes its reader"
         raise SimcvdError(
@@ -77,8 +75,7 @@ def _cause(code: int) -> str:
 
 
 def _send(pipe: Any, message: Any) -> None:
-    data = pickle.dumps(message, protocol=5)
-    pipe.write(LENGTH.pack(len(data)) + data)
+    pipe.write(pickle.dumps(message, protocol=5))
     pipe.flush()
 
 
@@ -88,14 +85,7 @@ def _receive(child: subprocess.Popen[bytes]) -> Any:
         selector.register(child.stdout, selectors.EVENT_READ)
         if not selector.select(PATIENCE):
             raise TimeoutError
-    return pickle.loads(_exactly(child.stdout, LENGTH.unpack(_exactly(child.stdout, 8))[0]))
-
-
-def _exactly(pipe: Any, size: int) -> bytes:
-    data: bytes = pipe.read(size)
-    if len(data) < size:
-        raise EOFError
-    return data
+    return pickle.load(child.stdout)
 
 
 def serve() -> None:
@@ -104,10 +94,7 @@ def serve() -> None:
     os.dup2(2, 1)  # what a library prints must not get among the answers
     with suppress(EOFError, BrokenPipeError):
         while True:
-            name, arguments = pickle.loads(
-                _exactly(questions, LENGTH.unpack(_exactly(questions, 8))[0])
-            )
-            _send(answers, _answered(name, arguments))
+            _send(answers, _answered(*pickle.load(questions)))
 
 
 def _answered(name: str, arguments: tuple[Any, ...]) -> tuple[bool, Any]:
