@@ -10,7 +10,7 @@ from tests.data.conftest import ball, noise, save
 from tests.data.dicom_series import write_series
 
 from simcvd.layouts.patients import Fold, folds_by_patient, patients_of
-from simcvd.layouts.recognise import recognise, recognise_or_scans
+from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import Source, SourceCase
 from simcvd.types import SimcvdError
 
@@ -109,9 +109,9 @@ def test_dicom_tells_the_patient(tmp_path: Path) -> None:
 def test_names_that_look_like_visits_are_said(tmp_path: Path) -> None:
     for seed, name in enumerate(("A_v1", "A_v2", "B_v1")):
         save(tmp_path / f"{name}.nii.gz", noise(seed))
-    (note,) = recognise_or_scans(tmp_path).notes
+    (note,) = recognise(tmp_path, or_scans=True).notes
     assert note.startswith("A_v1, A_v2 may be scans of one patient; give --patient-pattern")
-    assert recognise_or_scans(tmp_path, patient="(.)_").notes == ()
+    assert recognise(tmp_path, patient="(.)_", or_scans=True).notes == ()
     for name in ("case_1", "case_2", "case_3"):
         save(tmp_path / "other" / f"{name}.nii.gz", noise(0))
-    assert recognise_or_scans(tmp_path / "other").notes == ()
+    assert recognise(tmp_path / "other", or_scans=True).notes == ()

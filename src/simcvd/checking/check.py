@@ -10,7 +10,7 @@ from simcvd.checking.audit import FEWEST, looks_cropped, margins_of
 from simcvd.checking.compare import compare
 from simcvd.checking.facts import CaseFacts, Question, examine
 from simcvd.checking.findings import CheckReport, Finding, Kind, Severity
-from simcvd.layouts.recognise import recognise, recognise_or_scans
+from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import Source
 from simcvd.workers.processes import in_parallel
 
@@ -63,8 +63,14 @@ def check_source(
 ) -> tuple[CheckReport, Source]:
     """As `check`, with the data set that was recognised, for `mend`."""
     start = time.perf_counter()
-    kind = recognise if labels else recognise_or_scans
-    found = kind(source, labels, resample_labels=resample_labels, names=names, patient=patient)
+    found = recognise(
+        source,
+        labels,
+        resample_labels=resample_labels,
+        names=names,
+        patient=patient,
+        or_scans=True,
+    )
     facts = examine_all(found, jobs, "checking", quiet)
     leaks = looks_cropped(margins_of(f.label.ends for f in facts if f.label)) if splits else []
     notes = _not_looked_at(found, facts, patient) if splits else []

@@ -45,6 +45,7 @@ def recognise(
     names: str | None = None,
     patient: str | None = None,
     drawn: Path | None = None,
+    or_scans: bool = False,
 ) -> Source:
     """Look at the folder `source` and say what it is, and what becomes of every file in it.
 
@@ -52,32 +53,20 @@ def recognise(
     resample_labels: accept labels on another grid than their scan's. names: a regular expression
     that finds a scan's name in the path of its scan and of its label. patient: one that finds
     the patient in a scan's name; see `simcvd.layouts.patients`. drawn: a folder of label maps that
-    win over all others; see `simcvd.layouts.drawn`.
+    win over all others; see `simcvd.layouts.drawn`. or_scans: where no layout fits and no labels
+    are given, take every scan below `source` without its label.
     Raises SimcvdError with the layouts that would be recognised when none fits.
     """
-    found = _recognised(source, labels, names)
-    return _completed(found, source, labels, resample_labels, patient, drawn)
-
-
-def recognise_or_scans(
-    source: Path,
-    labels: Path | None = None,
-    *,
-    resample_labels: bool = False,
-    names: str | None = None,
-    patient: str | None = None,
-) -> Source:
-    """As `recognise`; where no layout fits, every scan below `source` without its label."""
     try:
         found = _recognised(source, labels, names)
     except SimcvdError:
-        if labels or not source.is_dir() or (source / DECLARED).exists():
+        if not or_scans or labels or not source.is_dir() or (source / DECLARED).exists():
             raise
         scans = find_scans(source)
         if not scans.found:
             raise
         found = source_of(paired(scans, Labels([]), names), NO_LAYOUT)
-    return _completed(found, source, labels, resample_labels, patient)
+    return _completed(found, source, labels, resample_labels, patient, drawn)
 
 
 def every_scan(source: Path, *, apart_from: Path) -> Source:
@@ -106,7 +95,7 @@ def _completed(
     labels: Path | None,
     resample_labels: bool,
     patient: str | None,
-    drawn: Path | None = None,
+    drawn: Path | None,
 ) -> Source:
     """With its patients and the use of every file, its names found to be names."""
     found = with_drawn(with_patients(with_own_names(found), patient), drawn)
