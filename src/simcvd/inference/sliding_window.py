@@ -10,7 +10,7 @@ cross-section of the scan, not with the scan times its classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from math import ceil, prod
@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from simcvd.inference.windows import Grid, Group
 from simcvd.networks.autocast import autocast
+from simcvd.networks.frozen import evaluating
 from simcvd.types import IntTriple, Prediction, SimcvdError
 
 Slices = tuple[slice, slice, slice]
@@ -84,20 +85,6 @@ def _pad(image: Tensor, padding: list[tuple[int, int]]) -> Tensor:
     """``image`` with zeros around it, itself if there is nothing to add."""
     flat = [n for axis in reversed(padding) for n in axis]
     return functional.pad(image, flat) if any(flat) else image
-
-
-@contextmanager
-def _evaluating(network: Network) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every module is again in the mode it was in."""
-    modules = list(network.modules()) if isinstance(network, nn.Module) else []
-    modes = [(module, module.training) for module in modules]
-    for module in modules:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _run(network: Network, patches: Tensor, how: Windows, weights: Tensor | None) -> Tensor:
@@ -224,7 +211,7 @@ def finished_blocks(
     padded = _pad(image.to(how.home), padding)
     grid = grid_of((image.shape[1], image.shape[2], image.shape[3]), how)
     coverage = [torch.tensor(grid.coverage(axis), device=how.home) for axis in grid.order]
-    with _evaluating(network):
+    with evaluating(network) if isinstance(network, nn.Module) else nullcontext():
         windows = _window_probabilities(network, padded, grid, how, advance)
         for place, sums in _finished_sums(grid, windows, how):
             block = _mean(sums, place, coverage)

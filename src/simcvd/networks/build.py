@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from simcvd.naming import shown
 from simcvd.networks.base import Architecture, sizes_of
 from simcvd.networks.fast import accelerate
+from simcvd.networks.frozen import evaluating
 from simcvd.networks.residual_unet import ResidualUNetConfig
 from simcvd.networks.vnet import VNetConfig
 from simcvd.plugins import by_reference, load, offered, reference_of
@@ -166,17 +167,15 @@ def check_network(
     patch: Sequence[int],
 ) -> None:
     """Refuse a network that does not answer a patch of voxels as the methods need it to."""
-    training = network.training
     try:
-        with torch.no_grad():
-            answer = network.eval()(torch.zeros(1, channels, *patch))
+        with torch.no_grad(), evaluating(network):
+            answer = network(torch.zeros(1, channels, *patch))
     except Exception as error:  # whatever a caller's code raises
         raise SimcvdError(
             f"network: cannot take a patch {[1, channels, *patch]} "
             f"({type(error).__name__}: {error}); "
             "make it fit, or choose another train.patch"
         ) from error
-    network.train(training)
     if not isinstance(answer, Prediction):
         raise SimcvdError(
             f"network: answered with {type(answer).__name__}; return "

@@ -25,10 +25,15 @@ def scale_gradient(x: Tensor, factor: float | Tensor) -> Tensor:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """``module`` in evaluation mode: no dropout, running statistics in place of a batch's."""
-    training = module.training
-    module.eval()
+    """``module`` in evaluation mode: no dropout, running statistics in place of a batch's.
+
+    Afterwards every module in it is again in the mode it was in.
+    """
+    modes = [(one, one.training) for one in module.modules()]
+    for one, _ in modes:
+        one.training = False
     try:
         yield
     finally:
-        module.train(training)
+        for one, training in modes:
+            one.training = training
