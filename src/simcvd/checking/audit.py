@@ -19,6 +19,7 @@ from scipy import stats
 
 from simcvd.checking.findings import Finding, Kind, Severity
 from simcvd.data.cache import Cache
+from simcvd.distance import bounding_box
 from simcvd.layouts.patients import by_names, shared_patients
 from simcvd.types import SimcvdError
 from simcvd.wording import few
@@ -97,7 +98,8 @@ def ends(label: np.ndarray) -> Ends | None:
     """Of a label map ``[X, Y, Z]``; None where it is empty."""
     if not label.any():
         return None
-    x, y, z = (_along(label, axis) for axis in range(3))
+    sides = zip(bounding_box(label != 0), label.shape, strict=True)
+    x, y, z = ((side.start, length - side.stop, length) for side, length in sides)
     return x, y, z
 
 
@@ -125,13 +127,6 @@ def cropped_by_label(m: Margins) -> str:
     if correlation.statistic < FOLLOWS or correlation.pvalue > CHANCE:
         return ""
     return f"the scan's length follows the label's (correlation {correlation.statistic:.2f})"
-
-
-def _along(label: np.ndarray, axis: int) -> tuple[int, int, int]:
-    others = tuple(other for other in range(3) if other != axis)
-    inside = np.flatnonzero(label.any(axis=others))
-    length = label.shape[axis]
-    return int(inside[0]), int(length - 1 - inside[-1]), length
 
 
 def _shared_names(cache: Cache) -> list[Finding]:

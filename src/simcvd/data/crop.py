@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from simcvd.distance import bounding_box
 from simcvd.formats import spacing_of
 from simcvd.preprocessing import Preprocessing
 from simcvd.types import IntTriple, Volume
@@ -91,10 +92,8 @@ def _margins(affine: np.ndarray, p: Preprocessing) -> list[int | None]:
 
 def _box(inside: np.ndarray, margins: list[int | None]) -> Box:
     sides = []
-    for axis, margin in enumerate(margins):
-        others = tuple(other for other in range(3) if other != axis)
-        found, length = np.flatnonzero(inside.any(axis=others)), inside.shape[axis]
+    for side, margin, length in zip(bounding_box(inside), margins, inside.shape, strict=True):
         reach = length if margin is None else margin
-        sides.append(slice(max(int(found[0]) - reach, 0), min(int(found[-1]) + 1 + reach, length)))
+        sides.append(slice(max(side.start - reach, 0), min(side.stop + reach, length)))
     x, y, z = sides
     return x, y, z
