@@ -109,6 +109,14 @@ def margins_of(labels: Iterable[Ends | None]) -> list[Margins]:
     return [Margins(before=t[:, 0], after=t[:, 1], length=t[:, 2]) for t in table.swapaxes(0, 1)]
 
 
+def digest(array: np.ndarray) -> str:
+    """A hash of voxels and their shape, by which copies are known."""
+    array = np.ascontiguousarray(array)
+    found = hashlib.blake2b(repr((array.shape, array.dtype.str)).encode(), digest_size=16)
+    found.update(array.data.cast("B"))
+    return found.hexdigest()
+
+
 def cropped_by_label(m: Margins) -> str:
     """Why the scans look cropped by their label along this axis; empty if they do not.
 
@@ -140,7 +148,7 @@ def _shared_names(cache: Cache) -> list[Finding]:
 def _same_images(cache: Cache) -> list[Finding]:
     by_content = defaultdict(list)
     for name in dict.fromkeys((*cache.train, *cache.test)):
-        by_content[_content(cache, name)].append(name)
+        by_content[digest(cache.case(name).image)].append(name)
     train, test = set(cache.train), set(cache.test)
     findings = []
     for names in by_content.values():
@@ -150,13 +158,6 @@ def _same_images(cache: Cache) -> list[Finding]:
             text = f"{', '.join(names)} hold the same voxels"
             findings.append(leak(kind, text, names))
     return findings
-
-
-def _content(cache: Cache, name: str) -> str:
-    image = np.ascontiguousarray(cache.case(name).image)
-    digest = hashlib.sha256(repr((image.shape, image.dtype.str)).encode())
-    digest.update(image.data.cast("B"))
-    return digest.hexdigest()
 
 
 def _patients(cache: Cache, pattern: str | None) -> list[Finding]:

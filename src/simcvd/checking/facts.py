@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from simcvd.checking.audit import Ends, ends
+from simcvd.checking.audit import Ends, digest, ends
 from simcvd.checking.findings import Finding, Notes
 from simcvd.checking.places import Place, places_of
 from simcvd.data.crop import crop_box, grid_of_box
@@ -227,7 +226,7 @@ def _image_facts(image: Volume) -> ImageFacts:
         content=grid_of_box(box, image.affine)[0],
         spacing=spacing_of(image.affine),
         percentiles=tuple((float(a), float(b), float(c)) for a, b, c in percentiles),
-        digest=_digest(image.array),
+        digest=digest(image.array),
     )
 
 
@@ -254,7 +253,7 @@ def _label_facts(
     pairs = zip(values.tolist(), sides.tolist(), strict=True)
     return LabelFacts(
         counts=counts,
-        digest=_digest(array),
+        digest=digest(array),
         sides={value: side for value, side in pairs if value != 0},
         ends=ends(array),
         smallest={value: n * voxel for value, n in smallest(label).items()},
@@ -285,10 +284,3 @@ def _check_values(
     if set(counts) == {0}:
         message = f"{path}: holds background only. If the scan is not labelled, take it away."
         notes.add("warning", "empty label", path, message)
-
-
-def _digest(array: np.ndarray) -> str:
-    array = np.ascontiguousarray(array)
-    digest = hashlib.blake2b(repr((array.shape, array.dtype.str)).encode(), digest_size=16)
-    digest.update(array.data.cast("B"))
-    return digest.hexdigest()
