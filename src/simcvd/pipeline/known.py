@@ -11,6 +11,7 @@ from simcvd.data.cache import Cache
 from simcvd.data.objects import keep_largest, pieces
 from simcvd.formats import read_label
 from simcvd.inference.known import Known, Usual, percentiles_of
+from simcvd.metrics import overlap
 from simcvd.naming import inside
 from simcvd.report.results import Result
 from simcvd.report.scans import indices_of
@@ -71,12 +72,7 @@ def _gains(cache: Cache, chosen: Result, name: str, classes: int) -> Iterator[fl
     keep_largest(cleaned, range(1, classes))
     label = np.asarray(cache.case(name).label)
     for k in range(1, classes):
-        yield _dice(cleaned == k, label == k) - _dice(found == k, label == k)
-
-
-def _dice(found: np.ndarray, label: np.ndarray) -> float:
-    both = np.count_nonzero(found) + np.count_nonzero(label)
-    return 2 * np.count_nonzero(found & label) / both if both else math.nan
+        yield overlap.dice(cleaned == k, label == k) - overlap.dice(found == k, label == k)
 
 
 def _worth(gains: np.ndarray) -> bool:

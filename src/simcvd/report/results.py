@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from simcvd.scoring import words
 from simcvd.scoring.comparison import Comparison, compare, correct
+from simcvd.scoring.gap import mean_of_defined
 from simcvd.scoring.record import NotScored, Split, read_report, scores_folder
 from simcvd.scoring.scores import Summary, summarise
 from simcvd.training.log import Row, read_log
@@ -70,10 +70,7 @@ def dice_by_class(folder: Path) -> dict[str, list[float]]:
 
 def case_dice(result: Result) -> np.ndarray:
     """Per cent, ``[cases]``: mean over the classes defined in each, NaN if none is."""
-    defined = ~np.isnan(result.dice)
-    sums, counts = np.where(defined, result.dice, 0).sum(axis=1), defined.sum(axis=1)
-    undefined = np.full(len(sums), math.nan)
-    return np.asarray(100 * np.divide(sums, counts, out=undefined, where=counts > 0))
+    return 100 * mean_of_defined(result.dice, axis=1)
 
 
 def difference(control: Result, other: Result, ranking: Sequence[Result] = ()) -> Comparison:
