@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simcvd.files import replace_into, write_bytes
+from simcvd.files import write_bytes
 from simcvd.formats.geometry import LPS, affine_of, spacing_of
 from simcvd.formats.packed import Block, Coding
 from simcvd.formats.plain import array_of
@@ -151,8 +151,7 @@ def writer(like: Path | None) -> Write:
         text = "".join(f"{name} = {value}\n" for name, value in fields.items()).encode()
         if detached:
             write_bytes(raw, data)
-        with replace_into(path) as temporary:
-            temporary.write_bytes(text if detached else text + data)
+        write_bytes(path, text if detached else text + data)
 
     return write
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from simcvd.colours import class_colour
-from simcvd.files import replace_into, write_bytes
+from simcvd.files import write_bytes
 from simcvd.formats.geometry import LPS
 from simcvd.formats.packed import Block, Coding
 from simcvd.formats.plain import array_of
@@ -250,8 +250,7 @@ def writer(like: Path | None) -> Write:
         text = _written(labels, LPS @ affine, names) + (f"data file: {raw.name}\n" * detached)
         if detached:
             write_bytes(raw, data)
-        with replace_into(path) as temporary:
-            temporary.write_bytes(text.encode() + (b"" if detached else b"\n" + data))
+        write_bytes(path, text.encode() + (b"" if detached else b"\n" + data))
 
     return write
 

@@ -13,6 +13,7 @@ from simcvd.data.crop import Box, crop_box, cropped, grid_of_box
 from simcvd.data.objects import keep_largest
 from simcvd.data.preprocess import to_network
 from simcvd.data.reading import read_channels
+from simcvd.formats.read import small
 from simcvd.formats.table import writer_of
 from simcvd.inference.bars import Start
 from simcvd.inference.compute import Compute
@@ -179,8 +180,4 @@ def _parts(
 
 def restore_values(labels: np.ndarray, values: dict[int, int]) -> np.ndarray:
     """Class indices turned into the values of the user's files, in the smallest fitting type."""
-    table = np.array([values[index] for index in range(len(values))])
-    types = [np.dtype(t) for t in (np.uint8, np.int16, np.int32)]
-    small = (t for t in types if (table.astype(t) == table).all())
-    restored: np.ndarray = table.astype(next(small, table.dtype))[labels]
-    return restored
+    return small(np.array([values[index] for index in range(len(values))]))[labels]

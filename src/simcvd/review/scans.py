@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from simcvd.data.reading import read_channels
-from simcvd.files import read_object, replace_into, write_json
+from simcvd.files import read_object, write_json
 from simcvd.formats import format_of, read_header
-from simcvd.formats.nifti import NIFTI
+from simcvd.formats.nifti import NIFTI, save
 from simcvd.layouts.records import SourceCase
 from simcvd.review.round import Round, scan_stamp
 from simcvd.types import IntTriple, SimcvdError, Volume
@@ -129,9 +129,7 @@ def _write(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
 
     low, high = array.min(), array.max()
     whole = low >= -(2**15) and high < 2**15 and all(np.array_equal(p, np.rint(p)) for p in array)
-    image = nibabel.Nifti1Image(array.astype(np.int16) if whole else array, affine)
-    with replace_into(path) as temporary:
-        nibabel.save(image, temporary)
+    save(path, nibabel.Nifti1Image(array.astype(np.int16) if whole else array, affine))
 
 
 def _make_room(folder: Path) -> None:
