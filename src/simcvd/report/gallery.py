@@ -85,9 +85,9 @@ def _draw(pair: Sequence[Axes], scan: Shown, title: str, box: Box) -> None:
     from matplotlib.colors import to_rgb
 
     above, below = pair
-    prediction, place = scan.predictions[title], _middle(scan.reference > 0)[2]
+    prediction, place = scan.predictions[title], _fullest(scan.reference > 0)
     low, high = np.percentile(scan.image, (1, 99))
-    _show_slice(above, scan.image[..., place], scan.spacing, 2, (low, high))
+    _show_slice(above, scan.image[..., place], scan.spacing, (low, high))
     _outline(above, scan.reference[..., place], REFERENCE, 1.6)  # wider: it shows where both agree
     _outline(above, prediction[..., place], PREDICTION, 0.8)
     masks = prediction[box] > 0, scan.reference[box] > 0
@@ -97,27 +97,20 @@ def _draw(pair: Sequence[Axes], scan: Shown, title: str, box: Box) -> None:
     below.set_xlabel(f"Dice {scan.dice[title]:.1f}", fontsize="small")
 
 
-def _middle(mask: np.ndarray) -> tuple[int, ...]:
-    """The slice with most foreground along each axis; the array's middle where there is none."""
-    if not mask.any():
-        return tuple(n // 2 for n in mask.shape)
-    others = ((1, 2), (0, 2), (0, 1))
-    return tuple(int(mask.sum(axis=axes).argmax()) for axes in others)
+def _fullest(mask: np.ndarray) -> int:
+    """The axial slice with most foreground; the middle one where there is none."""
+    return int(mask.sum(axis=(0, 1)).argmax()) if mask.any() else mask.shape[2] // 2
 
 
-def _show_slice(
-    axes: Axes, scan: np.ndarray, spacing: Triple, axis: int, window: tuple[float, float]
-) -> None:
-    """A grey slice whose voxels have their true shape, with letters for its directions."""
-    across, up = (a for a in range(3) if a != axis)
-    aspect = spacing[up] / spacing[across]
+def _show_slice(axes: Axes, scan: np.ndarray, spacing: Triple, window: tuple[float, float]) -> None:
+    """A grey axial slice whose voxels have their true shape, with letters for its directions."""
+    aspect = spacing[1] / spacing[0]
     low, high = window
     axes.imshow(scan.T, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=aspect)
     axes.set(xticks=[], yticks=[])
     places = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.02), (0.5, 0.98))
     aligned = (("left", "center"), ("right", "center"), ("center", "bottom"), ("center", "top"))
-    letters = (*ENDS[across], *ENDS[up])
-    for (x, y), (ha, va), letter in zip(places, aligned, letters, strict=True):
+    for (x, y), (ha, va), letter in zip(places, aligned, (*ENDS[0], *ENDS[1]), strict=True):
         text = axes.text(x, y, letter, ha=ha, va=va, transform=axes.transAxes, fontsize="small")
         _on_dark(text)
 
