@@ -33,7 +33,7 @@ from simcvd.data.cache import Cache
 from simcvd.inference.compute import pick_device
 from simcvd.inference.model import load_model
 from simcvd.inference.openvino import OnOpenVINO
-from simcvd.inference.sliding_window import Windows, memory_needed, predict_labels
+from simcvd.inference.sliding_window import Windows, predict_labels, sums_needed
 from simcvd.machine import keep_freed_memory
 from simcvd.networks.autocast import autocast_dtype
 from simcvd.networks.fast.folding import folded
@@ -210,7 +210,7 @@ def memory() -> None:
     scan = image.numel() * 4
     print(f"{shape} voxels, 20 classes, {labels.unique().numel()} of them found")
     print(f"  all probabilities   {20 * scan / 1e9:6.2f} GB")
-    print(f"  stated for the sums {memory_needed(shape, how) / 1e9:6.2f} GB")
+    print(f"  stated for the sums {sums_needed(shape, how) / 1e9:6.2f} GB")
     print(f"  peak over the scan  {added / 1e9:6.2f} GB (sums, one window of each step, labels)")
     print(f"  scan and that       {(scan + added) / 1e9:6.2f} GB; {2 * scan / 1e9 + 1:.2f} allowed")
     print(f"  {time.perf_counter() - start:.0f} s")

@@ -9,7 +9,7 @@ cross-section of the scan, not with the scan times its classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -244,9 +244,7 @@ def most_probable(probabilities: Tensor) -> Tensor:
     return labels
 
 
-def predict_labels(
-    network: Network, image: Tensor, how: Windows, advance: Advance | None = None
-) -> Tensor:
+def predict_labels(network: Network, image: Tensor, how: Windows) -> Tensor:
     """Most probable class of every voxel, ``[X, Y, Z]`` uint8.
 
     Never holds the probabilities of the whole scan. Arguments as in `finished_blocks`. Raises
@@ -261,16 +259,10 @@ def predict_labels(
         >>> predict_labels(lambda x: torch.cat([0.5 - x, x - 0.5], 1), scan, how).flatten()
         tensor([0, 1, 1, 0, 0], dtype=torch.uint8)
     """
-    blocks = finished_blocks(network, image, how, advance)
-    return labels_of(blocks, (image.shape[1], image.shape[2], image.shape[3]))
-
-
-def labels_of(blocks: Iterable[tuple[Slices, Tensor]], shape: IntTriple) -> Tensor:
-    """Most probable class ``[X, Y, Z]`` uint8 of the blocks that tile a scan of ``shape``."""
-    out = torch.empty(shape, dtype=torch.uint8)
-    for place, block in blocks:
-        out[place] = most_probable(block).cpu()
-    return out
+    labels = torch.empty(image.shape[1:], dtype=torch.uint8)
+    for place, block in finished_blocks(network, image, how):
+        labels[place] = most_probable(block).cpu()
+    return labels
 
 
 def grid_of(shape: IntTriple, how: Windows) -> Grid:
@@ -279,12 +271,7 @@ def grid_of(shape: IntTriple, how: Windows) -> Grid:
     return Grid((x, y, z), how.patch, how.stride, how.tapered)
 
 
-def memory_needed(shape: IntTriple, how: Windows) -> int:
-    """Bytes that summing up the windows takes, on top of the image, the network and the output."""
-    return sums_needed(shape, how) + 4 * how.classes * how.batch * prod(how.patch)
-
-
 def sums_needed(shape: IntTriple, how: Windows) -> int:
-    """The part of `memory_needed` that lies in ``how.home``."""
+    """Bytes in ``how.home`` that the sums of the windows take."""
     grid = grid_of(shape, how)
     return 4 * how.classes * grid.kept_voxels(grid.order)
