@@ -13,12 +13,12 @@ import pytest
 
 from simcvd.benchmark.catalogue import PROTOCOLS, find_protocol
 from simcvd.benchmark.check import check
-from simcvd.benchmark.protocols import Protocol, changed, difference, hash_of
+from simcvd.benchmark.protocols import Protocol, changed, hash_of
 from simcvd.checking.audit import CROPPED, leak
 from simcvd.data.cache import Cache
 from simcvd.layouts.recognise import recognise
 from simcvd.training.recipes import find_recipe
-from simcvd.training.settings import NetworkConfig, override
+from simcvd.training.settings import NetworkConfig, differences, override
 from simcvd.types import SimcvdError
 
 # Whoever changes a protocol must change its number here, and knows that results no longer match.
@@ -108,7 +108,7 @@ def test_a_changed_protocol_says_so() -> None:
     assert other.name == "la-half+iterations=300,holdout=10"
     assert (half.split_scored, other.split_scored) == ("test", "holdout")
     assert changed(half, iterations=half.iterations) is half
-    assert difference(half.record(), other.record()) == [
+    assert differences(half.record(), other.record()) == [
         "holdout: 0 -> 10",
         "iterations: 3000 -> 300",
         "name: 'la-half' -> 'la-half+iterations=300,holdout=10'",

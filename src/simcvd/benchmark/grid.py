@@ -17,7 +17,8 @@ from statistics import median
 from lightning_fabric import Fabric
 
 from simcvd.benchmark.check import check
-from simcvd.benchmark.protocols import OPENED, Opened, Protocol, difference
+from simcvd.benchmark.protocols import OPENED, Opened, Protocol
+from simcvd.benchmark.results import PROTOCOL
 from simcvd.benchmark.units import State, Unit, make_units, seconds_of, state, steps_done
 from simcvd.benchmark.worker import work
 from simcvd.checking.audit import audit, refuse_fatal
@@ -31,9 +32,9 @@ from simcvd.training.apart import Call, Ended, execute_all
 from simcvd.training.loop import Trainer
 from simcvd.training.recipes import find_recipe
 from simcvd.training.run import resolve
+from simcvd.training.settings import differences
 from simcvd.types import SimcvdError
 
-RECORD = "protocol.json"
 TIMED_STEPS = 3
 
 
@@ -109,7 +110,7 @@ def plan_grid(
 def open_results(grid: Grid) -> None:
     """Make the folder of the grid's results, with the protocol that all in it were made under."""
     opened = _opened(grid.protocol, grid.cache, grid.findings)
-    write_json(grid.results / RECORD, OPENED.content(opened))
+    write_json(grid.results / PROTOCOL, OPENED.content(opened))
 
 
 def seconds_left(grid: Grid, missing: Sequence[Unit]) -> dict[str, float]:
@@ -133,7 +134,7 @@ def seconds_left(grid: Grid, missing: Sequence[Unit]) -> dict[str, float]:
 
 def read_findings(results: Path) -> list[str]:
     """The leak audit's sentences as the grid wrote them; none where no grid did."""
-    path = results / RECORD
+    path = results / PROTOCOL
     return list(OPENED.load(path).findings) if path.exists() else []
 
 
@@ -183,10 +184,10 @@ def _opened(protocol: Protocol, cache: Cache, findings: tuple[str, ...] = ()) ->
 
 
 def _check_folder(results: Path, protocol: Protocol, cache: Cache) -> None:
-    path = results / RECORD
+    path = results / PROTOCOL
     if path.exists():
         old = replace(OPENED.load(path), findings=())
-        if changed := difference(as_json(old), as_json(_opened(protocol, cache))):
+        if changed := differences(as_json(old), as_json(_opened(protocol, cache))):
             raise SimcvdError(
                 f"{results} holds results of another protocol or of other data:\n  "
                 + "\n  ".join(changed)

@@ -42,7 +42,8 @@ def draw_scans(
         check_alike(used)
         known = [row for row in order if any(r.row == row for r in used)]
         base = [r for r in used if r.row == (control if control in known else known[0])]
-        lowest = {row: min((r for r in used if r.row == row), key=_seed) for row in known}
+        of_row = {row: [r for r in used if r.row == row] for row in known}
+        lowest = {row: min(own, key=lambda r: r.seed) for row, own in of_row.items()}
         shown = [_shown(cache, lowest, order, name, split) for name in _chosen(base)]
         figure = gallery(shown, [order[row] for row in known])
         target = path.with_name(f"{path.name}-{labeled}.png")
@@ -50,10 +51,6 @@ def draw_scans(
             figure.savefig(temporary, format="png")
         written.append(target)
     return written
-
-
-def _seed(result: RunResult) -> int:
-    return result.seed
 
 
 def _chosen(control: Sequence[RunResult]) -> list[str]:

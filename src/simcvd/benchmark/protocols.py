@@ -15,7 +15,6 @@ from typing import Any, Literal
 from simcvd.preprocessing import Margin
 from simcvd.records import Kind, as_json, younger
 from simcvd.training.recipes import PAPER, find_recipe
-from simcvd.training.settings import differences
 from simcvd.transforms.spatial import Augmentation
 from simcvd.types import IntTriple, SimcvdError, Triple
 from simcvd.wording import did_you_mean
@@ -172,8 +171,3 @@ def changed(protocol: Protocol, **values: Any) -> Protocol:
     if NAMES_OTHER_SCANS & set(different):
         different.setdefault("lists", None)
     return replace(protocol, **different, name=f"{protocol.name}+{suffix}")
-
-
-def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """The fields in which two records differ, as "field: a -> b"."""
-    return differences(dict(a), dict(b))

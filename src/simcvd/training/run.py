@@ -102,14 +102,12 @@ def resolve(
     train: TrainConfig | None = None,
     network: Architecture | CustomNetwork | None = None,
     recipe: Recipe = PAPER,
-    init: str = "",
     scans: Split | None = None,
 ) -> Run:
     """Fill in all defaults.
 
     ``settings`` are ``group.field=value`` over what the recipe says; the groups are method, train,
-    augment and network. ``init``: as `Run` has it. ``scans``: in place of those that the counts
-    choose.
+    augment and network. ``scans``: in place of those that the counts choose.
 
     Raises:
         SimcvdError: settings out of range, or that fit neither each other nor the data.
@@ -147,7 +145,6 @@ def resolve(
         train=schedule,
         augment=configs["augment"],
         network=configs["network"],
-        init=init,
     )
 
 
