@@ -29,8 +29,8 @@ def compare(facts: Sequence[CaseFacts], train: Sequence[str], test: Sequence[str
     """Everything about scans that only the other scans show to be unusual."""
     images = [f for f in facts if f.image]
     return [
-        *_outliers(images, "outlier spacing", _spacing, "voxel size", "mm"),
-        *_outliers(images, "outlier size", _extent, "extent", "mm"),
+        *_outliers(images, "outlier spacing", lambda image: image.spacing, "voxel size"),
+        *_outliers(images, "outlier size", _extent, "extent"),
         *_intensities(images),
         *_copies(facts, set(train), set(test)),
         *_rare_values(facts),
@@ -80,10 +80,6 @@ def _finding(facts: CaseFacts, kind: Kind, message: str, severity: Severity = "w
     return Finding(severity=severity, kind=kind, scan=facts.case.name, file=file, message=message)
 
 
-def _spacing(image: ImageFacts) -> tuple[float, ...]:
-    return image.spacing
-
-
 def _extent(image: ImageFacts) -> tuple[float, ...]:
     return tuple(n * s for n, s in zip(image.shape, image.spacing, strict=True))
 
@@ -93,9 +89,8 @@ def _outliers(
     kind: Kind,
     measure: Callable[[ImageFacts], tuple[float, ...]],
     what: str,
-    unit: str,
 ) -> list[Finding]:
-    """Scans whose three lengths along the RAS+ axes differ from the others' by a factor."""
+    """Scans whose three lengths (mm) along the RAS+ axes differ from the others' by a factor."""
     if len(facts) < MIN_SCANS:
         return []
     values = np.array([measure(f.image) for f in facts if f.image])
@@ -108,7 +103,7 @@ def _outliers(
                 _finding(
                     one,
                     kind,
-                    f"{what} {AXES[axis]} is {row[axis]:.4g} {unit}, of the others "
+                    f"{what} {AXES[axis]} is {row[axis]:.4g} mm, of the others "
                     f"{np.median(values[:, axis]):.4g} (robust z {score[axis]:.1f}).",
                 )
             )

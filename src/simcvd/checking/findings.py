@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from simcvd.escape import lines, one_line
-from simcvd.files import write_json
 from simcvd.layouts.accounts import summary as file_summary
 from simcvd.layouts.records import FileUse, Use
 from simcvd.records import as_json
@@ -128,11 +127,6 @@ class CheckReport:
     def to_json(self) -> dict[str, Any]:
         """A dictionary with everything in it."""
         return {**as_json(self), "errors": self.errors, "warnings": self.warnings}
-
-
-def save(report: CheckReport, path: Path) -> None:
-    """Write the report as JSON. Raises SimcvdError if it cannot be written."""
-    write_json(path, report.to_json())
 
 
 def show(report: CheckReport, console: Console, *, files: bool = False) -> None:

@@ -41,8 +41,9 @@ def check(
     from rich.console import Console
 
     from simcvd.checking.check import check_source
-    from simcvd.checking.findings import save, show
+    from simcvd.checking.findings import show
     from simcvd.checking.mend import mend
+    from simcvd.files import write_json
     from simcvd.workers.processes import on_workers
 
     with on_workers(workers, reads=[source, labels]) as jobs:
@@ -58,7 +59,7 @@ def check(
         )
     show(report, Console(), files=True)
     if json:
-        save(report, json)
+        write_json(json, report.to_json())
     if fix:
         print(f"{len(mend(report, found, fix, labels))} corrected copies in {fix}")
     raise typer.Exit(code=1 if report.errors else 0)

@@ -34,6 +34,7 @@ from simcvd.locks import locked
 from simcvd.naming import inside
 from simcvd.preprocessing import Crop, Margin, Normalization, Preprocessing
 from simcvd.types import SimcvdError, Triple
+from simcvd.wording import counted
 from simcvd.workers.processes import in_parallel
 
 Infos = dict[str, CaseRecord]
@@ -266,8 +267,8 @@ def _disk(out: Path) -> Iterator[None]:
 
 def _listed(source: Path, problems: list[str]) -> str:
     unique = sorted(set(problems))
-    count = "1 problem" if len(unique) == 1 else f"{len(unique)} problems"
     lines = "\n".join(f"  - {problem}" for problem in unique)
+    count = counted(len(unique), "problem")
     return f"{source}: {count} to fix before training (sound scans stay prepared):\n{lines}"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from simcvd.formats.dicom_tags import Slice, examined, is_marked
 from simcvd.formats.guard import is_regular
+from simcvd.wording import counted
 
 SUFFIXES = (".dcm", ".ima", ".dicom")
 # Storage classes that hold no scan: reports, presentation states, documents, raw data,
@@ -107,7 +108,7 @@ def find_series(files: Iterable[Path]) -> Found:
 
 
 def _left_out(paths: list[Path], why: str) -> list[str]:
-    count = f"{len(paths)} DICOM files" if len(paths) > 1 else "1 DICOM file"
+    count = counted(len(paths), "DICOM file")
     return [f"{count} {why} and are left out, such as {paths[0]}"] if paths else []
 
 

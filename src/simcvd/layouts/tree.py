@@ -16,6 +16,7 @@ from pathlib import Path
 
 from simcvd.formats import stem_of
 from simcvd.naming import fault, normal
+from simcvd.wording import counted
 
 SYSTEM = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "lost+found"}
 # Files that other programs have, too, and what stands in those of simcvd.
@@ -161,5 +162,4 @@ def _own_files(folder: Path, names: set[str]) -> set[str]:
 
 def _count(folder: Path) -> str:
     """How many files lie below; links are not followed."""
-    count = sum(len(files) for _, _, files in os.walk(folder))
-    return "1 file" if count == 1 else f"{count} files"
+    return counted(sum(len(files) for _, _, files in os.walk(folder)), "file")
