@@ -21,9 +21,9 @@ from simcvd.escape import csv_text, one_line
 from simcvd.files import LOCK, write_text
 from simcvd.inference.average import load_members
 from simcvd.inference.compute import Compute, pick_device
-from simcvd.inference.model import WORK_RECORD, Model
+from simcvd.inference.model import Model
 from simcvd.locks import locked
-from simcvd.pipeline.request import Request
+from simcvd.pipeline.request import Request, asked_in
 from simcvd.types import DoneInPart, SimcvdError
 from simcvd.wording import counted, few
 
@@ -136,11 +136,7 @@ def _told(failed: Mapping[str, str]) -> str:
 
 
 def _refuse(work: Path, n: int, by: str | None) -> None:
-    if not (work / WORK_RECORD).is_file():
-        raise SimcvdError(
-            f"{work}: holds no {WORK_RECORD}, so `simcvd run` did not make it. Give the folder "
-            "that was its --out."
-        )
+    asked_in(work)
     if n < 1:
         raise SimcvdError(f"{n} scans were asked for; ask for 1 or more")
     if by not in (None, *STRATEGIES):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -19,7 +18,8 @@ from simcvd.info import outputs
 from simcvd.info.record import Info
 from simcvd.info.training import describe_run
 from simcvd.pipeline.request import ASKED
-from simcvd.planning import Plan, read_plan
+from simcvd.planning import read_plan
+from simcvd.planning.text import CHOICES
 from simcvd.records import as_json
 from simcvd.scoring.record import is_scored
 from simcvd.training.run import read_config
@@ -106,8 +106,7 @@ def describe_unfinished_cache(path: Path) -> Info:
 def describe_plan(path: Path) -> Info:
     """Every choice, without its reason."""
     plan = read_plan(path)
-    names = [f.name for f in dataclasses.fields(Plan) if f.name not in ("reasons", "warnings")]
-    facts = {name: getattr(plan, name) for name in names}
+    facts = {name: getattr(plan, name) for name in CHOICES}
     facts["memory of a step, GB"] = round(plan.memory_bytes / 2**30, 2)
     return Info(
         kind="plan",

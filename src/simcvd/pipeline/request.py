@@ -41,6 +41,14 @@ class Asked:
     names: str | None = None
     patient_pattern: str | None = younger(NOT_SAID)
 
+    def reading(self) -> dict[str, Any]:
+        """How `recognise` and `prepare` are to read the folders."""
+        return {
+            "resample_labels": self.resample_labels,
+            "names": self.names,
+            "patient": self.patient_pattern or None,
+        }
+
 
 ASKED = Kind(
     name="a record of `simcvd run`",
@@ -48,6 +56,17 @@ ASKED = Kind(
     advice="Put the file back as it was, or give another --out.",
     whole=False,
 )
+
+
+def asked_in(work: Path) -> Asked:
+    """The record in a folder of `simcvd run`; raises SimcvdError for any other folder."""
+    path = work / WORK_RECORD
+    if not path.is_file():
+        raise SimcvdError(
+            f"{work}: holds no {WORK_RECORD}, so `simcvd run` did not make it. Give the folder "
+            "that was its --out."
+        )
+    return ASKED.load(path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,13 +167,8 @@ class Request:
         return recognise(self.images, self.labels, **self.reading())
 
     def reading(self) -> dict[str, Any]:
-        """How `recognise` and `prepare` are to read the folders."""
-        return {
-            "resample_labels": self.resample_labels,
-            "names": self.names,
-            "patient": self.patient,
-            "drawn": self.drawn,
-        }
+        """As of `Asked`, with the labels that were drawn since."""
+        return {**self.record().reading(), "drawn": self.drawn}
 
     def record(self) -> Asked:
         """What holds for all rounds in the folder."""

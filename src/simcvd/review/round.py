@@ -19,7 +19,7 @@ from simcvd.inference.table import read_table
 from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import Source, SourceCase
 from simcvd.naming import checked
-from simcvd.pipeline.request import ASKED
+from simcvd.pipeline.request import asked_in
 from simcvd.records import Kind
 from simcvd.scoring.titles import method_title
 from simcvd.types import SimcvdError
@@ -72,21 +72,9 @@ class Round:
     @classmethod
     def read(cls, work: Path) -> Round:
         """Raises SimcvdError if ``work`` was not made by `simcvd run`, or its scans are gone."""
-        path = work / "run.json"
-        if not path.is_file():
-            raise SimcvdError(
-                f"{work}: holds no run.json, so `simcvd run` did not make it. Give the folder that "
-                "was its --out."
-            )
-        asked = ASKED.load(path)
+        asked = asked_in(work)
         labels = Path(asked.labels) if asked.labels else None
-        source = recognise(
-            Path(asked.images),
-            labels,
-            resample_labels=asked.resample_labels,
-            names=asked.names,
-            patient=asked.patient_pattern or None,
-        )
+        source = recognise(Path(asked.images), labels, **asked.reading())
         return cls(work, source, _classes(work, source))
 
     def case(self, name: str) -> SourceCase:
