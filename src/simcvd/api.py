@@ -157,7 +157,8 @@ def predict(
     compute = Compute(device=builtins.next(model.network.parameters()).device)
     labels = predict_scan(model, volume, compute)
     if out is not None:
-        write_label(_segmentation(out), labels, volume.affine, like=_single(scan))
+        like = Path(scan) if isinstance(scan, Path | str) else None
+        write_label(_segmentation(out), labels, volume.affine, like=like)
     return labels
 
 
@@ -211,10 +212,6 @@ def _segmentation(out: Path | str) -> Path:
     if not path.name.lower().endswith(tuple(writable)):
         raise SimcvdError(f"{path}: give a name that ends in one of {', '.join(writable)}")
     return path
-
-
-def _single(scan: Scan) -> Path | None:
-    return Path(scan) if isinstance(scan, Path | str) else None
 
 
 def _write_list(path: Path, names: Sequence[str]) -> None:

@@ -8,10 +8,12 @@ from typing import Annotated, Literal
 import typer
 
 from simcvd.cli.application import (
+    LabelFolder,
     Names,
     OwnNetwork,
     PatientPattern,
     ResampleLabels,
+    SourceFolder,
     Workers,
     command,
 )
@@ -40,12 +42,10 @@ def export(
 
 @command()
 def convert(
-    source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="Folder of scans, in any recognised layout.")
-    ],
+    source: SourceFolder,
     out: Annotated[Path, typer.Option(help="Folder to write, such as Dataset001_heart.")],
     to: Annotated[Literal["nnunet"], typer.Option(help="The layout to write.")] = "nnunet",
-    labels: Annotated[Path | None, typer.Option(help="Folder of label maps.")] = None,
+    labels: LabelFolder = None,
     resample_labels: ResampleLabels = False,
     names: Names = None,
     patient_pattern: PatientPattern = None,

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -79,7 +79,8 @@ def write_page(
     scans = held_out(cache, results, words.scored.removesuffix("s")) if scans is None else scans
     drawn = draw_all(scans, jobs)
     sprites = [one for _, one in drawn if isinstance(one, Sprites)]
-    sources = references(_pictures(sprites), out / FOLDER)
+    pictures = [picture for one in sprites for picture in (one.image, *one.outlines.values())]
+    sources = references(pictures, out / FOLDER)
     layers = _layers(sprites)
     style = _text("style.css") + _rules(drawn, len(layers), len(cache.manifest.class_names))
     script = _text("viewer.js")
@@ -163,10 +164,6 @@ def _rules(drawn: Sequence[tuple[Scan, Sprites | str]], layers: int, classes: in
     hides = [f".without-{layer} .layer-{layer} {{ display: none; }}" for layer in range(layers)]
     swatches = [f".class-{k} {{ background: {class_colour(k)}; }}" for k in range(1, classes)]
     return "\n".join([*views, *hides, *swatches, ""])
-
-
-def _pictures(sprites: Sequence[Sprites]) -> Iterable[bytes]:
-    return (picture for one in sprites for picture in (one.image, *one.outlines.values()))
 
 
 def _layers(sprites: Sequence[Sprites]) -> list[str]:
