@@ -82,7 +82,17 @@ class Arms:
         wanted = wanted or self.names
         for arm in self.trained(wanted):
             tell(self.title(arm))
-            self._train(arm, folders[arm], labeled, start, scans, *more, *self._steps(arm))
+            method = CONTROL if arm == BASE else arm
+            train(
+                self.cache.root,
+                folders[arm],
+                method=method,
+                labeled=labeled,
+                settings=(*self.plan.settings(method), *more, *self._steps(arm)),
+                recipe=find_recipe(self.plan.recipe),
+                init=[start] if start else (),
+                scans=scans,
+            )
             start = folders[BASE] if arm == BASE else start
         if MEAN in wanted and not (folders[MEAN] / DESCRIPTION).exists():
             average_runs([folders[CONTROL], folders[self.method]], folders[MEAN])
@@ -92,27 +102,6 @@ class Arms:
             return f"train.iterations={self.plan.base}", "train.base=0"
         own = self.plan.control_iterations if arm == CONTROL else 0
         return (f"train.iterations={own}",) if own else ()
-
-    def _train(
-        self,
-        arm: str,
-        out: Path,
-        labeled: int,
-        start: Path | None,
-        scans: Split | None,
-        *more: str,
-    ) -> None:
-        method = CONTROL if arm == BASE else arm
-        train(
-            self.cache.root,
-            out,
-            method=method,
-            labeled=labeled,
-            settings=(*self.plan.settings(method), *more),
-            recipe=find_recipe(self.plan.recipe),
-            init=[start] if start else (),
-            scans=scans,
-        )
 
 
 def counting(say: Callable[[str], None], titles: Sequence[str]) -> Callable[..., None]:
