@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from simcvd.data.preprocess import canonical_grid
 from simcvd.data.resample import axis_maps, resampled
 from simcvd.inference.sliding_window import Slices
 from simcvd.types import IntTriple, Volume
@@ -36,12 +37,8 @@ def parts_in_source(
 
 def _same_grid(scan: Volume, shape: IntTriple, affine: np.ndarray) -> bool:
     """Whether the network's grid has the source's voxels, turned to RAS+ but not resampled."""
-    from nibabel import orientations
-
-    turn = orientations.io_orientation(affine)
-    turned = affine @ orientations.inv_ornt_aff(turn, shape)
-    sizes = tuple(shape[i] for i in np.argsort(turn[:, 0]))
-    return sizes == scan.size and np.allclose(turned, scan.affine, rtol=0, atol=1e-6)
+    size, turned = canonical_grid(shape, affine)
+    return size == scan.size and np.allclose(turned, scan.affine, rtol=0, atol=1e-6)
 
 
 def _turned_parts(
