@@ -66,7 +66,7 @@ class Needs:
 
 def usable(needs: Needs) -> By:
     """The strategy where none is asked for: the default, where what it takes is known."""
-    return DEFAULT if DEFAULT in (*needs.known, "mix") else "uncertainty"
+    return DEFAULT if DEFAULT in needs.known else "uncertainty"
 
 
 def needs_of(unlabeled: Sequence[Seen], labeled: Sequence[Seen]) -> Needs:

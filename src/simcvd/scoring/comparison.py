@@ -64,7 +64,6 @@ class Comparison:
     kind: Kind = "trainings"
     tests: int = 1
     hardest: Gap | None = None
-    higher_is_better: bool = True
 
     @property
     def verdict(self) -> Verdict:
@@ -73,7 +72,7 @@ class Comparison:
             return "no verdict"
         if self.p_holm >= ALPHA:
             return "inconclusive"
-        return "better" if (self.gap.mean > 0) == self.higher_is_better else "worse"
+        return "better" if self.gap.mean > 0 else "worse"
 
     @property
     def detectable(self) -> float:
@@ -94,7 +93,6 @@ def compare(
     *,
     paired: bool = False,
     ranking: Sequence[np.ndarray] = (),
-    higher_is_better: bool = True,
 ) -> Comparison:
     """Compare two systems on the same scans; ``p_holm`` is ``p`` until `correct` is called.
 
@@ -104,7 +102,7 @@ def compare(
     to or from a single training.
 
     control, other: one array ``[cases, classes]`` a seed, rows being the same scans in the same
-        order, NaN where the metric is undefined.
+        order, NaN where the metric, of which more is better, is undefined.
     paired: whether the k-th training of either began with the same weights, so that what they are
         worth cancels. Of trainings that share nothing pairing only costs degrees of freedom.
     ranking: the same of other trainings of the control's system, to find the hardest scans by;
@@ -128,7 +126,6 @@ def compare(
         p_holm=gap.p,
         kind="pairs" if paired else "trainings",
         hardest=hardest_quarter(control, other, ranking, paired=paired),
-        higher_is_better=higher_is_better,
     )
 
 
