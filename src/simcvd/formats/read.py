@@ -7,6 +7,7 @@ RAS+ millimetres, whatever convention the format keeps.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,7 @@ def read_label(path: Path | str) -> Volume:
     """
     path = Path(path)
     volume = read_voxels(path, "label")
-    return Volume(
-        array=_whole(path, volume.array[0]),
-        affine=volume.affine,
-        notes=volume.notes,
-        segments=volume.segments,
-        partial=volume.partial,
-    )
+    return replace(volume, array=_whole(path, volume.array[0]))
 
 
 def segments_of(path: Path | str) -> tuple[Segment, ...]:
