@@ -36,10 +36,9 @@ def check(
     Raises SimcvdError only if `source` holds no scans that can be listed, or for a pattern that
     is none or matches no name.
     """
-    folder = Path(labels) if labels else None
     report, _ = check_source(
         Path(source),
-        folder,
+        labels,
         jobs,
         quiet,
         resample_labels=resample_labels,
@@ -52,7 +51,7 @@ def check(
 
 def check_source(
     source: Path,
-    labels: Path | None,
+    labels: Path | str | None,
     jobs: int | None,
     quiet: bool,
     *,

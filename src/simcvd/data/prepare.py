@@ -72,9 +72,8 @@ def prepare(
     Raises SimcvdError with every problem found in any case, or when the disk is full.
     """
     source, out = Path(source), Path(out)
-    folder = Path(labels) if labels else None
     found = recognise(
-        source, folder, resample_labels=resample_labels, names=names, patient=patient, drawn=drawn
+        source, labels, resample_labels=resample_labels, names=names, patient=patient, drawn=drawn
     )
     settings = _settings(found.preprocessing, spacing, normalization, window)
     settings = replace(settings, crop=cast(Crop, crop), margin=margin)

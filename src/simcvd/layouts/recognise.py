@@ -38,8 +38,8 @@ LAYOUTS: tuple[Callable[[Path], Source | None], ...] = (la_h5, la_nrrd, bids)
 
 
 def recognise(
-    source: Path,
-    labels: Path | None = None,
+    source: Path | str,
+    labels: Path | str | None = None,
     *,
     resample_labels: bool = False,
     names: str | None = None,
@@ -57,6 +57,7 @@ def recognise(
     are given, take every scan below `source` without its label.
     Raises SimcvdError with the layouts that would be recognised when none fits.
     """
+    source, labels = Path(source), Path(labels) if labels else None
     try:
         found = _recognised(source, labels, names)
     except SimcvdError:

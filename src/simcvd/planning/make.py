@@ -50,10 +50,7 @@ def make_plan(
     processes. Test scans are not looked at.
     Raises SimcvdError for scans that `simcvd.prepare` would refuse.
     """
-    folder = Path(labels) if labels else None
-    found = recognise(
-        Path(source), folder, resample_labels=resample_labels, names=names, patient=patient
-    )
+    found = recognise(source, labels, resample_labels=resample_labels, names=names, patient=patient)
     train = {name: case for name, case in found.cases.items() if name in set(found.train)}
     found = replace(found, cases=train)
     return plan_from(found, examine_all(found, jobs, "planning", quiet), memory, network)

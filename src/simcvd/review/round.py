@@ -73,8 +73,7 @@ class Round:
     def read(cls, work: Path) -> Round:
         """Raises SimcvdError if ``work`` was not made by `simcvd run`, or its scans are gone."""
         asked = asked_in(work)
-        labels = Path(asked.labels) if asked.labels else None
-        source = recognise(Path(asked.images), labels, **asked.reading())
+        source = recognise(asked.images, asked.labels, **asked.reading())
         return cls(work, source, _classes(work, source))
 
     def case(self, name: str) -> SourceCase:

@@ -73,9 +73,7 @@ def to_nnunet(
     """
     out = Path(out)
     _refuse_inside(out, [Path(source), *([labels] if labels else [])])
-    found = recognise(
-        Path(source), labels, resample_labels=resample_labels, names=names, patient=patient
-    )
+    found = recognise(source, labels, resample_labels=resample_labels, names=names, patient=patient)
     classes = find_classes(found, out, jobs)
     work = _jobs(found, out, classes)
     _refuse_others(out, work, len(found.channel_names))
