@@ -233,7 +233,7 @@ def _result(
     _check_leak(run, report.cases, record, split)
     scoring = {name: info[name] for name in ("split", "stride", "grid", "spacing_mm")}
     scoring["tapered"] = is_tapered(info)
-    _check_scoring(run, {**scoring, "expected": split}, protocol)
+    _check_scoring(run, scoring, split, protocol)
     starts = frozenset(filter(None, record.get("init", "").split("+")))
     # The weights it starts from are another training's of the same seed; that there are any counts.
     begun = {"init": bool(starts), "train": {**record["train"], "seed": None}}
@@ -276,10 +276,10 @@ def is_tapered(info: Mapping[str, Any]) -> bool:
 
 
 def _check_scoring(
-    run: Path, scoring: Mapping[str, Any], protocol: Mapping[str, Any] | None
+    run: Path, scoring: Mapping[str, Any], split: Split, protocol: Mapping[str, Any] | None
 ) -> None:
     """Scores must be of the split they are read as, and of the protocol's windows."""
-    wanted = {"split": scoring["expected"]}
+    wanted: dict[str, Any] = {"split": split}
     if protocol and "stride" in protocol["settings"]:
         wanted |= {"stride": protocol["settings"]["stride"], "tapered": False}
     if wrong := [f"{k} {scoring[k]}, not {v}" for k, v in wanted.items() if scoring[k] != v]:

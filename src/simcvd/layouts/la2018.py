@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from simcvd.formats import read_header
 from simcvd.formats.hdf5 import has_label
@@ -67,24 +68,14 @@ def la_h5(root: Path) -> Source | None:
     files = _below(root, "mri_norm2.h5")
     if not files:
         return None
-    cases = {
-        f.parent.name: SourceCase(
-            name=f.parent.name, images=(f,), label=f if _h5_has_label(f) else None
-        )
-        for f in files
-    }
-    return with_lists(
+    return _by_folder(
         root,
-        Source(
-            kind="la-h5",
-            description="left-atrium benchmark as <case>/mri_norm2.h5, normalised already, "
-            "taken as 0.625 mm isotropic",
-            cases=cases,
-            train=tuple(sorted(cases)),
-            labels=LABELS,
-            preprocessing=Preprocessing(normalization="none"),
-            problems=tuple(doubled(f.parent for f in files)),
-        ),
+        {file: file if _h5_has_label(file) else None for file in files},
+        kind="la-h5",
+        description="left-atrium benchmark as <case>/mri_norm2.h5, normalised already, "
+        "taken as 0.625 mm isotropic",
+        labels=LABELS,
+        preprocessing=Preprocessing(normalization="none"),
     )
 
 
@@ -93,25 +84,26 @@ def la_nrrd(root: Path) -> Source | None:
     files = _below(root, "lgemri.nrrd")
     if not files:
         return None
-    cases = {}
-    for image in files:
-        label = image.with_name("laendo.nrrd")
-        name = image.parent.name
-        cases[name] = SourceCase(
-            name=name, images=(image,), label=label if label.is_file() else None
-        )
-    return with_lists(
+    labels = {image: image.with_name("laendo.nrrd") for image in files}
+    return _by_folder(
         root,
-        Source(
-            kind="la-nrrd",
-            description="left-atrium challenge as <case>/lgemri.nrrd and laendo.nrrd "
-            "(label 255), z-scored over the whole scan",
-            cases=cases,
-            train=tuple(sorted(cases)),
-            labels={0: LABELS[0], 255: LABELS[1]},
-            problems=tuple(doubled(f.parent for f in files)),
-        ),
+        {image: label if label.is_file() else None for image, label in labels.items()},
+        kind="la-nrrd",
+        description="left-atrium challenge as <case>/lgemri.nrrd and laendo.nrrd "
+        "(label 255), z-scored over the whole scan",
+        labels={0: LABELS[0], 255: LABELS[1]},
     )
+
+
+def _by_folder(root: Path, files: Mapping[Path, Path | None], **about: Any) -> Source:
+    """Scans called by their folders, each with its label; about: what else `Source` says."""
+    cases = {
+        image.parent.name: SourceCase(name=image.parent.name, images=(image,), label=label)
+        for image, label in files.items()
+    }
+    problems = tuple(doubled(image.parent for image in files))
+    train = tuple(sorted(cases))
+    return with_lists(root, Source(cases=cases, train=train, problems=problems, **about))
 
 
 def _below(root: Path, name: str) -> list[Path]:
