@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from scipy.optimize import isotonic_regression
 
 from simcvd import escape
 from simcvd.benchmark.alike import check_alike
@@ -168,18 +169,11 @@ def apart(places: Sequence[float], space: float) -> list[float]:
     Least squares in the same order: neighbours too close share the mean of what they want.
     """
     order = np.argsort(places, kind="stable")
-    blocks: list[tuple[float, int]] = []  # mean wanted by a block's lowest, members
-    for rank, index in enumerate(order):
-        blocks.append((places[index] - rank * space, 1))
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            (b, n), (a, m) = blocks.pop(), blocks.pop()
-            blocks.append(((a * m + b * n) / (m + n), m + n))
-    wanted = [value for value, members in blocks for _ in range(members)]
-    wanted = np.clip(wanted, 0, max(1 - space * (len(places) - 1), 0)).tolist()
-    moved = [0.0] * len(places)
-    for rank, index in enumerate(order):
-        moved[index] = wanted[rank] + rank * space
-    return moved
+    below = space * np.arange(len(places))  # what those below each one take
+    wanted = isotonic_regression(np.asarray(places)[order] - below).x
+    moved = np.empty(len(places))
+    moved[order] = wanted.clip(0, max(1 - space * (len(places) - 1), 0)) + below
+    return moved.tolist()
 
 
 def _about(
