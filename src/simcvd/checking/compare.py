@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,11 @@ MIN_SCANS = 5
 OUTLIER = 6.0
 # The least spread taken for usual, so that scans from one scanner are no outliers by a hair:
 # spacing and size as logarithms (2 %, 5 %), intensity as a share of the usual range.
-FLOORS = {"outlier spacing": 0.02, "outlier size": 0.05, "outlier intensity": 0.05}
+FLOORS: dict[str, tuple[Kind, float]] = {
+    "voxel size": ("outlier spacing", 0.02),
+    "extent": ("outlier size", 0.05),
+    "intensity": ("outlier intensity", 0.05),
+}
 AXES = ("left-right", "front-back", "foot-head")
 # A side is clear if so many of the others agree, and so far from the middle (share of the width).
 AGREE, CLEAR = 0.9, 0.02
@@ -29,9 +34,7 @@ def compare(facts: Sequence[CaseFacts], train: Sequence[str], test: Sequence[str
     """Everything about scans that only the other scans show to be unusual."""
     images = [f for f in facts if f.image]
     return [
-        *_outliers(images, "outlier spacing", lambda image: image.spacing, "voxel size"),
-        *_outliers(images, "outlier size", _extent, "extent"),
-        *_intensities(images),
+        *_outliers(images),
         *_copies(facts, set(train), set(test)),
         *_rare_values(facts),
         *_sides(facts),
@@ -80,58 +83,55 @@ def _finding(facts: CaseFacts, kind: Kind, message: str, severity: Severity = "w
     return Finding(severity=severity, kind=kind, scan=facts.case.name, file=file, message=message)
 
 
-def _extent(image: ImageFacts) -> tuple[float, ...]:
-    return tuple(n * s for n, s in zip(image.shape, image.spacing, strict=True))
+class Measure(NamedTuple):
+    """One number a scan, ``[N]``, as it is shown, and as it is compared."""
+
+    what: str
+    name: str
+    unit: str
+    values: np.ndarray
+    scaled: np.ndarray
 
 
-def _outliers(
-    facts: Sequence[CaseFacts],
-    kind: Kind,
-    measure: Callable[[ImageFacts], tuple[float, ...]],
-    what: str,
-) -> list[Finding]:
-    """Scans whose three lengths (mm) along the RAS+ axes differ from the others' by a factor."""
-    if len(facts) < MIN_SCANS:
-        return []
-    values = np.array([measure(f.image) for f in facts if f.image])
-    scores = np.stack([robust_z(v, FLOORS[kind]) for v in np.log(values).T], axis=1)
+def measures(images: Sequence[ImageFacts]) -> list[Measure]:
+    """Voxel size and extent along each RAS+ axis, percentiles of each channel's intensities.
+
+    Lengths are compared as logarithms, intensities as shares of the usual range.
+    """
+    spacings = np.array([image.spacing for image in images])
+    extents = spacings * np.array([image.shape for image in images])
     found = []
-    for one, row, score in zip(facts, values, scores, strict=True):
-        axis = int(np.abs(score).argmax())
-        if abs(score[axis]) > OUTLIER:
-            found.append(
-                _finding(
-                    one,
-                    kind,
-                    f"{what} {AXES[axis]} is {row[axis]:.4g} mm, of the others "
-                    f"{np.median(values[:, axis]):.4g} (robust z {score[axis]:.1f}).",
-                )
-            )
+    for name, size, extent in zip(AXES, spacings.T, extents.T, strict=True):
+        found.append(Measure("voxel size", name, " mm", size, np.log(size)))
+        found.append(Measure("extent", name, " mm", extent, np.log(extent)))
+    percentiles = np.array([image.percentiles for image in images])  # [N, C, 3]
+    for channel, values in enumerate(percentiles.transpose(1, 2, 0)):
+        place = f" of channel {channel}" if percentiles.shape[1] > 1 else ""
+        usual = max(float(np.median(values[2] - values[0])), 1e-12)
+        for name, row in zip(("1st percentile", "median", "99th percentile"), values, strict=True):
+            found.append(Measure("intensity", f"{name}{place}", "", row, row / usual))
     return found
 
 
-def _intensities(facts: Sequence[CaseFacts]) -> list[Finding]:
-    """Scans whose percentiles 1, 50 and 99 lie elsewhere than the others'."""
+def _outliers(facts: Sequence[CaseFacts]) -> list[Finding]:
+    """Scans of which a length differs from the others' by a factor, or an intensity does."""
     if len(facts) < MIN_SCANS:
         return []
-    every = np.array([f.image.percentiles for f in facts if f.image])  # [N, C, 3]
-    ranges = np.maximum(np.median(every[..., 2] - every[..., 0], axis=0), 1e-12)
-    floor = FLOORS["outlier intensity"]
-    scaled = (every / ranges[:, None]).reshape(len(every), -1)
-    scores = np.stack([robust_z(column, floor) for column in scaled.T], axis=1)
+    known = measures([f.image for f in facts if f.image])
     found = []
-    for one, row, score in zip(facts, every, scores, strict=True):
-        worst = int(np.abs(score).argmax())
-        channel, which = divmod(worst, 3)
-        if abs(score[worst]) > OUTLIER:
-            name = ("1st percentile", "median", "99th percentile")[which]
-            place = f" of channel {channel}" if every.shape[1] > 1 else ""
-            usual = np.median(every[:, channel, which])
-            message = (
-                f"the intensities' {name}{place} is {row[channel, which]:.4g}, of the others "
-                f"{usual:.4g} (robust z {score[worst]:.1f})."
-            )
-            found.append(_finding(one, "outlier intensity", message))
+    for what, (kind, floor) in FLOORS.items():
+        group = [measure for measure in known if measure.what == what]
+        scores = np.stack([robust_z(measure.scaled, floor) for measure in group], axis=1)
+        for i, (one, score) in enumerate(zip(facts, scores, strict=True)):
+            worst = int(np.abs(score).argmax())
+            _, name, unit, values, _ = group[worst]
+            if abs(score[worst]) > OUTLIER:
+                called = f"the intensities' {name}" if what == "intensity" else f"{what} {name}"
+                message = (
+                    f"{called} is {values[i]:.4g}{unit}, of the others {np.median(values):.4g} "
+                    f"(robust z {score[worst]:.1f})."
+                )
+                found.append(_finding(one, kind, message))
     return found
 
 
