@@ -127,7 +127,8 @@ def seconds_left(grid: Grid, missing: Sequence[Unit]) -> dict[str, float]:
         per_cost = _step_seconds(grid) * grid.protocol.iterations
     own = {row.id: median(t for other, t in timed if other.id == row.id) for row, _ in timed}
     return {
-        unit.name: own.get(unit.row.id, unit.row.cost * per_cost) * (1 - _share_done(unit))
+        unit.name: own.get(unit.row.id, unit.row.cost * per_cost)
+        * (1 - steps_done(unit)[0] / unit.protocol.iterations)
         for unit in missing
     }
 
@@ -147,10 +148,6 @@ def _sentences(findings: Sequence[Finding], patient: str | None) -> tuple[str, .
     if not patient:
         texts.append("patients in both lists were not looked for, as no name pattern was given")
     return tuple(f"Leak audit: {text}." for text in texts)
-
-
-def _share_done(unit: Unit) -> float:
-    return steps_done(unit)[0] / unit.protocol.iterations
 
 
 @left_as_found()

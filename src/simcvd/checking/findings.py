@@ -149,9 +149,8 @@ def _finding_table(report: CheckReport) -> Table:
     table = Table("", "kind", "scan", "finding", show_lines=False)
     for one in report.findings:
         colour = "red" if one.severity == "error" else "yellow"
-        message = Text(
-            one_line(_short(report, one.message)) + (" [--fix mends it]" if one.fixable else "")
-        )
+        text = one_line(one.message.replace(f"{report.source.rstrip('/')}/", ""))
+        message = Text(text + (" [--fix mends it]" if one.fixable else ""))
         table.add_row(Text(one.severity, colour), one.kind, Text(one_line(one.scan)), message)
     return table
 
@@ -192,10 +191,6 @@ def _names(files: Sequence[Path]) -> list[str]:
         f"{p.parent}/ ({folders[p.parent]} files)" if p.parent in many else str(p) for p in files
     ]
     return list(dict.fromkeys(names))
-
-
-def _short(report: CheckReport, text: str) -> str:
-    return text.replace(f"{report.source.rstrip('/')}/", "")
 
 
 def summary(report: CheckReport) -> str:

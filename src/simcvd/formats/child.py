@@ -35,9 +35,10 @@ def ask(path: Path, function: str, *arguments: Any) -> Any:
         fine, result = _receive(child)
     except (OSError, EOFError, pickle.UnpicklingError) as error:  # a TimeoutError is an OSError
         code = _end(child)
+        cause = f"signal {-code}" if code < 0 else f"exit {code}"
         why = "takes too long to read" if isinstance(error, TimeoutError) else "crashes its reader"
         raise SimcvdError(
-            f"{path}: {why} ({_cause(code)}), so it is damaged. Copy it again from its origin."
+            f"{path}: {why} ({cause}), so it is damaged. Copy it again from its origin."
         ) from error
     if not fine:
         raise result
@@ -68,10 +69,6 @@ def _end(child: subprocess.Popen[bytes]) -> int:
     child.kill()
     child.wait()
     return code or 0
-
-
-def _cause(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit {code}"
 
 
 def _send(pipe: Any, message: Any) -> None:

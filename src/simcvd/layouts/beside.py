@@ -118,9 +118,7 @@ def _channels(images: Sequence[ScanFile], labels: Sequence[ScanFile]) -> Channel
     if () in folders or all(len(files) == 1 for files in own.values()):
         return {}
     cores = {(f.key[:-1], without_scan_words(f.name)) for f in images}
-    if any(
-        (place(f.key), without_scan_words(without_label_words(f.name))) in cores for f in labels
-    ):
+    if any((place(f.key), _core(f)) in cores for f in labels):
         return {}  # each scan has a label of its own
     return {folder: {_channel(f): f for f in files} for folder, files in own.items()}
 

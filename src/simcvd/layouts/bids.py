@@ -28,8 +28,9 @@ TABLE = "dseg.tsv"
 
 def bids(root: Path) -> Source | None:
     """The data set in `root`, or None if it is none. Raises SimcvdError for a broken table."""
-    subjects = any(path.is_dir() for path in root.glob("sub-*"))
-    if not subjects or not ((root / "dataset_description.json").exists() or _derived(root)):
+    if not any(path.is_dir() for path in root.glob("sub-*")):
+        return None
+    if not ((root / "dataset_description.json").exists() or (root / "derivatives").is_dir()):
         return None
     scans = find_scans(root)
     files = [file for file in scans.found if file.name.startswith("sub-")]
@@ -53,10 +54,6 @@ def bids(root: Path) -> Source | None:
     lists = [*tables, *([described] if described.is_file() else [])]
     source = declared_over(root, root, source)
     return replace(source, labels=source.labels or _names(tables), lists=(*source.lists, *lists))
-
-
-def _derived(root: Path) -> bool:
-    return (root / "derivatives").is_dir()
 
 
 def _suffix(file: ScanFile) -> str:

@@ -94,7 +94,7 @@ class _Walker:
             return
         names = {entry.name for entry in entries}
         names -= {name for name in names & set(WRITTEN) if _foreign(folder / name)}
-        what = _own_folder(names)
+        what = next((what for needed, what in OWN_FOLDERS if needed <= names), None)
         if what and (not self.own or (what == WHOLE_RUN and folder != self.root)):
             self.passed[folder] = f"{what}, {_count(folder)}"
             return
@@ -132,10 +132,6 @@ def _passed(entry: os.DirEntry[str], results: set[str]) -> str:
         return "no file but a pipe or device"
     wrong = fault(normal(entry.name if folder else stem_of(Path(entry.name))))
     return f"its name {wrong}: rename it{inside}" if wrong else ""
-
-
-def _own_folder(names: set[str]) -> str | None:
-    return next((what for needed, what in OWN_FOLDERS if needed <= names), None)
 
 
 def _foreign(path: Path) -> bool:
