@@ -104,12 +104,12 @@ def read_report(folder: Path) -> Report:
         if "scores" in told:
             told["scores"] = _with_nan(told["scores"])
         report = REPORT.read(told, path)
-        if without := [score.case for score in report.scores if not {*METRICS} <= {*score.values}]:
-            raise NoReport(f"{path}: metrics of {few(without)} missing. {REPORT.advice}")
     except SimcvdError as error:
         raise NoReport(str(error)) from None
     check_all(report.cases, f"{path}: a scan")
     check_all(report.classes, f"{path}: a class")
+    if without := [score.case for score in report.scores if not {*METRICS} <= {*score.values}]:
+        raise NoReport(f"{path}: metrics of {few(without)} missing. {REPORT.advice}")
     return report
 
 
