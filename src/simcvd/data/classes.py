@@ -27,7 +27,7 @@ def find_classes(found: Source, out: Path, jobs: int | None) -> dict[int, str]:
     results = [values for values in known.values() if values is not None]
     results += in_parallel(label_values_of, unknown, jobs, "reading labels", quiet=True)
     values = {0}.union(*(r for r in results if not isinstance(r, str)))
-    return _named(sorted(values), len(labels), [r for r in results if isinstance(r, str)])
+    return _named(sorted(values), len(labels), sorted(r for r in results if isinstance(r, str)))
 
 
 def _named(values: list[int], labeled: int, unreadable: list[str]) -> dict[int, str]:
