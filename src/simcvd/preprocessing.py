@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from simcvd.ranges import Range
+from simcvd.ranges import SPACINGS
 from simcvd.records import younger
 from simcvd.types import SimcvdError
 
@@ -15,7 +15,6 @@ Normalization = Literal["none", "zscore", "ct"]
 Crop = Literal["none", "nonzero", "label"]
 Number = int | float  # as it was given: 1 and 1.0 have different hashes
 Margin = tuple[int | None, int | None, int | None]
-SPACINGS = Range(least=1e-3, most=1e3)  # mm; others fill the memory, or leave nothing of a scan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,8 @@ Positive = Annotated[float, Range(above=0)]
 Weight = Annotated[float, Range(least=0)]
 Share = Annotated[float, Range(least=0, most=1)]
 BelowOne = Annotated[float, Range(least=0, below=1)]
+# Of voxels, in mm: of anything from a microscope's stack to a survey scan.
+SPACINGS = Range(least=1e-3, most=1e3)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,9 @@ import numpy as np
 from simcvd.formats.geometry import spacing_of
 from simcvd.formats.record import Header, Remark
 from simcvd.machine import free_memory
+from simcvd.ranges import SPACINGS
 from simcvd.types import SimcvdError
 
-# Voxel sizes of anything from a microscope's stack to a survey scan, mm.
-FINEST, COARSEST = 1e-3, 1e3
 # No patient and no table is longer, mm; a wrong unit of length is.
 LONGEST = 1e5
 # Volume between axes of length 1 that are still three: 6 degrees off a plane.
@@ -107,11 +106,12 @@ def check_affine(path: Path, affine: np.ndarray, shape: tuple[int, ...]) -> None
             "geometry."
         )
     sides = [n * step for n, step in zip(shape, spacing, strict=False)]
-    if min(spacing) < FINEST or max(spacing) > COARSEST or max(sides) > LONGEST:
+    if not all(s in SPACINGS for s in spacing) or max(sides) > LONGEST:
         raise SimcvdError(
             f"{path}: its header claims voxels of {' x '.join(f'{s:.4g}' for s in spacing)} mm in "
-            f"a volume {max(sides):.4g} mm long, which no scan has (voxels of {FINEST:g} to "
-            f"{COARSEST:g} mm are read). Repair the header: its unit of length may be wrong."
+            f"a volume {max(sides):.4g} mm long, which no scan has (voxels of "
+            f"{SPACINGS.least:g} to {SPACINGS.most:g} mm are read). Repair the header: "
+            "its unit of length may be wrong."
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from simcvd.files import parse_object
+from simcvd.files import UTF8, parse_object
 from simcvd.formats import stem_of, suffix_of
 from simcvd.layouts.records import Source
 from simcvd.naming import normal, shown
@@ -27,7 +27,7 @@ def with_lists(root: Path, source: Source) -> Source:
 
 def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding=UTF8).splitlines()
     except (OSError, ValueError) as error:
         raise SimcvdError(f"{path}: is not a list of names, one a line ({error}).") from error
     return [normal(line.strip()) for line in lines if line.strip()]

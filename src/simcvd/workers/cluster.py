@@ -182,7 +182,6 @@ def _slurm(path: Path) -> Iterator[Any]:
     except Exception as error:  # whatever the arguments of the file lead to
         raise SimcvdError(f"{SLURM}{path}: SLURMCluster rejects it: {error}") from error
     with cluster:
-        cluster.scale(jobs=jobs)
         # A job that ends at its time limit is queued again; else nobody does the rest of the work.
         cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)
         yield cluster
