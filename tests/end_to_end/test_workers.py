@@ -299,6 +299,24 @@ def test_slurm(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         pass
 
 
+def test_an_interrupted_wait_for_slurm_is_no_success() -> None:
+    """What Ctrl-C does stays as it was: importing dask_jobqueue makes it an exit with 0."""
+    code = (
+        "import signal\n"
+        "from simcvd.workers.processes import on_workers\n"
+        "try:\n"
+        "    with on_workers('slurm:nowhere'): pass\n"
+        "except Exception as error: print(error)\n"
+        "signal.raise_signal(signal.SIGINT)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert "nowhere: cannot be read" in ended.stdout
+    assert "KeyboardInterrupt" in ended.stderr
+    assert ended.returncode == -signal.SIGINT
+
+
 def test_a_job_of_slurm_that_ends_is_queued_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

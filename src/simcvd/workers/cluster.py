@@ -12,6 +12,7 @@ import io
 import logging
 import os
 import pickle
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -162,7 +163,10 @@ def _knock(address: str) -> None:
 
 @contextmanager
 def _slurm(path: Path) -> Iterator[Any]:
+    interrupt = signal.getsignal(signal.SIGINT)
     optional("dask_jobqueue", "dask", SLURM)
+    if signal.getsignal(signal.SIGINT) is not interrupt:  # its import makes Ctrl-C an exit with 0
+        signal.signal(signal.SIGINT, interrupt)
     from dask_jobqueue.slurm import SLURMCluster
 
     try:
