@@ -195,6 +195,7 @@ def test_a_mean_of_weights_has_its_own_folds(work: Path) -> None:
     config.write_text(json.dumps(json.loads(config.read_text()) | {"mean_of": ["a", "b"]}))
     assert Kept.of(work).members == ()
     shutil.copytree(work / "supervised", work / "mean")
+    shutil.copytree(work / "mean" / "fold_0", work / "mean" / "fold_0 (copy)")  # no fold
     assert [path.parent.name for path in Kept.of(work).members] == ["mean", "mean"]
 
 

@@ -32,6 +32,7 @@ from simcvd.pipeline.request import Request
 from simcvd.pipeline.rounds import RESULT, Round, begin, changes, current
 from simcvd.planning import make_plan, write_plan
 from simcvd.records import as_json
+from simcvd.report.rounds import RoundSummary, summary_of
 from simcvd.share import export_run
 from simcvd.training.run import read_config
 from simcvd.training.score_run import score_run
@@ -343,6 +344,16 @@ def _round(folder: Path, *folds: tuple[list[str], list[str]], finished: bool = T
         (folder / "model" / "model.json").write_text("{}")
         for name in ("metrics.json", "metrics.csv"):
             (folder / "supervised" / name).write_text("{}")
+
+
+def test_what_a_user_put_beside_the_folds_is_not_counted(tmp_path: Path) -> None:
+    _round(tmp_path, (["a"], ["b"]), (["b"], ["a"]), finished=False)
+    folder = tmp_path / "supervised"
+    (folder / "fold_1" / "log.jsonl").write_text('{"step": 1, "seconds": 60.0}\n')
+    shutil.copytree(folder / "fold_1", folder / "fold_1 (copy)")
+    (folder / "fold_old").mkdir()
+    (folder / "fold_old" / "config.json").write_text("{")
+    assert summary_of(tmp_path, ["supervised"]) == RoundSummary(labeled=2, dice={}, minutes=1)
 
 
 def _source(labeled: str, unlabeled: str) -> Source:

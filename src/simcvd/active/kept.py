@@ -19,7 +19,7 @@ from simcvd.naming import inside
 from simcvd.pipeline.compare import MEAN
 from simcvd.pipeline.rounds import NEXT
 from simcvd.records import as_json, typed
-from simcvd.training.run import read_config
+from simcvd.training.run import folds_in, read_config
 from simcvd.types import SimcvdError
 
 FORMAT = 1
@@ -49,7 +49,7 @@ class Kept:
             )
         config = read_config(model)
         arm = MEAN if "mean_of" in config else config["run"]["method"]
-        folds = sorted(path.parent for path in (work / arm).glob(f"fold_*/{DESCRIPTION}"))
+        folds = [fold for fold in folds_in(work / arm) if (fold / DESCRIPTION).exists()]
         members = tuple(folds) if len(folds) > 1 else ()
         return cls(work / NEXT, model, members, tuple(map(digest_of, (model, *members))))
 

@@ -23,7 +23,7 @@ from typing import Any
 from simcvd.data.cache import Cache, read_case
 from simcvd.data.cases import source_records
 from simcvd.data.record import SourceFile
-from simcvd.files import LOCK, contents, copy, move, read_object, write_json
+from simcvd.files import LOCK, copy, move, read_object, write_json
 from simcvd.inference.model import DESCRIPTION, WORK_RECORD
 from simcvd.inference.results import corrected
 from simcvd.layouts.patients import ALWAYS, folds_by_patient
@@ -37,7 +37,7 @@ from simcvd.report.html import PAGE
 from simcvd.report.pictures import FOLDER
 from simcvd.scoring.record import is_scored
 from simcvd.training.loop import BASE
-from simcvd.training.run import CONTROL, read_config
+from simcvd.training.run import CONTROL, folds_in, read_config
 from simcvd.types import SimcvdError
 from simcvd.wording import counted, few
 
@@ -89,7 +89,7 @@ class Round:
         if not lineage:
             return self, fresh
         try:
-            count = len(_folds(lineage[0]))
+            count = len(folds_in(lineage[0] / CONTROL))
             return self, Folds.of(folds_by_patient(source, count, _dealt(lineage)))
         except SimcvdError:
             return replace(self, start=None), fresh
@@ -210,18 +210,12 @@ def _finished(folder: Path) -> bool:
     return is_scored(folder / CONTROL) and (folder / "model" / DESCRIPTION).exists()
 
 
-def _folds(folder: Path) -> list[Path]:
-    numbers = {p: p.name.removeprefix("fold_") for p in contents(folder / CONTROL)}
-    found = [p for p, n in numbers.items() if p.name == f"fold_{n}" and n.isdecimal()]
-    return sorted(found, key=lambda path: int(numbers[path]))
-
-
 def _dealt(lineage: list[Path]) -> dict[str, int]:
     """The fold that each scan was held out in; `ALWAYS` for one that all trainings have seen."""
     held: dict[str, int] = {}
     seen: dict[str, int] = {}
     for folder in lineage:
-        for fold, path in enumerate(_folds(folder)):
+        for fold, path in enumerate(folds_in(folder / CONTROL)):
             run = read_config(path)["run"]
             held = dict.fromkeys(run["holdout"], fold) | held
             seen |= dict.fromkeys(run["labeled"], ALWAYS)

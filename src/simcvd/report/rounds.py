@@ -10,7 +10,7 @@ from simcvd.report.results import load_result
 from simcvd.scoring.record import is_scored
 from simcvd.training.log import read_log
 from simcvd.training.loop import BASE
-from simcvd.training.run import read_config
+from simcvd.training.run import folds_in, read_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,10 @@ class RoundSummary:
 
 def summary_of(folder: Path, arms: Sequence[str]) -> RoundSummary:
     """The summary of the round whose result lies in ``folder``."""
-    runs = [read_config(path.parent)["run"] for path in folder.glob("*/fold_*/config.json")]
+    folds = [fold for arm in (BASE, *arms) for fold in folds_in(folder / arm)]
+    runs = [read_config(fold)["run"] for fold in folds if (fold / "config.json").exists()]
     known = {name for run in runs for name in (*run["labeled"], *run["holdout"])}
-    logs = [read_log(run) for arm in (BASE, *arms) for run in folder.glob(f"{arm}/fold_*")]
+    logs = [read_log(fold) for fold in folds]
     return RoundSummary(
         labeled=len(known),
         dice={

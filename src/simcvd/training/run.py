@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +295,11 @@ def read_config(out: Path) -> dict[str, Any]:
     for cases in cases_of(record["run"]).values():
         check_all(cases, f"{path}: a scan")
     return record
+
+
+def folds_in(arm: Path) -> list[Path]:
+    """The runs of a cross-validation, ``fold_0`` and on; what a user put beside them is none."""
+    return list(takewhile(Path.is_dir, (arm / f"fold_{fold}" for fold in count())))
 
 
 def cases_of(run: dict[str, Any]) -> dict[str, list[str]]:
