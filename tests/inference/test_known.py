@@ -91,6 +91,10 @@ def test_the_table_tells_numbers_and_what_is_unusual(tmp_path: Path) -> None:
         "intensities unlike those of the labelled scans"
     )
     assert empty["flags"] == "no wall"
+    content = path.read_bytes()
+    path.write_bytes(b"\xef\xbb\xbf" + content)  # as Excel saves it
+    join_rows(path, [])
+    assert path.read_bytes() == content
 
 
 def test_a_model_keeps_what_is_known_and_refuses_nonsense(tmp_path: Path) -> None:

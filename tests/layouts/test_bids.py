@@ -39,8 +39,9 @@ def test_labels_of_derivatives(root: Path) -> None:
 
 def test_a_table_names_the_values(root: Path) -> None:
     table = root / "derivatives" / "manual" / "desc-manual_dseg.tsv"
-    table.write_text("index\tname\tcolor\n1\tnucleus\t#f00\n2\ttail\t#0f0\n")
-    assert recognise(root).labels == {0: "background", 1: "nucleus", 2: "tail"}
+    for encoding in ("utf-8", "utf-8-sig"):
+        table.write_text("index\tname\tcolor\n1\tnucleus\t#f00\n2\ttail\t#0f0\n", encoding)
+        assert recognise(root).labels == {0: "background", 1: "nucleus", 2: "tail"}
     table.write_text("value\n1\n")
     with pytest.raises(SimcvdError, match="is not a table with columns index and name"):
         recognise(root)

@@ -93,7 +93,8 @@ def test_what_simcvd_made_is_no_scan_but_may_be_a_label(tmp_path: Path) -> None:
     assert below(root)[1]["cache"] == "a cache of simcvd prepare, 2 files"
     (root / "out" / "predictions.csv").write_text("id,score\n1,2\n")  # somebody else's
     assert "out/a.nii.gz" in below(root)[0]
-    (root / "out" / "predictions.csv").write_text(table)
+    (root / "out" / "predictions.csv").write_text(table, encoding="utf-8-sig")  # as Excel saves it
+    assert "out/a.nii.gz" not in below(root)[0]
     assert "out/a.nii.gz" in below(root, own=True)[0]
 
 

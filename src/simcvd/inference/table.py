@@ -13,7 +13,7 @@ import numpy as np
 
 from simcvd.data.objects import pieces
 from simcvd.escape import csv_text
-from simcvd.files import write_text
+from simcvd.files import UTF8, write_text
 from simcvd.inference.inputs import Job
 from simcvd.inference.known import Usual
 from simcvd.inference.model import ModelSpec
@@ -129,7 +129,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     Raises SimcvdError for a file that is no such table.
     """
     try:
-        head, *rows = _parsed(path.read_text(encoding="utf-8"))
+        head, *rows = _parsed(path.read_text(encoding=UTF8))
     except FileNotFoundError:
         return list(ABOUT), []
     except (OSError, ValueError, csv.Error) as error:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from simcvd.files import UTF8
 from simcvd.layouts.folders import declared_over, source_of
 from simcvd.layouts.pairing import NO_SCAN, Pairing, label_files
 from simcvd.layouts.records import Source, SourceCase
@@ -120,7 +121,7 @@ def _names(tables: Sequence[Path]) -> dict[int, str] | None:
 
 def _table(path: Path) -> Mapping[int, str]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding=UTF8, newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
         return {int(row["index"]): row["name"] for row in rows}
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:

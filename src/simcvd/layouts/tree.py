@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from simcvd.files import UTF8
 from simcvd.formats import stem_of
 from simcvd.naming import fault, normal
 from simcvd.wording import counted
@@ -147,7 +148,7 @@ def _own_files(folder: Path, names: set[str]) -> set[str]:
     if TABLE not in names:
         return set()
     try:
-        with (folder / TABLE).open(encoding="utf-8", newline="") as file:
+        with (folder / TABLE).open(encoding=UTF8, newline="") as file:
             rows = csv.reader(file)
             if next(rows, [])[:3] != ["case", "file", "confidence"]:
                 return set()
