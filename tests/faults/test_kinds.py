@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +77,9 @@ def test_nothing_but_a_sentence_comes_of_it(small_cache: Cache, tmp_path: Path, 
 
 def test_a_report_that_lacks_a_metric_is_refused(small_cache: Cache, tmp_path: Path) -> None:
     path, read = written(tmp_path, small_cache)["metrics.json"]
-    path.write_text(path.read_text().replace('"dice": null', '"dise": null'))
+    content = json.loads(path.read_text().replace('"dice": null', '"dise": null'))
+    content["scores"] *= 2  # as where there are two classes
+    path.write_text(json.dumps(content))
     said = complaint(read, path)
     assert said is not None
     assert f"{path}: metrics of a, b missing" in said

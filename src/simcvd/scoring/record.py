@@ -108,8 +108,8 @@ def read_report(folder: Path) -> Report:
         raise NoReport(str(error)) from None
     check_all(report.cases, f"{path}: a scan")
     check_all(report.classes, f"{path}: a class")
-    if without := [score.case for score in report.scores if not {*METRICS} <= {*score.values}]:
-        raise NoReport(f"{path}: metrics of {few(without)} missing. {REPORT.advice}")
+    if without := {score.case for score in report.scores if not {*METRICS} <= {*score.values}}:
+        raise NoReport(f"{path}: metrics of {few(sorted(without))} missing. {REPORT.advice}")
     return report
 
 
