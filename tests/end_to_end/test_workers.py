@@ -356,3 +356,16 @@ def slurm_in(folder: Path, monkeypatch: pytest.MonkeyPatch, jobs: int = 1) -> Pa
         '[scheduler_options]\ndashboard_address = ""\n'
     )
     return file
+
+
+def test_a_job_that_slurm_does_not_take_ends_the_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = slurm_in(tmp_path, monkeypatch)
+    (tmp_path / "bin" / "sbatch").write_text("#!/bin/sh\necho invalid account >&2\nexit 1\n")
+    with (
+        pytest.raises(SimcvdError, match=r"Slurm refuses the job(?s:.*)invalid account"),
+        on_workers(f"slurm:{jobs}"),
+    ):
+        pass
+    assert "Traceback" not in capsys.readouterr().err

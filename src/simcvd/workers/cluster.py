@@ -32,6 +32,7 @@ from simcvd.wording import few
 
 SLURM = "slurm:"
 CONNECT_SECONDS = 10
+WAIT_SECONDS = 1
 FETCHES = 5
 # The version, and each path that is looked for with what a message calls it.
 Needs = tuple[str, tuple[tuple[str, str], ...]]
@@ -112,14 +113,15 @@ def connected(workers: str, reads: Sequence[Path], writes: Path | None) -> Itera
     optional("distributed", "dask", "work on a cluster")
     with ExitStack() as stack:
         address: Any = workers
+        refused: list[str] = []
         if workers.startswith(SLURM):
-            address = stack.enter_context(_slurm(Path(workers.removeprefix(SLURM))))
+            address = stack.enter_context(_slurm(Path(workers.removeprefix(SLURM)), refused))
         client = stack.enter_context(_client(workers, address))
         paths = [(os.path.abspath(path), str(path)) for path in reads]
         paths += [(stack.enter_context(_mark(writes)), str(writes))] if writes else []
         cluster = Cluster(client, (simcvd.__version__, tuple(paths)))
         try:
-            _first_worker(client, workers)
+            _first_worker(client, workers, refused)
             _refuse_strangers(cluster)
         except OSError as error:
             raise _gone(error) from error
@@ -139,11 +141,17 @@ def _client(workers: str, address: Any) -> Iterator[Any]:
             f"no Dask scheduler answers at {workers} ({error}). Nothing was started and nothing "
             "is lost; start one (dask scheduler), check the address, and re-run the command"
         ) from error
-    pages = logging.getLogger("distributed.client")  # of a scheduler that goes away; see `_result`
+    with _without_pages("distributed.client"), client:  # of a scheduler that goes away: `_result`
+        yield client
+
+
+@contextmanager
+def _without_pages(logger: str) -> Iterator[None]:
+    """What is said here in a sentence is not logged as a traceback, too."""
+    pages = logging.getLogger(logger)
     pages.disabled = True
     try:
-        with client:
-            yield client
+        yield
     finally:
         pages.disabled = False
 
@@ -162,12 +170,23 @@ def _knock(address: str) -> None:
 
 
 @contextmanager
-def _slurm(path: Path) -> Iterator[Any]:
+def _slurm(path: Path, refused: list[str]) -> Iterator[Any]:
+    """A cluster of Slurm's jobs; what it said to those that it did not take is put in `refused`."""
     interrupt = signal.getsignal(signal.SIGINT)
     optional("dask_jobqueue", "dask", SLURM)
     if signal.getsignal(signal.SIGINT) is not interrupt:  # its import makes Ctrl-C an exit with 0
         signal.signal(signal.SIGINT, interrupt)
-    from dask_jobqueue.slurm import SLURMCluster
+    from dask_jobqueue.slurm import SLURMCluster, SLURMJob
+    from distributed import Status
+
+    class Job(SLURMJob):
+        async def start(self) -> None:
+            try:
+                await super().start()  # type: ignore[no-untyped-call]
+            except (OSError, RuntimeError) as error:
+                refused.append(str(error).strip())
+                self.status = Status.failed  # or the cluster cannot be closed
+                raise
 
     try:
         options = parse_toml(path.read_text(encoding=UTF8))
@@ -182,10 +201,10 @@ def _slurm(path: Path) -> Iterator[Any]:
     # Workers print and keep files where the command was typed, and run the same Python.
     options = {"python": sys.executable, **options}
     try:
-        cluster = SLURMCluster(**options)
+        cluster = SLURMCluster(job_cls=Job, **options)  # type: ignore[arg-type]
     except Exception as error:  # whatever the arguments of the file lead to
         raise SimcvdError(f"{SLURM}{path}: SLURMCluster rejects it: {error}") from error
-    with cluster:
+    with _without_pages("tornado.application"), cluster:
         # A job that ends at its time limit is queued again; else nobody does the rest of the work.
         cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)
         yield cluster
@@ -206,10 +225,15 @@ def _mark(folder: Path) -> Iterator[str]:
         mark.unlink(missing_ok=True)
 
 
-def _first_worker(client: Any, workers: str) -> None:
-    if not client.scheduler_info(n_workers=-1)["workers"]:
-        print(f"{workers}: no worker yet; waiting for the first", file=sys.stderr, flush=True)
-        client.wait_for_workers(1)
+def _first_worker(client: Any, workers: str, refused: Sequence[str]) -> None:
+    if client.scheduler_info(n_workers=-1)["workers"]:
+        return
+    print(f"{workers}: no worker yet; waiting for the first", file=sys.stderr, flush=True)
+    while not refused:
+        with suppress(TimeoutError):
+            client.wait_for_workers(1, timeout=WAIT_SECONDS)
+            return
+    raise SimcvdError(f"{workers}: Slurm refuses the job. {refused[0]}")
 
 
 def _refuse_strangers(cluster: Cluster) -> None:
