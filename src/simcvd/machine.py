@@ -24,6 +24,11 @@ def free_memory(device: str = "cpu") -> int:
     return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
 
 
+def all_memory() -> int:
+    """Bytes of the whole machine, or what a container may take of them."""
+    return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _limit())
+
+
 def visible_gpus() -> list[str]:
     """The names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them."""
     import torch
@@ -71,14 +76,21 @@ _commands = False  # whether the process is a command's, and not a program that 
 
 
 def is_command() -> None:
-    """Say so: such a process may have its memory handled as suits training and scoring."""
+    """Say so: such a process may have its memory handled as suits training and scoring, and start
+    others, which do not see what a caller's own script defines.
+    """
     global _commands
     _commands = True
 
 
+def is_in_command() -> bool:
+    """Whether `is_command` was said."""
+    return _commands
+
+
 def reuse_memory(keep: bool = True) -> None:
     """`keep_freed_memory` in a command's process; to a caller's own, nothing is done."""
-    if _commands:
+    if is_in_command():
         keep_freed_memory(keep)
 
 

@@ -21,6 +21,17 @@ def set_switches() -> None:
 
 
 @contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Inside, torch computes on so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def left_as_found() -> Iterator[None]:
     """Inside, torch's switches are set; afterwards they and its random states are as before.
 

@@ -8,17 +8,35 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from simcvd.pipeline import compare
-from simcvd.pipeline.compare import best, differences
+from simcvd.pipeline import estimate as module
+from simcvd.pipeline.compare import PROGRAM_BYTES, at_once, best, differences
 from simcvd.pipeline.estimate import Estimate, fitted
 from simcvd.pipeline.presets import FULL, QUICK, STANDARD, Folds, Preset, divide
 from simcvd.pipeline.verdict import answer, expected, verdict
 from simcvd.planning import Plan
 from simcvd.report.results import Result
 from simcvd.scoring.scores import Mean, Summary
+from simcvd.torch_state import threads
 from simcvd.types import SimcvdError
+
+PLAN = Plan(
+    channels=1,
+    classes=2,
+    spacing=(1.0, 1.0, 1.0),
+    normalization="zscore",
+    patch=(16, 16, 16),
+    widths=(8, 16),
+    blocks=(1, 1),
+    strides=((2, 2, 2),),
+    recipe="strong",
+    base=400,
+    iterations=200,
+    control_iterations=240,
+)
 
 
 @pytest.mark.parametrize(
@@ -166,28 +184,53 @@ def test_time_left_is_counted_from_trainings_of_the_same_title(
 
 def test_fewer_hours_are_fewer_steps_and_too_few_are_refused() -> None:
     """10 min of fixed parts and 100 of training: an hour leaves half of them."""
-    plan = Plan(
-        channels=1,
-        classes=2,
-        spacing=(1.0, 1.0, 1.0),
-        normalization="zscore",
-        patch=(16, 16, 16),
-        widths=(8, 16),
-        blocks=(1, 1),
-        strides=((2, 2, 2),),
-        recipe="strong",
-        base=400,
-        iterations=200,
-        control_iterations=240,
-    )
     minutes = {"prepare": 4, "train": 80, "score": 3, "final": 20, "predict": 3}
     cost = Estimate(**{name: 60.0 * n for name, n in minutes.items()}, memory=1)
-    assert fitted(plan, cost, 2) == plan
-    half = fitted(plan, cost, 1)
+    assert fitted(PLAN, cost, 2) == PLAN
+    half = fitted(PLAN, cost, 1)
     assert (half.base, half.iterations, half.control_iterations) == (200, 100, 120)
     assert half.reasons["iterations"] == "50% of those planned, to be done within 1 h."
     with pytest.raises(SimcvdError, match=r"all takes 35 min\. Give --hours 0\.59 or more"):
-        fitted(plan, cost, 0.5)
+        fitted(PLAN, cost, 0.5)
+
+
+def test_folds_are_trained_side_by_side_where_threads_and_memory_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folds = Folds(labeled=6, count=3, holdout=2)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(compare, "is_in_command", lambda: False)
+    with threads(8):  # what a script defines is not seen by other processes
+        assert at_once(None, folds, PLAN) == 1
+    monkeypatch.setattr(compare, "is_in_command", lambda: True)
+    for count, folds_at_once in (1, 1), (2, 2), (8, 3):
+        with threads(count):
+            assert at_once(None, folds, PLAN) == folds_at_once
+    with threads(8):
+        assert [at_once(asked, folds, PLAN) for asked in (1, 2, 9)] == [1, 2, 3]
+        one = PROGRAM_BYTES + PLAN.memory_bytes
+        for share, folds_at_once in (1.9, 1), (4.1, 2), (1.0, 1):
+            monkeypatch.setattr(compare, "all_memory", lambda share=share: int(share * one))
+            assert at_once(None, folds, PLAN) == folds_at_once
+
+
+def test_side_by_side_takes_as_long_as_the_turns_that_are_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A step of the control takes 12 s on one thread, one of the method 24 s, a window 1 s."""
+    monkeypatch.setattr(
+        module,
+        "step_seconds",
+        lambda plan, name: (12 if name == "supervised" else 24) / torch.get_num_threads(),
+    )
+    monkeypatch.setattr(module, "window_seconds", lambda plan: 1.0)
+    folds = Folds(labeled=6, count=3, holdout=2)
+    with threads(4):
+        # 640 steps of the control and 200 of the method: 3120 s with four threads, twice with two.
+        one, two = (module.estimate(PLAN, "cutmix", folds, [], 1.0, n) for n in (1, 2))
+    assert (one.train, one.final) == (3 * 3120, 3120)
+    assert (two.train, two.final) == (2 * 6240, 3120)
+    assert two.memory == 2 * one.memory
 
 
 def test_a_single_fold_leaves_it_open() -> None:

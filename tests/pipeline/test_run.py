@@ -17,12 +17,12 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-import torch
 from rich.console import Console
 
 from simcvd.demo.phantom import PhantomSettings, write_phantoms
 from simcvd.pipeline import dry_run, run
 from simcvd.planning import make_plan, read_plan, write_plan
+from simcvd.torch_state import threads
 from simcvd.training.run import read_config
 from simcvd.types import SimcvdError
 
@@ -42,10 +42,8 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """The same bits in this process as in the one that is killed."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with threads(1):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +125,11 @@ def test_folds_side_by_side_are_the_same(
     finished: tuple[Path, str], scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = tmp_path / "work"
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     _edit_plan(scans, work)
-    monkeypatch.setattr("os.cpu_count", lambda: 2)  # each of the two gets one
+    monkeypatch.setattr("simcvd.pipeline.compare.LOOK_SECONDS", 0.01)
     said = _typed(scans, work, workers=2)
+    assert "2 folds, 3 trainings each, side by side" in said
+    assert "fold 2: training 3 of 3" in said
     assert "fold 1: done" in said
     assert "CutMix" in (work / "logs" / "fold_0.log").read_text(encoding="utf-8")
     for part in ("model/model.safetensors", "cutmix/metrics.csv", "predictions/predictions.csv"):

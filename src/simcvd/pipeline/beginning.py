@@ -13,6 +13,7 @@ from simcvd.checking.findings import CheckReport, show
 from simcvd.files import read_object, write_json
 from simcvd.inference.model import WORK_RECORD
 from simcvd.layouts.records import Source
+from simcvd.pipeline.compare import at_once
 from simcvd.pipeline.estimate import Estimate, estimate, fitted, with_equal_time
 from simcvd.pipeline.presets import QUICK, STANDARD, Folds, Preset, deal, divide
 from simcvd.pipeline.refuse import refuse_full_disk
@@ -203,7 +204,8 @@ def _of_preset(asked: Request, preset: Preset, begun: Begun, looked: Looked) -> 
     memory = preset.memory
     free = int(SHARE * free_bytes())
     plan = plan_from(begun.found, looked.facts, free if memory is None else min(memory, free))
-    return with_equal_time(preset.planned(plan), asked.method)
+    plan = preset.planned(plan)
+    return with_equal_time(plan, asked.method, at_once(asked.jobs, begun.folds, plan))
 
 
 def say_cost(asked: Request, plan: Plan, begun: Begun, looked: Looked, console: Console) -> None:
@@ -225,4 +227,6 @@ def say_more(asked: Request, begun: Begun, looked: Looked, console: Console) -> 
 
 
 def _expected(asked: Request, plan: Plan, folds: Folds, looked: Looked) -> Estimate:
-    return estimate(plan, asked.method, folds, looked.facts, looked.report.seconds)
+    processes = at_once(asked.jobs, folds, plan)
+    reading = looked.report.seconds
+    return estimate(plan, asked.method, folds, looked.facts, reading, processes)

@@ -44,7 +44,7 @@ from simcvd.pipeline.beginning import (
     say_cost,
     say_more,
 )
-from simcvd.pipeline.compare import Arms, best, counting, cross_validate, differences
+from simcvd.pipeline.compare import Arms, at_once, best, counting, cross_validate, differences
 from simcvd.pipeline.known import known_of
 from simcvd.pipeline.presets import PresetName
 from simcvd.pipeline.request import Request
@@ -107,10 +107,10 @@ def run(
     quick. hours: a new plan gets so few steps that all is done by then. method: which one learns
     from the unlabelled scans, cutmix by default. resample_labels, names, patient_pattern: as
     `prepare` takes them. What is not given is as the folder was begun; for one that was, ``images``
-    may be None. The same call goes on where it
-    stopped, or begins a new round where scans or labels were added, changed or removed: from the
-    last round's weights, or, with ``fresh``, without. workers: as of `on_workers`; several train
-    folds side by side and share out the scans. Raises SimcvdError for anything the user can mend.
+    may be None. The same call goes on where it stopped, or begins a new round where scans or labels
+    were added, changed or removed: from the last round's weights, or, with ``fresh``, without.
+    workers: as of `on_workers`; several train folds side by side, which the command does on a CPU
+    unasked, and share out the scans. Raises SimcvdError for anything the user can mend.
     """
     asked = Request.of(
         out,
@@ -198,8 +198,8 @@ def dry_run(
 def _compared(asked: Request, arms: Arms, begun: Begun, console: Console) -> list[Result]:
     """Every arm, trained and scored on the same folds."""
     console.print(f"[bold]Comparing[/bold] {', '.join(map(arms.title, arms.names))}")
-    former, say = begun.round.former, _plainly(console)
-    return cross_validate(arms, asked.work, begun.folds, say, former, asked.jobs)
+    former, processes = begun.round.former, at_once(asked.jobs, begun.folds, arms.plan)
+    return cross_validate(arms, asked.work, begun.folds, _plainly(console), former, processes)
 
 
 def _finish(

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from simcvd.data.cache import Cache
 from simcvd.files import copy
+from simcvd.inference.compute import pick_device
 from simcvd.inference.model import DESCRIPTION
+from simcvd.machine import all_memory, is_in_command
 from simcvd.pipeline.presets import Folds
 from simcvd.planning import Plan
 from simcvd.report.results import Result, load_result
@@ -36,6 +42,8 @@ from simcvd.workers.processes import shared_out
 
 MEAN = "mean"
 FINISHED_BEFORE = 1.0  # seconds: what takes less was not trained now
+PROGRAM_BYTES = 2**29  # of a process beside its training steps
+LOOK_SECONDS = 1.0  # between looks at what other processes print
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,31 +134,45 @@ def counting(say: Callable[[str], None], titles: Sequence[str]) -> Callable[...,
     return tell
 
 
+def at_once(asked: int | None, folds: Folds, plan: Plan) -> int:
+    """How many folds are trained side by side on this machine.
+
+    As many as were asked for. Else, in a command and on a CPU, as many as there are threads and
+    half the memory holds: a small training gains next to nothing from a second thread.
+    """
+    if asked is not None:
+        return min(asked, folds.count)
+    if not is_in_command() or pick_device().type != "cpu":
+        return 1
+    room = all_memory() // 2 // (PROGRAM_BYTES + plan.memory_bytes)
+    return max(1, min(folds.count, torch.get_num_threads(), room))
+
+
 def cross_validate(
     arms: Arms,
     work: Path,
     folds: Folds,
     say: Callable[[str], None],
     former: Path | None = None,
-    processes: int | None = None,
+    processes: int = 1,
 ) -> list[Result]:
     """Train and score each arm in each fold, going on with what is there; the control's first.
 
     A fold's runs are ``work/ARM/fold_K``, the pooled scores and predictions of an arm's held-out
     scans lie in ``work/ARM``. former: the result of an earlier round, from whose control of the
     same fold all start: it has seen neither the fold's labels nor any unlabelled scan. processes:
-    folds that are trained side by side on this machine; in a block of `on_workers` with a cluster,
-    its workers take them. Each is a process of its own with a log in ``work/logs``.
+    folds that are trained side by side on this machine, as of `at_once`; in a block of `on_workers`
+    with a cluster, its workers take them. Each is then a process of its own with a log in
+    ``work/logs``.
     """
     each = FoldOf(arms=arms, work=work, folds=folds, former=former)
     numbers = range(folds.count)
     if shared_out(processes):
-        say(f"{counted(folds.count, 'fold')}, {len(arms.trained(arms.names))} trainings each")
+        say(f"{counted(folds.count, 'fold')}, {len(each.titles)} trainings each, side by side")
         logs = [work / "logs" / f"fold_{fold}.log" for fold in numbers]
-        _side_by_side(each, logs, processes or 1, say)
+        _side_by_side(each, logs, processes, say)
     else:
-        titles = [arms.title(arm) for arm in arms.trained(arms.names)] * folds.count
-        tell = counting(say, titles)
+        tell = counting(say, each.titles * folds.count)
         for fold in numbers:
             each(fold, functools.partial(tell, where=f", fold {fold + 1} of {folds.count}"))
     return [
@@ -172,9 +194,15 @@ class FoldOf:
         """Where a fold's runs lie, by arm."""
         return {arm: self.work / arm / f"fold_{fold}" for arm in (BASE, *self.arms.names)}
 
-    def __call__(self, fold: int, tell: Callable[[str], None] = print) -> None:
+    @property
+    def titles(self) -> list[str]:
+        """Of the trainings of a fold, in order."""
+        return [self.arms.title(arm) for arm in self.arms.trained(self.arms.names)]
+
+    def __call__(self, fold: int, tell: Callable[[str], None] | None = None) -> None:
         """Go on with what is there; errors as of `train` and `score_run`."""
         arms, folds, folders = self.arms, self.folds, self.folders(fold)
+        tell = tell or counting(functools.partial(print, flush=True), self.titles)
         start = self.former / CONTROL / f"fold_{fold}" if self.former else None
         if folds.named:
             scans = folds.named[fold].scans
@@ -196,13 +224,42 @@ def _side_by_side(
         for fold, log in enumerate(logs)
     ]
     failed = []
-    for ended in execute_all(calls, jobs=processes):
-        say(f"{ended.name}: {ended.problem or 'done'}")
-        failed += [ended.name] if ended.problem else []
+    with _relayed({call.name: call.log for call in calls}, say):
+        for ended in execute_all(calls, jobs=processes):
+            say(f"{ended.name}: {ended.problem or 'done'}")
+            failed += [ended.name] if ended.problem else []
     if failed:
         raise SimcvdError(
             f"{few(failed)} failed; the others are kept. Fix the cause and re-run the same command"
         )
+
+
+@contextmanager
+def _relayed(logs: Mapping[str, Path], say: Callable[[str], None]) -> Iterator[None]:
+    """Say what is added to the logs, by name, while the block runs."""
+    ended = threading.Event()
+    at = {name: log.stat().st_size if log.exists() else 0 for name, log in logs.items()}
+
+    def relay() -> None:
+        while not ended.wait(LOOK_SECONDS):
+            for name, log in logs.items():
+                if not log.exists():
+                    continue
+                with log.open("rb") as file:
+                    file.seek(at[name])
+                    whole, end, _ = file.read().rpartition(b"\n")
+                at[name] += len(whole + end)
+                for line in whole.decode(errors="replace").splitlines():
+                    if line.strip():
+                        say(f"{name}: {line.strip()}")
+
+    thread = threading.Thread(target=relay, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _pooled(arms: Arms, arm: str, out: Path, runs: Sequence[Path]) -> Result:

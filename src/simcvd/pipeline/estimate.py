@@ -17,9 +17,11 @@ from simcvd.inference.sliding_window import Windows, grid_of
 from simcvd.methods.registry import default_config
 from simcvd.networks.autocast import autocast, autocast_dtype
 from simcvd.networks.fast import accelerate
+from simcvd.pipeline.compare import PROGRAM_BYTES
 from simcvd.pipeline.presets import Folds
 from simcvd.planning import Plan
-from simcvd.torch_state import left_as_found
+from simcvd.torch_state import left_as_found, threads
+from simcvd.training.apart import shared_threads
 from simcvd.training.recipes import find_recipe
 from simcvd.training.run import CONTROL, Run, default_stride
 from simcvd.training.settings import choose_network, override
@@ -38,7 +40,7 @@ LEAST_SHARE = 0.25  # of the planned steps
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Seconds of each part, and bytes of the largest training step.
+    """Seconds of each part, and bytes of memory.
 
     train, score: of the comparison, which takes both.
     """
@@ -66,17 +68,28 @@ class Estimate:
             f"Expected: {duration(self.total)} on this machine as it is now "
             f"({duration(self.prepare)} to prepare, {duration(self.train + self.score)} to "
             f"compare, {duration(self.final)} for the final training, {duration(self.predict)} to "
-            f"segment), and {self.memory / 2**30:.1f} GB of memory beside 0.5 GB for the program."
+            f"segment), and {self.memory / 2**30:.1f} GB of memory."
         )
 
 
 def estimate(
-    plan: Plan, method: str, folds: Folds, facts: Sequence[CaseFacts], reading: float
+    plan: Plan,
+    method: str,
+    folds: Folds,
+    facts: Sequence[CaseFacts],
+    reading: float,
+    side_by_side: int = 1,
 ) -> Estimate:
-    """What a run will take. reading: seconds that reading all scans once took."""
+    """What a run will take.
+
+    reading: seconds that reading all scans once took. side_by_side: folds at once.
+    """
     control, other = (step_seconds(plan, name) for name in (CONTROL, method))
-    once = plan.base * control
-    once += (plan.control_iterations or plan.iterations) * control + plan.iterations * other
+    once = fold = _seconds_of_arms(plan, control, other)
+    if side_by_side > 1:
+        with threads(shared_threads(side_by_side)):
+            fold = _seconds_of_arms(plan, *(step_seconds(plan, name) for name in (CONTROL, method)))
+    turns = math.ceil(folds.count / side_by_side)
     window = window_seconds(plan)
     windows = {f.case.name: _windows(plan, f) for f in facts}
     labeled = [f.case.name for f in facts if f.label]
@@ -84,12 +97,18 @@ def estimate(
     scored = arms * folds.compared * sum(windows[n] for n in labeled) / max(len(labeled), 1)
     return Estimate(
         prepare=PREPARE * reading,
-        train=folds.count * once,
-        score=scored * window,
+        train=turns * fold,
+        score=scored * window * (turns / folds.count) * (fold / once),
         final=once if plan.base else plan.iterations * max(control, other),
         predict=reading + window * sum(windows.values()),
-        memory=plan.memory_bytes,
+        memory=side_by_side * (plan.memory_bytes + PROGRAM_BYTES),
     )
+
+
+def _seconds_of_arms(plan: Plan, control: float, other: float) -> float:
+    """All trainings once, from the seconds of a step of the control and of the method."""
+    steps = plan.base + (plan.control_iterations or plan.iterations)
+    return steps * control + plan.iterations * other
 
 
 def fitted(plan: Plan, expected: Estimate, hours: float) -> Plan:
@@ -114,11 +133,12 @@ def fitted(plan: Plan, expected: Estimate, hours: float) -> Plan:
     return replace(plan, **steps, reasons={**plan.reasons, **dict.fromkeys(names, reason)})
 
 
-def with_equal_time(plan: Plan, method: str) -> Plan:
+def with_equal_time(plan: Plan, method: str, side_by_side: int) -> Plan:
     """The plan with as many steps of the control as take the time of the method's."""
     if not plan.base:
         return plan
-    ratio = step_seconds(plan, method) / step_seconds(plan, CONTROL)
+    with threads(shared_threads(side_by_side)):
+        ratio = step_seconds(plan, method) / step_seconds(plan, CONTROL)
     steps = max(plan.iterations, round(plan.iterations * ratio))
     reason = f"A step of {method} takes {ratio:.1f} times as long here; at least as many steps."
     reasons = {**plan.reasons, "control_iterations": reason}

@@ -23,6 +23,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import torch
+
 from simcvd.machine import is_command, visible_gpus
 from simcvd.training.stop import Interrupted
 from simcvd.types import SimcvdError
@@ -44,6 +46,11 @@ class Call:
     log: Path
 
 
+def shared_threads(processes: int) -> int:
+    """Threads for each of so many processes at once."""
+    return max(torch.get_num_threads() // processes, 1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ended:
     """A process that is over. problem: "" where it did what it was to do."""
@@ -55,14 +62,14 @@ class Ended:
 def execute(call: Call, side_by_side: int, gpu: str | None = None) -> Ended:
     """Do it in a process of its own, which stops with a checkpoint if this one is killed.
 
-    side_by_side: processes at once on one machine, which share out its cores: threads that wait
-    for each other's cores cost far more than they bring. gpu: the only one that it sees, as
+    side_by_side: processes at once on one machine, which share out this one's threads: those that
+    wait for each other's cores cost far more than they bring. gpu: the only one that it sees, as
     CUDA_VISIBLE_DEVICES names it; None leaves that as it is.
     """
     call.log.parent.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ)
     if side_by_side > 1:
-        environment["OMP_NUM_THREADS"] = str(max((os.cpu_count() or 1) // side_by_side, 1))
+        environment["OMP_NUM_THREADS"] = str(shared_threads(side_by_side))
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = gpu
     command = [sys.executable, "-m", "simcvd.training.apart"]
