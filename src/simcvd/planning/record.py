@@ -22,6 +22,7 @@ NETWORK = ("widths", "blocks", "strides", "dropout")  # its settings in a plan
 AVERAGED = 100  # iterations below which a recipe's average of weights has nothing to average
 # Of the planned patch along each axis, in a quick plan.
 QUICK_SHARE = 0.6
+QUICK_LR = 0.003
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +165,8 @@ class Plan(Settings):
         blocks = tuple(max(1, b - 1) for b in self.blocks)
         plan = replace(plan, patch=(x, y, z), blocks=blocks, dropout=0.1, reasons=reasons)
         if self.recipe != PAPER.name:
-            return plan
+            reasons["lr"] = "Higher than the recipe's, for few iterations (docs/run.md)."
+            return replace(plan, lr=QUICK_LR, reasons=reasons)
         reasons["lr"] = "Higher than the paper's, for few iterations."
         reasons["augmentation"] = "Scans as they lie: few iterations do not teach all poses."
         return replace(plan, lr=0.05, augmentation="none", reasons=reasons)
