@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from threading import Event
 
@@ -76,3 +77,16 @@ def test_no_client_is_made_for_an_address_that_is_none(
     with told, on_workers(address):
         pass
     assert not made
+
+
+def test_joblib_does_not_say_that_an_idle_process_was_replaced(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    list(in_parallel(abs, range(2), 2, "", quiet=True))
+    warnings.warn(
+        "A worker stopped while some jobs were given to the executor. This can be caused by a too "
+        "short worker timeout or by a memory leak.",
+        stacklevel=1,
+    )
+    warnings.warn("another", stacklevel=1)
+    assert [str(warning.message) for warning in recwarn] == ["another"]

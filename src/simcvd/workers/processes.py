@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -127,6 +128,8 @@ def _here(
     import joblib
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+    # Of processes that idled for minutes, or grew: others take their place, and nothing is lost.
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
     processes = min(jobs or joblib.cpu_count(), len(items))
     do = function if threads or processes == 1 else partial(_in_folder, Path.cwd(), function)
     parallel = joblib.Parallel(
