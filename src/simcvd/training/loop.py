@@ -60,6 +60,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 LOG_EVERY = 10
+# To wait for the process that a killed command had started, which ends after its step.
+LOCK_SECONDS = 60.0
 BASE, PSEUDO_LABELS = "base", "pseudo_labels"  # folders inside a run's
 # Between checkpoints; tests shorten it.
 CHECKPOINT_SECONDS = float(os.environ.get("SIMCVD_CHECKPOINT_SECONDS", "60"))
@@ -128,7 +130,8 @@ def train(
     taught = trainer.method.pseudo_labels
     fresh = trainer.start_from(starts) if starts and not taught else ""
     busy = f"{out}: another training works here; let it end, or give another --out."
-    with locked(out / LOCK, busy) if fabric.is_global_zero else nullcontext():
+    alone = locked(out / LOCK, busy, wait=LOCK_SECONDS)
+    with alone if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero:
             open_folder(out, run, data)
             say_padded(trainer.patches)
