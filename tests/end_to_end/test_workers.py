@@ -303,6 +303,7 @@ def test_an_interrupted_wait_for_slurm_is_no_success() -> None:
     """What Ctrl-C does stays as it was: importing dask_jobqueue makes it an exit with 0."""
     code = (
         "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in a background job
         "from simcvd.workers.processes import on_workers\n"
         "try:\n"
         "    with on_workers('slurm:nowhere'): pass\n"
