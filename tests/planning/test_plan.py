@@ -220,7 +220,7 @@ def test_smaller_and_quick_plans_cost_less() -> None:
     assert quick.memory_bytes < planned.memory_bytes
     strong = dataclasses.replace(planned, recipe="strong", base=3000).quick()
     assert (quick.lr, strong.lr) == (0.05, 0.003)
-    assert (strong.widths, strong.base, strong.iterations) == (planned.widths, 450, 250)
+    assert (strong.widths, strong.base, strong.iterations) == (planned.widths, 400, 200)
     # 0.6 of 32 x 32 x 8 is 19.2 x 19.2 x 4.8, rounded to multiples of 4, 4 and 2
     assert (quick.patch, quick.strides) == ((20, 20, 4), planned.strides)
 

@@ -153,7 +153,7 @@ class Plan(Settings):
         if self.recipe == PAPER.name:
             plan = self.smaller(widths_factor=0.5).shorter(iterations=400)
         else:
-            plan = self.shorter(base=450, iterations=250)
+            plan = self.shorter(base=400, iterations=200)
         x, y, z = (
             max(1, round(QUICK_SHARE * n / d)) * d
             for n, d in zip(self.patch, self.divisor, strict=True)
