@@ -126,11 +126,13 @@ def test_folds_side_by_side_are_the_same(
 ) -> None:
     work = tmp_path / "work"
     _edit_plan(scans, work)
-    monkeypatch.setattr("simcvd.pipeline.compare.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("simcvd.pipeline.relay.LOOK_SECONDS", 60)
     said = _typed(scans, work, workers=2)
     assert "2 folds, 3 trainings each, side by side" in said
     assert "fold 2: training 3 of 3" in said
-    assert "fold 1: done" in said
+    lines = said.splitlines()
+    last = [i for i, line in enumerate(lines) if line.startswith(f"fold 1: step {ITERATIONS}/")][-1]
+    assert last < lines.index("fold 1: done")  # said before the next look
     assert "CutMix" in (work / "logs" / "fold_0.log").read_text(encoding="utf-8")
     _assert_same(work, finished[0])
 

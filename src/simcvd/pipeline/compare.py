@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from simcvd.inference.compute import pick_device
 from simcvd.inference.model import DESCRIPTION
 from simcvd.machine import all_memory, is_in_command
 from simcvd.pipeline.presets import Folds
+from simcvd.pipeline.relay import relayed
 from simcvd.planning import Plan
 from simcvd.report.results import Result, load_result
 from simcvd.scoring.comparison import Comparison, compare_folds, correct
@@ -43,7 +42,6 @@ from simcvd.workers.processes import shared_out
 MEAN = "mean"
 FINISHED_BEFORE = 1.0  # seconds: what takes less was not trained now
 PROGRAM_BYTES = 2**29  # of a process beside its training steps
-LOOK_SECONDS = 1.0  # between looks at what other processes print
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,42 +222,15 @@ def _side_by_side(
         for fold, log in enumerate(logs)
     ]
     failed = []
-    with _relayed({call.name: call.log for call in calls}, say):
+    with relayed({call.name: call.log for call in calls}, say) as look:
         for ended in execute_all(calls, jobs=processes):
+            look()
             say(f"{ended.name}: {ended.problem or 'done'}")
             failed += [ended.name] if ended.problem else []
     if failed:
         raise SimcvdError(
             f"{few(failed)} failed; the others are kept. Fix the cause and re-run the same command"
         )
-
-
-@contextmanager
-def _relayed(logs: Mapping[str, Path], say: Callable[[str], None]) -> Iterator[None]:
-    """Say what is added to the logs, by name, while the block runs."""
-    ended = threading.Event()
-    at = {name: log.stat().st_size if log.exists() else 0 for name, log in logs.items()}
-
-    def relay() -> None:
-        while not ended.wait(LOOK_SECONDS):
-            for name, log in logs.items():
-                if not log.exists():
-                    continue
-                with log.open("rb") as file:
-                    file.seek(at[name])
-                    whole, end, _ = file.read().rpartition(b"\n")
-                at[name] += len(whole + end)
-                for line in whole.decode(errors="replace").splitlines():
-                    if line.strip():
-                        say(f"{name}: {line.strip()}")
-
-    thread = threading.Thread(target=relay, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _pooled(arms: Arms, arm: str, out: Path, runs: Sequence[Path]) -> Result:

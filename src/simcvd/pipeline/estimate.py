@@ -84,11 +84,10 @@ def estimate(
 
     reading: seconds that reading all scans once took. side_by_side: folds at once.
     """
-    control, other = (step_seconds(plan, name) for name in (CONTROL, method))
+    control, other = _both_steps(plan, method)
     once = fold = _seconds_of_arms(plan, control, other)
     if side_by_side > 1:
-        with threads(shared_threads(side_by_side)):
-            fold = _seconds_of_arms(plan, *(step_seconds(plan, name) for name in (CONTROL, method)))
+        fold = _seconds_of_arms(plan, *_both_steps(plan, method, side_by_side))
     turns = math.ceil(folds.count / side_by_side)
     window = window_seconds(plan)
     windows = {f.case.name: _windows(plan, f) for f in facts}
@@ -105,8 +104,14 @@ def estimate(
     )
 
 
+def _both_steps(plan: Plan, method: str, side_by_side: int = 1) -> tuple[float, float]:
+    """Seconds of a step of the control and of the method, with so many trainings on the machine."""
+    with threads(shared_threads(side_by_side)):
+        return step_seconds(plan, CONTROL), step_seconds(plan, method)
+
+
 def _seconds_of_arms(plan: Plan, control: float, other: float) -> float:
-    """All trainings once, from the seconds of a step of the control and of the method."""
+    """Of all trainings once, from those of a step of the control and of the method."""
     steps = plan.base + (plan.control_iterations or plan.iterations)
     return steps * control + plan.iterations * other
 
@@ -137,8 +142,8 @@ def with_equal_time(plan: Plan, method: str, side_by_side: int) -> Plan:
     """The plan with as many steps of the control as take the time of the method's."""
     if not plan.base:
         return plan
-    with threads(shared_threads(side_by_side)):
-        ratio = step_seconds(plan, method) / step_seconds(plan, CONTROL)
+    control, other = _both_steps(plan, method, side_by_side)
+    ratio = other / control
     steps = max(plan.iterations, round(plan.iterations * ratio))
     reason = f"A step of {method} takes {ratio:.1f} times as long here; at least as many steps."
     reasons = {**plan.reasons, "control_iterations": reason}

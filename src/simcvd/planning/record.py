@@ -150,28 +150,25 @@ class Plan(Settings):
         """For minutes on a CPU: small patches, few large steps, of the paper's recipe a narrow
         network (docs/run.md).
         """
-        if self.recipe == PAPER.name:
-            plan = self.smaller(widths_factor=0.5).shorter(iterations=400)
-        else:
-            plan = self.shorter(base=400, iterations=200)
         x, y, z = (
             max(1, round(QUICK_SHARE * n / d)) * d
             for n, d in zip(self.patch, self.divisor, strict=True)
         )
         reasons = {
-            **plan.reasons,
             "patch": f"{QUICK_SHARE:g} of the planned {list(self.patch)}, for speed and variety.",
             "blocks": "Fewer, for speed.",
             "dropout": "Less than the benchmark's: the network is trained briefly.",
+            "lr": f"Higher than of the {self.recipe} recipe, for few iterations.",
         }
         blocks = tuple(max(1, b - 1) for b in self.blocks)
-        plan = replace(plan, patch=(x, y, z), blocks=blocks, dropout=0.1, reasons=reasons)
-        if self.recipe != PAPER.name:
-            reasons["lr"] = "Higher than the recipe's, for few iterations (docs/run.md)."
-            return replace(plan, lr=QUICK_LR, reasons=reasons)
-        reasons["lr"] = "Higher than the paper's, for few iterations."
-        reasons["augmentation"] = "Scans as they lie: few iterations do not teach all poses."
-        return replace(plan, lr=0.05, augmentation="none", reasons=reasons)
+        plan = replace(self, patch=(x, y, z), blocks=blocks, dropout=0.1)
+        if self.recipe == PAPER.name:
+            reasons["augmentation"] = "Scans as they lie: few iterations do not teach all poses."
+            plan = plan.smaller(widths_factor=0.5).shorter(iterations=400)
+            plan = replace(plan, lr=0.05, augmentation="none")
+        else:
+            plan = replace(plan.shorter(base=400, iterations=200), lr=QUICK_LR)
+        return replace(plan, reasons={**plan.reasons, **reasons})
 
     def shorter(self, **steps: int) -> Plan:
         """With fewer ``iterations`` or a shorter ``base``; what is not fewer stays as it is."""
