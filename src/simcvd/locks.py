@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import math
 import os
 import socket
 import sys
@@ -16,6 +17,7 @@ from simcvd.files import CannotWrite, age, alive, began, complaint
 from simcvd.types import SimcvdError
 
 POLL_SECONDS = 0.05
+SILENT_SECONDS = 2.0  # of a wait, before it is told
 UNWRITTEN_SECONDS = 5.0  # a lock file without an owner's name after this is a dead process's
 Release = Callable[[], None]
 
@@ -28,12 +30,15 @@ def locked(path: Path, busy: str, *, wait: float = 0.0) -> Iterator[None]:
     the file system knows no ``flock``, a file with the owner's name takes its place; one whose
     owner is dead is broken. Raises SimcvdError, and CannotWrite where no file can be made.
     """
-    until = time.monotonic() + wait
+    until, tell = (time.monotonic() + seconds for seconds in (wait, SILENT_SECONDS))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         while (release := _take(path)) is None:
-            if time.monotonic() >= until:
+            if (now := time.monotonic()) >= until:
                 raise SimcvdError(f"{busy}{_who(path)}")
+            if now >= tell:
+                print(f"{path.parent}: waiting for another process to leave it", file=sys.stderr)
+                tell = math.inf
             time.sleep(POLL_SECONDS)
     except OSError as error:
         raise CannotWrite(complaint(path, error)) from error

@@ -233,6 +233,20 @@ def test_side_by_side_takes_as_long_as_the_turns_that_are_taken(
     assert two.memory == 2 * one.memory
 
 
+def test_more_side_by_side_than_threads_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six folds of 6240 s on one thread each: with two threads three pairs, however many begin."""
+    monkeypatch.setattr(module, "step_seconds", lambda plan, name: 12 if name != "cutmix" else 24)
+    monkeypatch.setattr(module, "window_seconds", lambda plan: 1.0)
+    monkeypatch.setattr(module, "visible_gpus", list)
+    folds = Folds(labeled=6, count=6, holdout=1)
+    with threads(2):
+        taken = [
+            module.estimate(PLAN, "cutmix", folds, [], 1.0, at_once).train for at_once in (2, 3, 6)
+        ]
+    each = 640 * 12 + 200 * 24
+    assert taken == [3 * each] * 3
+
+
 def test_a_single_fold_leaves_it_open() -> None:
     control = _result("V-Net", WITHOUT, folds=1)
     simcvd = _result("SimCVD", [dice + 0.1 for dice in WITHOUT], folds=1)

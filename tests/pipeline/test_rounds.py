@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from simcvd.files import write_json
 from simcvd.inference.model import weights_digest
 from simcvd.layouts.recognise import recognise
 from simcvd.layouts.records import Source, SourceCase
+from simcvd.locks import locked
 from simcvd.pipeline import Outcome, command, compare, run
 from simcvd.pipeline.presets import QUICK, deal
 from simcvd.pipeline.request import Request
@@ -239,6 +241,27 @@ def test_a_kill_at_any_moment_of_the_move_loses_nothing(
             break
         steps += 1
     assert steps > 10
+
+
+def test_a_round_begins_when_the_former_one_s_trainings_have_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed command leaves them to end after their step, and they write where they stand."""
+    training = tmp_path / "cutmix" / "fold_0"
+    training.mkdir(parents=True)
+    (training / ".lock.owner").write_text("left by a dead process")
+    os.utime(training / ".lock.owner", (1, 1))
+    write_json(tmp_path / "run.json", {"method": "cutmix"})
+    monkeypatch.setattr("simcvd.pipeline.rounds.LOCK_SECONDS", 0.1)
+    following = Round(work=tmp_path, number=2, start=1)
+    with (
+        locked(training / ".lock", "busy."),
+        pytest.raises(SimcvdError, match="a training of the former round still works here"),
+    ):
+        begin(following)
+    assert training.exists()
+    assert current(tmp_path) == following  # goes on with the move
+    assert (tmp_path / "rounds" / "1" / "cutmix" / "fold_0").exists()
 
 
 @pytest.mark.parametrize(

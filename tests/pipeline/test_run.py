@@ -130,6 +130,7 @@ def test_folds_side_by_side_are_the_same(
     said = _typed(scans, work, workers=2)
     assert "2 folds, 3 trainings each, side by side" in said
     assert "fold 2: training 3 of 3" in said
+    assert " left in this fold: CutMix" in said
     lines = said.splitlines()
     last = [i for i, line in enumerate(lines) if line.startswith(f"fold 1: step {ITERATIONS}/")][-1]
     assert last < lines.index("fold 1: done")  # said before the next look

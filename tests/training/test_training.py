@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +23,10 @@ from simcvd.training import loop
 from simcvd.training.checkpoint import load_latest, save_checkpoint
 from simcvd.training.faults import Faults
 from simcvd.training.log import read_log
-from simcvd.training.loop import train
+from simcvd.training.loop import Trainer, train
 from simcvd.training.run import open_folder, resolve, split
 from simcvd.training.settings import override
+from simcvd.training.stop import Interrupted
 from simcvd.types import SimcvdError
 
 CPU = torch.device("cpu")
@@ -89,6 +91,43 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(small_cache: Cache, tmp_pa
     saved = load_latest(tmp_path / "run" / "checkpoints", CPU)
     assert saved is not None
     assert f"stopped at step {saved['step']}" in message
+
+
+def test_asked_in_the_last_step_it_stops_too(
+    small_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asked is not to be followed by the next training."""
+    arguments: dict[str, Any] = {"labeled": LABELED, "settings": [*FLAGS, "train.iterations=3"]}
+    step = Trainer.train_step
+
+    def asked(trainer: Trainer) -> dict[str, float]:
+        row = step(trainer)
+        if trainer.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return row
+
+    monkeypatch.setattr(Trainer, "train_step", asked)
+    with pytest.raises(Interrupted, match="stopped at step 3 of 3"):
+        train(small_cache.root, tmp_path / "run", **arguments)
+    monkeypatch.undo()
+    train(small_cache.root, tmp_path / "run", **arguments)
+    train(small_cache.root, tmp_path / "whole", **arguments)
+    _assert_same(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_second_signal_while_it_saves_loses_no_checkpoint(
+    small_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = Trainer.save
+
+    def signalled(trainer: Trainer) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        save(trainer)
+
+    monkeypatch.setattr(Trainer, "save", signalled)
+    with pytest.raises(Interrupted):
+        train(small_cache.root, tmp_path / "run", labeled=LABELED, settings=FLAGS)
+    assert load_latest(tmp_path / "run" / "checkpoints", CPU) is not None
 
 
 def test_labels_of_unlabelled_scans_change_nothing(small_cache: Cache, tmp_path: Path) -> None:

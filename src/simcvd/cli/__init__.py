@@ -28,8 +28,8 @@ def _interruptible() -> Iterator[None]:
     former = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
-    except Exception:
-        if interrupted:
+    except Exception as error:
+        if interrupted and getattr(error, "exit_code", 1) != 130:  # which says so itself
             sys.exit(130)
         raise
     finally:

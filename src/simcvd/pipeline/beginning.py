@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from rich.console import Console
 
@@ -221,8 +221,7 @@ def say_more(asked: Request, begun: Begun, looked: Looked, console: Console) -> 
     """Where little is planned, what more would take: timing its large network takes a while."""
     if asked.preset is QUICK and begun.round.number == 1:
         more = _of_preset(asked, STANDARD, begun, looked)
-        folds = replace(begun.folds, count=max(begun.folds.count, STANDARD.folds))
-        takes = duration(_expected(asked, more, folds, looked).total)
+        takes = duration(_expected(asked, more, deal(begun.found, STANDARD), looked).total)
         console.print(f"--preset standard, which trains longer, would take about {takes}.")
 
 

@@ -16,6 +16,7 @@
     WORK/predictions/       a segmentation of every scan
     WORK/next/              what `simcvd next` found in the unlabelled scans
     WORK/labels/            labels that were drawn in review; they win over the given ones
+    WORK/logs/              what each fold printed, where they are trained side by side
     WORK/rounds/            the results of former rounds, see `simcvd.pipeline.rounds`
 """
 
@@ -125,7 +126,7 @@ def run(
         workers=workers,
         fresh=fresh,
     )
-    console = console or Console(soft_wrap=True, highlight=False)
+    console = console or Console(soft_wrap=True, highlight=False, emoji=False)
     begun = begun_of(asked, console)
     with on_workers(workers, reads=asked.folders, writes=asked.work):
         looked = looked_at(asked, begun, console)
@@ -181,7 +182,7 @@ def dry_run(
 ) -> None:
     """Print the plan and what a run will take; write nothing. Arguments as of `run`."""
     asked = Request.of(out, images=images, **asked_for)
-    console = console or Console(soft_wrap=True, highlight=False)
+    console = console or Console(soft_wrap=True, highlight=False, emoji=False)
     begun = begun_of(asked, console)
     looked = look(asked, begun.found, console)
     path = asked.work / "plan.toml"
@@ -314,10 +315,12 @@ def _notes(asked: Request, begun: Begun, arms: Arms, arm: str) -> list[str]:
 
 def _budget(plan: Plan, method: str) -> str:
     """What each training is given, in words."""
-    if not plan.base:
-        return f"Each training: {plan.iterations} iterations."
-    return (
-        f"{plan.base} supervised iterations, from whose weights {method} goes on for "
-        f"{plan.iterations} and the control for {plan.control_iterations or plan.iterations}, "
-        "which take the same time."
-    )
+    control = plan.control_iterations or plan.iterations
+    if plan.base:
+        return (
+            f"{plan.base} supervised iterations, from whose weights {method} goes on for "
+            f"{plan.iterations} and the control for {control}, which take the same time."
+        )
+    if control == plan.iterations:
+        return f"Each training: {control} iterations."
+    return f"{plan.iterations} iterations of {method}, {control} of the control."

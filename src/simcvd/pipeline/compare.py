@@ -37,7 +37,7 @@ from simcvd.training.score_run import score_run
 from simcvd.training.start import average_runs
 from simcvd.types import SimcvdError
 from simcvd.wording import counted, duration, few
-from simcvd.workers.processes import shared_out
+from simcvd.workers.processes import on_cluster, shared_out
 
 MEAN = "mean"
 FINISHED_BEFORE = 1.0  # seconds: what takes less was not trained now
@@ -110,11 +110,14 @@ class Arms:
         return (f"train.iterations={own}",) if own else ()
 
 
-def counting(say: Callable[[str], None], titles: Sequence[str]) -> Callable[..., None]:
+def counting(
+    say: Callable[[str], None], titles: Sequence[str], those: str = "in all"
+) -> Callable[..., None]:
     """A function that says a training's title, where it belongs, and how long all will still take.
 
-    titles: of all trainings in order. The time of each to come is that of the last of its title, or
-    else the mean of those done here; one that lay finished in the folder tells nothing.
+    titles: of all trainings in order, ``those`` in words. The time of each to come is that of the
+    last of its title, or else the mean of those done here; one that lay finished in the folder
+    tells nothing.
     """
     took: dict[str, float] = {}
     begun: list[float] = []
@@ -126,7 +129,7 @@ def counting(say: Callable[[str], None], titles: Sequence[str]) -> Callable[...,
         begun.append(now)
         mean = sum(took.values()) / max(len(took), 1)
         left = sum(took.get(one, mean) for one in titles[len(begun) - 1 :])
-        when = f", {duration(left)} left in all" if took else ""
+        when = f", {duration(left)} left {those}" if took else ""
         say(f"training {len(begun)} of {len(titles)}{when}: {title}{where}")
 
     return tell
@@ -135,12 +138,13 @@ def counting(say: Callable[[str], None], titles: Sequence[str]) -> Callable[...,
 def at_once(asked: int | None, folds: Folds, plan: Plan) -> int:
     """How many folds are trained side by side on this machine.
 
-    As many as were asked for. Else, in a command and on a CPU, as many as there are threads and
-    half the memory holds: a small training gains next to nothing from a second thread.
+    As many as were asked for; 1 where a cluster takes them. Else, in a command and on a CPU, as
+    many as there are threads and half the memory holds: a small training gains next to nothing from
+    a second thread.
     """
     if asked is not None:
         return min(asked, folds.count)
-    if not is_in_command() or pick_device().type != "cpu":
+    if on_cluster() or not is_in_command() or pick_device().type != "cpu":
         return 1
     room = all_memory() // 2 // (PROGRAM_BYTES + plan.memory_bytes)
     return max(1, min(folds.count, torch.get_num_threads(), room))
@@ -200,7 +204,8 @@ class FoldOf:
     def __call__(self, fold: int, tell: Callable[[str], None] | None = None) -> None:
         """Go on with what is there; errors as of `train` and `score_run`."""
         arms, folds, folders = self.arms, self.folds, self.folders(fold)
-        tell = tell or counting(functools.partial(print, flush=True), self.titles)
+        say = functools.partial(print, flush=True)
+        tell = tell or counting(say, self.titles, "in this fold")
         start = self.former / CONTROL / f"fold_{fold}" if self.former else None
         if folds.named:
             scans = folds.named[fold].scans
@@ -225,7 +230,7 @@ def _side_by_side(
     with relayed({call.name: call.log for call in calls}, say) as look:
         for ended in execute_all(calls, jobs=processes):
             look()
-            say(f"{ended.name}: {ended.problem or 'done'}")
+            say(f"{ended.name}: {ended.problem.partition(';')[0] or 'done'}")
             failed += [ended.name] if ended.problem else []
     if failed:
         raise SimcvdError(

@@ -14,6 +14,7 @@ import torch
 from simcvd.checking.facts import CaseFacts
 from simcvd.inference.compute import pick_device
 from simcvd.inference.sliding_window import Windows, grid_of
+from simcvd.machine import visible_gpus
 from simcvd.methods.registry import default_config
 from simcvd.networks.autocast import autocast, autocast_dtype
 from simcvd.networks.fast import accelerate
@@ -82,12 +83,14 @@ def estimate(
 ) -> Estimate:
     """What a run will take.
 
-    reading: seconds that reading all scans once took. side_by_side: folds at once.
+    reading: seconds that reading all scans once took. side_by_side: folds at once, more of which
+    than there are threads or GPUs take turns.
     """
     control, other = _both_steps(plan, method)
     once = fold = _seconds_of_arms(plan, control, other)
     if side_by_side > 1:
         fold = _seconds_of_arms(plan, *_both_steps(plan, method, side_by_side))
+        fold *= max(1, side_by_side / (len(visible_gpus()) or torch.get_num_threads()))
     turns = math.ceil(folds.count / side_by_side)
     window = window_seconds(plan)
     windows = {f.case.name: _windows(plan, f) for f in facts}

@@ -36,7 +36,7 @@ from simcvd.planning import Plan
 from simcvd.report.html import PAGE
 from simcvd.report.pictures import FOLDER
 from simcvd.scoring.record import is_scored
-from simcvd.training.loop import BASE
+from simcvd.training.loop import BASE, LOCK_SECONDS
 from simcvd.training.run import CONTROL, folds_in, read_config
 from simcvd.types import SimcvdError
 from simcvd.wording import counted, few
@@ -196,7 +196,9 @@ def _move_result(work: Path) -> None:
         if (work / name).exists() and not kept.exists():
             copy(work / name, kept)
     method = read_object(target / WORK_RECORD, RESTORE).get("method", "simcvd")
-    for name in (*RESULT, checked(method, f"{target / WORK_RECORD}: a method")):
+    names = (*RESULT, checked(method, f"{target / WORK_RECORD}: a method"))
+    _let_end(work / name for name in names)
+    for name in names:
         if (work / name).exists():
             move(work / name, target / name)
     for path in corrected(target / "predictions"):
@@ -204,6 +206,18 @@ def _move_result(work: Path) -> None:
         if not kept.exists():
             copy(path, kept)
     move(closing, work / ROUND)
+
+
+def _let_end(folders: Iterable[Path]) -> None:
+    """Wait for trainings below that a killed command left, which end after their step.
+
+    They would write into the next round. Raises SimcvdError for one that does not end.
+    """
+    for folder in folders:
+        for held in sorted(folder.rglob(f"{LOCK}*")):
+            busy = f"{held.parent}: a training of the former round still works here; let it end."
+            with locked(held.parent / LOCK, busy, wait=LOCK_SECONDS):
+                pass
 
 
 def _finished(folder: Path) -> bool:

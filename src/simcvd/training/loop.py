@@ -263,10 +263,11 @@ class Trainer:
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self.save()
                     saved = time.monotonic()
-        self.save()
+            self.save()  # where a second signal is not the end of it
+            stopped = stop.asked(self.fabric)
         if log:
             log.close()
-        if self.step < total:
+        if stopped:
             raise Interrupted(
                 f"stopped at step {self.step} of {total}, checkpoint written; "
                 "re-run the same command to resume"
