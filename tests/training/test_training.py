@@ -124,6 +124,7 @@ def test_a_second_signal_while_it_saves_loses_no_checkpoint(
         os.kill(os.getpid(), signal.SIGTERM)
         save(trainer)
 
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(Trainer, "save", signalled)
     with pytest.raises(Interrupted):
         train(small_cache.root, tmp_path / "run", labeled=LABELED, settings=FLAGS)
