@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +244,30 @@ def test_a_scheduler_that_goes_away_before_there_is_a_worker(
         with pytest.raises(SimcvdError, match=GONE), on_workers(address):
             pass
     assert "waiting for the first" in capsys.readouterr().err
+
+
+def test_that_no_worker_is_left_is_told_and_another_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.1)
+    with scheduler_in(tmp_path) as (_, address), ExitStack() as later:
+        with dask("worker", address, "--no-nanny") as first, on_workers(address):
+            pid, said = first.pid, list[str]()
+
+            def deadly_once(item: int) -> int:
+                if os.getpid() == pid:
+                    os.kill(pid, signal.SIGKILL)
+                return item
+
+            def replace() -> None:
+                while not said or "no worker is left" not in said[-1]:
+                    time.sleep(0.1)
+                    said.append("".join(said[-1:]) + capsys.readouterr().err)
+                later.enter_context(dask("worker", address, "--no-nanny"))
+
+            threading.Thread(target=replace, daemon=True).start()
+            assert list(in_parallel(deadly_once, [7], None, "", True)) == [7]
+        assert said[-1].count("no worker is left") == 1
 
 
 GONE = r"^the Dask scheduler is gone \(.*re-run the same command$"

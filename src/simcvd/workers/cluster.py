@@ -15,6 +15,7 @@ import pickle
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -33,6 +34,7 @@ from simcvd.wording import few
 SLURM = "slurm:"
 CONNECT_SECONDS = 10
 WAIT_SECONDS = 1
+LOOK_SECONDS = 10.0  # between looks whether any worker is left
 FETCHES = 5
 # The version, and each path that is looked for with what a message calls it.
 Needs = tuple[str, tuple[tuple[str, str], ...]]
@@ -63,15 +65,16 @@ class Cluster:
         done = as_completed(futures, loop=self.client.loop)
         del futures  # a result is dropped by its worker with the last future of it
         try:
-            for future in done:
-                _, i = waiting.pop(future.key)
-                try:
-                    result = _result(future)
-                except KilledWorker:
-                    deadly.append(getattr(items[i], "name", str(items[i])))
-                else:
-                    yield result
-                future.release()
+            with _saying_when_alone(self.client):
+                for future in done:
+                    _, i = waiting.pop(future.key)
+                    try:
+                        result = _result(future)
+                    except KilledWorker:
+                        deadly.append(getattr(items[i], "name", str(items[i])))
+                    else:
+                        yield result
+                    future.release()
         finally:
             with suppress(Exception):  # a client whose scheduler is gone closes itself meanwhile
                 self.client.cancel([future for future, _ in waiting.values()])
@@ -80,6 +83,29 @@ class Cluster:
                 f"{few(deadly)}: worker after worker died on it, as they do where memory runs "
                 f"out. {AGAIN}, with more memory a worker"
             )
+
+
+@contextmanager
+def _saying_when_alone(client: Any) -> Iterator[None]:
+    """Say it each time the last worker goes while the block runs: the work waits for another."""
+    ended = threading.Event()
+
+    def look() -> None:
+        before = True
+        while not ended.wait(LOOK_SECONDS):
+            with suppress(Exception):  # a scheduler that is gone is told by `_result`
+                now = bool(client.scheduler_info(n_workers=-1)["workers"])
+                if before and not now:
+                    print("no worker is left; waiting for another", file=sys.stderr, flush=True)
+                before = now
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _result(future: Any, more: int = FETCHES) -> Any:
