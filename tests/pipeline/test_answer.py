@@ -197,21 +197,25 @@ def test_fewer_hours_are_fewer_steps_and_too_few_are_refused() -> None:
 def test_folds_are_trained_side_by_side_where_threads_and_memory_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Three folds on two threads: one after another on both, 3 / 2 ** 0.7 = 1.85 of a training on
+    one, are done before two and then one, 2 of it. Five on four: in pairs on two, 3 / 2 ** 0.7.
+    """
     folds = Folds(labeled=6, count=3, holdout=2)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(compare, "is_in_command", lambda: False)
     with threads(8):  # what a script defines is not seen by other processes
         assert at_once(None, folds, PLAN) == 1
     monkeypatch.setattr(compare, "is_in_command", lambda: True)
-    for count, folds_at_once in (1, 1), (2, 2), (8, 3):
+    for count, number, folds_at_once in (1, 3, 1), (2, 2, 2), (2, 3, 1), (4, 5, 2), (8, 3, 3):
         with threads(count):
-            assert at_once(None, folds, PLAN) == folds_at_once
+            dealt = Folds(labeled=number, count=number, holdout=1)
+            assert at_once(None, dealt, PLAN) == folds_at_once
     with threads(8):
         assert [at_once(asked, folds, PLAN) for asked in (1, 2, 9)] == [1, 2, 3]
         one = PROGRAM_BYTES + PLAN.memory_bytes
         for share, folds_at_once in (1.9, 1), (4.1, 2), (1.0, 1):
             monkeypatch.setattr(compare, "all_memory", lambda share=share: int(share * one))
-            assert at_once(None, folds, PLAN) == folds_at_once
+            assert at_once(None, Folds(labeled=2, count=2, holdout=1), PLAN) == folds_at_once
 
 
 def test_side_by_side_takes_as_long_as_the_turns_that_are_taken(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from simcvd.report.results import Result, load_result
 from simcvd.scoring.comparison import Comparison, compare_folds, correct
 from simcvd.scoring.record import Report, is_scored, read_report, scores_folder, write_report
 from simcvd.scoring.titles import method_title
-from simcvd.training.apart import Call, execute_all
+from simcvd.training.apart import Call, execute_all, shared_threads
 from simcvd.training.log import read_log
 from simcvd.training.loop import BASE, train
 from simcvd.training.recipes import find_recipe
@@ -42,6 +43,9 @@ from simcvd.workers.processes import on_cluster, shared_out
 MEAN = "mean"
 FINISHED_BEFORE = 1.0  # seconds: what takes less was not trained now
 PROGRAM_BYTES = 2**29  # of a process beside its training steps
+# A training on n threads is about n to this power times as fast as on one: two, each on a thread,
+# make 1.24 times the steps of one on both (docs/speed.md), 2 / 1.24 = 2 ** 0.7.
+SPEED = 0.7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,16 +142,21 @@ def counting(
 def at_once(asked: int | None, folds: Folds, plan: Plan) -> int:
     """How many folds are trained side by side on this machine.
 
-    As many as were asked for; 1 where a cluster takes them. Else, in a command and on a CPU, as
-    many as there are threads and half the memory holds: a small training gains next to nothing from
-    a second thread.
+    As many as were asked for; 1 where a cluster takes them. Else, in a command and on a CPU, so
+    many as get all done first, in turns and with a share of the threads each, if half the memory
+    holds them.
     """
     if asked is not None:
         return min(asked, folds.count)
     if on_cluster() or not is_in_command() or pick_device().type != "cpu":
         return 1
     room = all_memory() // 2 // (PROGRAM_BYTES + plan.memory_bytes)
-    return max(1, min(folds.count, torch.get_num_threads(), room))
+    most = max(1, min(folds.count, torch.get_num_threads(), room))
+
+    def takes(processes: int) -> float:
+        return math.ceil(folds.count / processes) / shared_threads(processes) ** SPEED
+
+    return min(range(1, most + 1), key=takes)
 
 
 def cross_validate(
