@@ -43,8 +43,9 @@ from simcvd.workers.processes import on_cluster, shared_out
 MEAN = "mean"
 FINISHED_BEFORE = 1.0  # seconds: what takes less was not trained now
 PROGRAM_BYTES = 2**29  # of a process beside its training steps
-# A training on n threads is about n to this power times as fast as on one: two, each on a thread,
-# make 1.24 times the steps of one on both (docs/speed.md), 2 / 1.24 = 2 ** 0.7.
+# On n threads a training is taken to be n to this power times as fast as on one of as many beside
+# it: two, each on a thread, make 1.24 times the steps of one on both (docs/speed.md), and
+# 2 / 1.24 = 2 ** 0.7.
 SPEED = 0.7
 
 
